@@ -1,0 +1,1 @@
+"""Membership Inference Test of face recognition: the utilities under the notebooks."""

@@ -1,0 +1,226 @@
+"""A profile and the user's overrides in, one frozen Config out, or one sentence about what is wrong.
+
+The defaults below are the paper's values, or AdaFace's where the paper is silent; a profile
+(``profiles/*.yaml``) holds only what differs from them, section by section.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mint_utils import paths
+from mint_utils.errors import ParameterError
+
+# The rows of every table of the paper, in its order.
+ROWS = (
+    "Conv Layer #1",
+    "Conv Layer #2",
+    "Conv Layer #3",
+    "Conv Layer #4",
+    "Model Outcome",
+    "All Conv Layers",
+)
+PROTOCOLS = ("paper", "held_out")
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Which database plays which role (paper, Sections 3.1 and 3.3)."""
+
+    training: str = "ms1mv3"  # D, by the name of its manifest
+    external_train: tuple[str, ...] = ("ijb_c", "gandiffface", "fddb")  # E, for training T
+    external_eval: str = "adience"  # E, for evaluating T
+    verification: tuple[str, ...] = ("lfw_bin", "cfp_fp", "cplfw", "agedb_30")
+    image_size: int = 112  # side of the aligned crop, pixels
+    scale: float = 1.0  # embedded databases only: factor on their number of identities
+    held_out: float = 0.05  # share of D that M never sees
+    partition_seed: int = 0  # of every hash that forms a set
+
+    def __post_init__(self):
+        _check(self, "image_size", self.image_size >= 16, "at least 16 pixels")
+        _check(self, "scale", self.scale > 0, "above 0")
+        _check(self, "held_out", 0 < self.held_out < 1, "between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """How the Audited Model M is built and trained (AdaFace's published recipe, batch size 256)."""
+
+    network: str = "ir_50"
+    loss: str = "adaface"  # adaface, cosface or arcface, each with its own published margin
+    batch_size: int = 256  # images that BatchNorm and AdaFace's statistics see together
+    epochs: int = 26  # the rate drops tenfold at 12/26, 20/26 and 24/26 of them
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dropout: float = 0.4
+    augmentation: float = 0.2  # probability of each of the three augmentations
+    repeats: tuple[int, ...] = (1,)  # exposures an epoch, one number for each equal part of the members
+    seed: int = 0
+
+    def __post_init__(self):
+        losses = ("adaface", "cosface", "arcface")
+        _check(self, "loss", self.loss in losses, f"one of {', '.join(losses)}")
+        _check(self, "batch_size", self.batch_size >= 2, "at least 2: BatchNorm cannot train on one image")
+        _check(self, "epochs", self.epochs >= 1, "at least 1")
+        _check(self, "lr", self.lr > 0, "above 0")
+        _check(self, "dropout", 0 <= self.dropout < 1, "from 0 to below 1")
+        _check(self, "augmentation", 0 <= self.augmentation <= 1, "from 0 to 1")
+        _check(self, "repeats", len(self.repeats) > 0 and min(self.repeats) >= 1, "numbers from 1 on")
+
+
+@dataclass(frozen=True)
+class Mint:
+    """How the MINT Model T is trained and evaluated (paper, Sections 3.3 and 4.1)."""
+
+    mint_samples: int = 100_000  # images T is trained on at most, half of them members
+    mint_seeds: int = 5  # trainings of T for each cell
+    mint_epochs: int = 20
+    mint_batch_size: int = 128
+    split: str = "image"  # what falls wholly in T's training or evaluation: image or identity
+    replicates: int = 2000  # bootstrap replicates of an interval
+
+    def __post_init__(self):
+        _check(self, "mint_samples", self.mint_samples >= 20, "at least 20")
+        _check(self, "mint_seeds", self.mint_seeds >= 1, "at least 1")
+        _check(self, "mint_epochs", self.mint_epochs >= 1, "at least 1")
+        _check(self, "mint_batch_size", self.mint_batch_size >= 2, "at least 2")
+        _check(self, "split", self.split in ("image", "identity"), "image or identity")
+        _check(self, "replicates", self.replicates >= 100, "at least 100")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a result, and the folder of the databases, which does not."""
+
+    profile: str = "paper"
+    databases: Databases = field(default_factory=Databases)
+    audited: Audited = field(default_factory=Audited)
+    mint: Mint = field(default_factory=Mint)
+    data: str | None = None  # the folder that the manifests' paths start from
+    is_reference: bool = True  # the profile as it is, nothing overridden
+
+    def replace(self, **changes: Any) -> "Config":
+        """Return this configuration with parameters changed by their flat names."""
+        return _apply(self, changes, where="the notebook")
+
+    def results(self) -> dict[str, Any]:
+        """Return what determines the results, as plain JSON types."""
+        sections = {"databases": self.databases, "audited": self.audited, "mint": self.mint}
+        return {"profile": self.profile} | {name: plain(value) for name, value in sections.items()}
+
+
+SECTIONS: dict[str, type] = {"databases": Databases, "audited": Audited, "mint": Mint}
+PARAMETERS: dict[str, tuple[str, Any]] = {
+    name: (section, hint)
+    for section, kind in SECTIONS.items()
+    for name, hint in typing.get_type_hints(kind).items()
+}
+
+
+def profiles() -> list[str]:
+    """Return the names of the profiles, the default first."""
+    return sorted((p.stem for p in paths.PROFILES.glob("*.yaml")), key=lambda n: (n != "quick", n))
+
+
+def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -> Config:
+    """Turn a profile and overrides into one configuration.
+
+    Args:
+        profile: A name in ``mint_utils/profiles``. Its section ``on_cpu`` counts where there is
+            no GPU, so that a machine without one gets a network that it can train.
+        data: The folder of the databases; None where all of them are embedded.
+        overrides: Parameters by their flat names; None means the profile's own value.
+
+    Raises:
+        ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
+    """
+    if profile not in profiles():
+        raise ParameterError(_unknown("profile", profile, profiles()))
+    text = (paths.PROFILES / f"{profile}.yaml").read_text()
+    sections = yaml.safe_load(text) or {}
+    on_cpu = sections.pop("on_cpu", {})
+    values = {name: value for section in sections.values() for name, value in section.items()}
+    if on_cpu and not has_gpu():
+        values |= on_cpu
+    config = _apply(Config(profile=profile), values, where=f"profiles/{profile}.yaml")
+    wanted = {name: value for name, value in overrides.items() if value is not None}
+    changed = _apply(config, wanted, where="the parameters")
+    folder = None if data is None else str(Path(data).expanduser().resolve())
+    return Config(
+        profile, changed.databases, changed.audited, changed.mint, folder, changed.results() == config.results()
+    )
+
+
+def has_gpu() -> bool:
+    """Say whether PyTorch sees a GPU."""
+    import torch  # here, because reading a configuration should not take seconds
+
+    return torch.cuda.is_available()
+
+
+def plain(value: Any) -> Any:
+    """Return dataclasses, tuples and paths as what JSON holds."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _apply(config: Config, values: Mapping[str, Any], where: str) -> Config:
+    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for name, value in values.items():
+        if name not in PARAMETERS:
+            raise ParameterError(f"In {where}: {_unknown('parameter', name, PARAMETERS)}")
+        section, hint = PARAMETERS[name]
+        sections[section][name] = coerce(name, value, hint)
+    merged = {}
+    for section, kind in SECTIONS.items():
+        current = getattr(config, section)
+        kept = {f.name: getattr(current, f.name) for f in fields(kind)}
+        merged[section] = kind(**(kept | sections[section]))
+    return Config(config.profile, **merged, data=config.data, is_reference=config.is_reference)
+
+
+def coerce(name: str, value: Any, hint: Any) -> Any:
+    """Return a value as the type of its parameter, where nothing is lost.
+
+    YAML reads ``1e-3`` as text and ``5`` as a whole number: both are good enough for a float.
+
+    Raises:
+        ParameterError: The value is not of that type.
+    """
+    if isinstance(hint, types.UnionType):
+        return None if value is None else coerce(name, value, typing.get_args(hint)[0])
+    if typing.get_origin(hint) is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(coerce(name, item, typing.get_args(hint)[0]) for item in items)
+    if hint is float and not isinstance(value, bool) and isinstance(value, int | float | str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif type(value) is hint:
+        return value
+    expected = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
+    raise ParameterError(f"{name} must be {expected}, not {value!r} ({type(value).__name__}).")
+
+
+def _check(section: Any, name: str, holds: bool, rule: str) -> None:
+    if not holds:
+        raise ParameterError(f"{name} must be {rule}, not {getattr(section, name)!r}.")
+
+
+def _unknown(what: str, name: str, known: Any) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"there is no {what} {name!r}.{hint} There are: {', '.join(known)}."

@@ -1,0 +1,174 @@
+"""What is expensive is made once: an artifact is a folder named by the hash of what determines it.
+
+``fetch(kind, spec, make)`` returns the folder of a finished artifact, making it first where it is
+not there yet. It is made in a ``.partial`` folder under a lock, its ``record.json`` is written last,
+and then it is renamed: a folder without ``.partial`` in its name is whole, whatever was killed when.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from mint_utils import paths
+from mint_utils.config import plain
+from mint_utils.errors import DataError
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished folder and the record that was written with it."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """The hash that names the artifact, and stands for it in the specs of what is made of it."""
+        return self.record["digest"]
+
+
+def digest(spec: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits that name a specification (plain JSON types)."""
+    text = json.dumps(plain(spec), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find(kind: str, spec: Mapping[str, Any]) -> Artifact | None:
+    """Return a finished artifact, or None where it has not been made.
+
+    Raises:
+        DataError: The folder is there and no longer what its record says.
+    """
+    folder = paths.artifacts() / kind / digest(spec)
+    if not (folder / "record.json").exists():
+        return None
+    record = json.loads((folder / "record.json").read_text())
+    for name, size in record["files"].items():
+        if not (folder / name).exists() or (folder / name).stat().st_size != size:
+            raise DataError(
+                f"{folder / name} is missing or is not the {size} bytes that its record.json says: "
+                f"delete the folder {folder} and it is made again."
+            )
+    return Artifact(folder, record)
+
+
+def fetch(
+    kind: str,
+    spec: Mapping[str, Any],
+    make: Callable[[Path], Mapping[str, Any] | None],
+    *,
+    resumes: bool = False,
+) -> Artifact:
+    """Return an artifact, making it first where it has not been made.
+
+    Args:
+        kind: The folder under ``artifacts/``, such as ``audited``.
+        spec: Exactly what determines the artifact, as plain JSON types.
+        make: Fills the folder it is given and returns what the record should say besides.
+        resumes: ``make`` goes on from what a killed run left in its folder; otherwise it gets
+            an empty one.
+
+    Raises:
+        DataError: A finished artifact was damaged afterwards.
+        OSError: The disk is full, say; what ``make`` had written stays in the partial folder.
+    """
+    done = find(kind, spec)
+    if done:
+        return done
+    name = digest(spec)
+    folder = paths.artifacts() / kind / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent / f".{name}.lock", f"{kind}/{name}"):
+        done = find(kind, spec)
+        if done:
+            return done
+        partial = folder.with_name(f"{name}.partial")
+        if partial.exists() and not resumes:
+            shutil.rmtree(partial)
+        partial.mkdir(exist_ok=True)
+        started = time.perf_counter()
+        told = make(partial) or {}
+        record = {
+            "digest": name,
+            "kind": kind,
+            "spec": plain(spec),
+            **plain(told),
+            "files": {
+                str(p.relative_to(partial)): p.stat().st_size
+                for p in sorted(partial.rglob("*"))
+                if p.is_file()
+            },
+            "seconds": round(time.perf_counter() - started, 3),
+            "provenance": provenance(),
+        }
+        write_text(partial / "record.json", json.dumps(record, indent=1))
+        partial.rename(folder)
+    return Artifact(folder, record)
+
+
+def _locked(path: Path, name: str) -> AcquireReturnProxy:
+    lock = FileLock(path)  # the system releases it when its holder dies
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is making {name}: waiting for it", flush=True)
+        return lock.acquire()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader finds the old one or the new one, never half of one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """Return on what and by which code a result was made: device, versions, commit."""
+    import torch  # here, because looking up an artifact should not take seconds
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "device": gpu or _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

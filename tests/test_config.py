@@ -1,0 +1,110 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mint_utils import config
+from mint_utils.config import PARAMETERS, coerce, plain, profiles, resolve
+from mint_utils.errors import ParameterError
+
+
+@pytest.mark.parametrize("name", profiles())
+def test_every_profile_resolves(name):
+    found = resolve(name)
+    assert found.profile == name and found.is_reference
+
+
+def test_quick_is_the_default_and_comes_first():
+    assert profiles()[0] == resolve().profile == "quick"
+
+
+def test_defaults_are_the_papers():
+    paper = config.Config()
+    assert paper.audited == config.Audited(
+        network="ir_50", loss="adaface", batch_size=256, epochs=26, lr=0.1, momentum=0.9,
+        weight_decay=5e-4, dropout=0.4, augmentation=0.2, repeats=(1,), seed=0,
+    )  # fmt: skip
+    assert (paper.mint.mint_samples, paper.mint.mint_epochs) == (100_000, 20)
+
+
+def test_overrides_reach_their_section_and_none_is_the_profiles_own():
+    found = resolve("quick", epochs=3, dropout=0, image_size=None, mint_seeds=2)
+    assert (found.audited.epochs, found.audited.dropout, found.mint.mint_seeds) == (3, 0.0, 2)
+    assert found.databases.image_size == resolve("quick").databases.image_size
+    assert not found.is_reference
+
+
+def test_an_override_equal_to_the_profile_is_still_the_reference():
+    assert resolve("quick", epochs=resolve("quick").audited.epochs).is_reference
+
+
+def test_numbers_as_yaml_reads_them():
+    assert resolve("quick", lr="1e-3").audited.lr == 0.001  # YAML 1.1 takes 1e-3 for text
+    assert resolve("quick", lr=1).audited.lr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("epochs", "5", "epochs must be a whole number"),
+        ("epochs", 2.5, "epochs must be a whole number"),
+        ("epochs", True, "epochs must be a whole number"),
+        ("lr", "fast", "lr must be a number"),
+        ("lr", True, "lr must be a number"),
+        ("lr", -1, "lr must be above 0"),
+        ("lr", float("nan"), "lr must be above 0"),
+        ("network", 50, "network must be text"),
+        ("loss", "softmax", "loss must be one of adaface, cosface, arcface"),
+        ("batch_size", 1, "BatchNorm"),
+        ("dropout", 1.0, "dropout must be from 0 to below 1"),
+        ("held_out", 0, "held_out must be between 0 and 1"),
+        ("repeats", [1, 0], "repeats must be"),
+        ("split", "identities", "split must be image or identity"),
+        ("epoch", 3, "Did you mean 'epochs'?"),
+    ],
+)
+def test_wrong_parameters_are_one_clear_error(name, value, says):
+    with pytest.raises(ParameterError, match=says.replace("?", r"\?")):
+        resolve("quick", **{name: value})
+
+
+def test_unknown_profile_names_the_nearest():
+    with pytest.raises(ParameterError, match="Did you mean 'faces'"):
+        resolve("face")
+
+
+def test_on_cpu_counts_only_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(config, "has_gpu", lambda: True)
+    assert resolve("faces").audited.network == "ir_50"
+    assert resolve("faces").databases.image_size == 112
+    monkeypatch.setattr(config, "has_gpu", lambda: False)
+    assert resolve("faces").audited.network == "ir_small"
+    assert resolve("faces").databases.image_size == 56
+    assert resolve("faces", image_size=112).databases.image_size == 112
+
+
+def test_the_folder_of_databases_does_not_determine_results(tmp_path):
+    assert resolve("faces", str(tmp_path)).results() == resolve("faces").results()
+
+
+def test_replace_changes_only_what_is_named():
+    base = resolve("quick")
+    changed = base.replace(loss="cosface")
+    assert changed.audited == dataclasses.replace(base.audited, loss="cosface")
+    assert (changed.databases, changed.mint) == (base.databases, base.mint)
+
+
+def test_parameters_have_one_meaning_each():
+    sections = (config.Databases, config.Audited, config.Mint)
+    assert len(PARAMETERS) == sum(len(dataclasses.fields(kind)) for kind in sections)
+
+
+@given(st.floats(allow_nan=False))
+def test_floats_survive_as_text(value):
+    assert coerce("lr", repr(value), float) == value
+
+
+@given(st.integers(), st.lists(st.integers(), min_size=1))
+def test_plain_is_json(number, numbers):
+    assert plain({"a": tuple(numbers), 1: number}) == {"a": numbers, "1": number}
