@@ -1,0 +1,353 @@
+"""IR networks of face recognition: the Audited Model's IR-50 and its smaller relatives.
+
+In: (N, 3, S, S) float32, an aligned face scaled to -1..1, S the ``img_size`` of the network. Out:
+the embedding as a unit vector (N, D) and its length before that (N, 1), as AdaFace's network gives
+them (arXiv 2204.00964). Importing this module registers ``ir_50``, ``ir_18``, ``ir_small`` and
+``ir_tiny`` with ``timm.create_model``.
+
+Entries of the state dict carry the names of AdaFace's published checkpoints. Weights of AdaFace
+and of InsightFace's ``iresnet`` are read by ``load_weights``.
+"""
+
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import nn
+
+from mint_utils.errors import DataError
+
+COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
+
+
+class IRUnit(nn.Module):
+    """Residual unit: BN, conv 3x3, BN, PReLU, conv 3x3 with the stride, BN; and a shortcut."""
+
+    def __init__(self, width_in: int, width: int, stride: int):
+        super().__init__()
+        if width_in != width:
+            self.shortcut_layer = _projection(width_in, width, stride)
+        else:  # every stride-th pixel
+            self.shortcut_layer = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
+        self.res_layer = nn.Sequential(
+            nn.BatchNorm2d(width_in),
+            nn.Conv2d(width_in, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.PReLU(width),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, width_in, H, W) to (N, width, ceil(H / stride), ceil(W / stride))."""
+        return self.res_layer(x) + self.shortcut_layer(x)
+
+
+class IRNet(nn.Module):
+    """A stem, four stages of units that each halve the map, and a linear layer to the embedding.
+
+    Attributes:
+        feature_info: One dict for each stage end: num_chs, reduction, module.
+        num_features: D, length of the embedding.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int],
+        widths: Sequence[int],
+        num_features: int,
+        img_size: int = 112,
+        drop_rate: float = 0.4,
+    ):
+        super().__init__()
+        self.num_features = num_features
+        self.num_classes = 0
+        self.units = tuple(units)
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, 1, 1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.PReLU(widths[0]),
+        )
+        body, width_in = [], widths[0]
+        for count, width in zip(units, widths, strict=True):
+            for i in range(count):
+                body.append(IRUnit(width_in, width, stride=1 if i else 2))
+                width_in = width
+        self.body = nn.Sequential(*body)
+        side = -(-img_size // 2 ** len(units))  # halving and rounding up, once for each stage
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(width_in),
+            nn.Dropout(drop_rate),
+            nn.Flatten(),
+            nn.Linear(width_in * side * side, num_features),
+            nn.BatchNorm1d(num_features, affine=False),
+        )
+        self.feature_info = [
+            {"num_chs": width, "reduction": 2 ** (i + 1), "module": f"body.{end - 1}"}
+            for i, (width, end) in enumerate(zip(widths, accumulate(units), strict=True))
+        ]
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.output_layer[3].bias)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the unit vector (N, D) and the embedding's length (N, 1), never below float32."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the last map, (N, C, s, s)."""
+        return self.body(self.input_layer(x))
+
+    def forward_head(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the unit vector (N, D) and the embedding's length (N, 1) of the last map."""
+        x = self.output_layer(x)
+        # The margin reads small differences between lengths: bfloat16 would round them away.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
+        return x / norm, norm
+
+    def forward_intermediates(
+        self,
+        x: torch.Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return stage outputs, with timm's arguments.
+
+        Args:
+            x: (N, 3, S, S).
+            indices: Stages from 0; a number n means the last n, None all four.
+            norm: Without effect, as in timm's ResNet: no stage ends in a normalisation.
+            stop_early: Do not compute stages after the last wanted one.
+            output_fmt: NCHW, nothing else.
+            intermediates_only: Leave the last map out.
+
+        Returns:
+            The last map computed and the wanted stage outputs (N, C_i, s_i, s_i), or only these.
+        """
+        assert output_fmt == "NCHW", "Output format must be NCHW."
+        wanted, last = feature_take_indices(len(self.units), indices)
+        x, outputs = self.input_layer(x), []
+        units = iter(self.body)
+        for stage, count in enumerate(self.units[: last + 1] if stop_early else self.units):
+            for unit in islice(units, count):
+                x = unit(x)
+            if stage in wanted:
+                outputs.append(x)
+        return outputs if intermediates_only else (x, outputs)
+
+
+def auditable(model: IRNet, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return what an audit reads of (N, 3, S, S), from one forward pass (the paper, Section 3.3).
+
+    Returns:
+        The maximum over each map of the four stage outputs, (N, C_i) each, and the Model Outcome,
+        the unit vector (N, D).
+    """
+    features, stages = model.forward_intermediates(x)
+    outcome, _ = model.forward_head(features)
+    return [stage.amax(dim=(2, 3)) for stage in stages], outcome
+
+
+def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
+    """Load published weights, all entries or none; no code of the file is run.
+
+    InsightFace's networks differ from AdaFace's in two places. Their very first unit has a
+    projection as shortcut, so ``model`` gets one there. Their last BatchNorm has a weight and a
+    bias, which are folded into the linear layer and the running mean: exact in evaluation mode,
+    while a model trained further would go on without them.
+
+    Args:
+        model: Of the kind and ``img_size`` that the weights were made for; changed in place.
+        source: A file of ``torch.save``, or its content: a state dict or a dict with one under
+            ``state_dict``. The prefix ``model.`` is removed, entries ``head.*`` are left out.
+
+    Returns:
+        The layout that was found, ``adaface`` or ``insightface``: the key into ``COLOUR_ORDERS``.
+
+    Raises:
+        DataError: Not such a file, or entries are missing, unexpected or of another shape.
+    """
+    where = "The state dict" if isinstance(source, Mapping) else str(source)
+    content = source if isinstance(source, Mapping) else _read(Path(source))
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(v, torch.Tensor) for v in state.values()
+    ):
+        raise DataError(
+            f"{where} holds no state dict (name -> tensor), at the top or under 'state_dict': "
+            "save the network's state_dict() and load that."
+        )
+    state = {k.removeprefix("model."): v for k, v in state.items() if not k.startswith("head.")}
+    layout = "insightface" if any(k.startswith("layer1.") for k in state) else "adaface"
+    wanted, projection = model.state_dict(), None
+    if layout == "insightface":
+        state = dict(_adaface_names(_without_affine(state, model.output_layer[4].eps), model.units))
+        width = model.feature_info[0]["num_chs"]
+        projection = _projection(width, width, 2).to(wanted["output_layer.3.weight"])
+        wanted |= {f"body.0.shortcut_layer.{k}": v for k, v in projection.state_dict().items()}
+    _refuse_mismatch(where, wanted, state)
+    if projection is not None:
+        model.body[0].shortcut_layer = projection.train(model.training)
+    model.load_state_dict(state)
+    return layout
+
+
+def _projection(width_in: int, width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: give the file of the weights.")
+    try:
+        # Lightning's checkpoints name classes of the training program beside the weights. They
+        # are read as plain dictionaries: nothing is imported or run, and nothing of them is used.
+        zipped = zipfile.is_zipfile(path)
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else []
+        with torch.serialization.safe_globals([(OrderedDict, name) for name in names]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise DataError(
+            f"{path} cannot be read as weights alone: it is damaged, or holds more than tensors. "
+            "Where you trust it, load it yourself and save its state dict with torch.save."
+        ) from error
+
+
+def _without_affine(state: dict[str, torch.Tensor], eps: float) -> dict[str, torch.Tensor]:
+    """Fold weight and bias of ``features`` (BatchNorm1d) into ``fc`` and the running mean."""
+    mean, var = "features.running_mean", "features.running_var"
+    affine = "features.weight", "features.bias"
+    if not {"fc.weight", "fc.bias", mean, var, *affine} <= state.keys():
+        return state
+    weight, bias = (state.pop(name).float() for name in affine)
+    state["fc.weight"] = state["fc.weight"] * weight[:, None]
+    state["fc.bias"] = state["fc.bias"] * weight
+    state[mean] = state[mean] * weight - bias * (state[var] + eps).sqrt()
+    return state
+
+
+def _adaface_names(
+    state: Mapping[str, torch.Tensor], units: Sequence[int]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield InsightFace's entries under AdaFace's names, and those without one as they are."""
+    outside = {
+        "conv1": "input_layer.0",
+        "bn1": "input_layer.1",
+        "prelu": "input_layer.2",
+        "bn2": "output_layer.0",
+        "fc": "output_layer.3",
+        "features": "output_layer.4",
+    }
+    inside = {
+        "bn1": "res_layer.0",
+        "conv1": "res_layer.1",
+        "bn2": "res_layer.2",
+        "prelu": "res_layer.3",
+        "conv2": "res_layer.4",
+        "bn3": "res_layer.5",
+        "downsample": "shortcut_layer",
+    }
+    first = list(accumulate(units, initial=0))
+    for name, value in state.items():
+        part, _, entry = name.partition(".")
+        found = re.fullmatch(r"layer([1-4])\.(\d+)\.(\w+)\.(.+)", name)
+        if part in outside:
+            name = f"{outside[part]}.{entry}"
+        # A unit that this stage does not have must not pass for the next stage's.
+        elif found and found[3] in inside and int(found[2]) < units[int(found[1]) - 1]:
+            place = first[int(found[1]) - 1] + int(found[2])
+            name = f"body.{place}.{inside[found[3]]}.{found[4]}"
+        yield name, value
+
+
+def _refuse_mismatch(
+    where: str, wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
+) -> None:
+    shapes = [
+        f"{name} {tuple(value.shape)} for {tuple(wanted[name].shape)}"
+        for name, value in state.items()
+        if name in wanted and value.shape != wanted[name].shape
+    ]
+    kinds = {
+        "missing": [name for name in wanted if name not in state],
+        "unexpected": [name for name in state if name not in wanted],
+        "of another shape": shapes,
+    }
+    if any(kinds.values()):
+        listed = "; ".join(
+            f"{len(names)} {kind} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
+            for kind, names in kinds.items()
+            if names
+        )
+        raise DataError(
+            f"{where} does not fit the network. Entries: {listed}. "
+            "Create the network and the img_size that the weights were made for."
+        )
+
+
+_FACE = {"num_classes": 0, "mean": (0.5,) * 3, "std": (0.5,) * 3, "first_conv": "input_layer.0"}
+default_cfgs = generate_default_cfgs(
+    {
+        "ir_50": _FACE | {"input_size": (3, 112, 112)},
+        "ir_18": _FACE | {"input_size": (3, 112, 112)},
+        "ir_small": _FACE | {"input_size": (3, 56, 56)},
+        "ir_tiny": _FACE | {"input_size": (3, 40, 40)},
+    }
+)
+
+
+def _create(
+    variant: str, pretrained: bool, defaults: dict[str, Any], given: dict[str, Any]
+) -> IRNet:
+    return build_model_with_cfg(
+        IRNet,
+        variant,
+        pretrained,
+        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+        kwargs_filter=(
+            "num_classes",
+            "global_pool",
+            "in_chans",
+        ),  # timm's defaults, without use here
+        **defaults | given,
+    )
+
+
+@register_model
+def ir_50(pretrained: bool = False, **kwargs: Any) -> IRNet:
+    """AdaFace's IR-50, the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px."""
+    shape = {"units": (3, 4, 14, 3), "widths": (64, 128, 256, 512), "num_features": 512}
+    return _create("ir_50", pretrained, shape, kwargs)
+
+
+@register_model
+def ir_18(pretrained: bool = False, **kwargs: Any) -> IRNet:
+    """AdaFace's IR-18: the widths of IR-50, two units a stage."""
+    shape = {"units": (2, 2, 2, 2), "widths": (64, 128, 256, 512), "num_features": 512}
+    return _create("ir_18", pretrained, shape, kwargs)
+
+
+@register_model
+def ir_small(pretrained: bool = False, **kwargs: Any) -> IRNet:
+    """IR-18 at half its widths, for 56 px on a CPU (a choice of this study)."""
+    shape = {"units": (2, 2, 2, 2), "widths": (32, 64, 128, 256), "num_features": 256}
+    return _create("ir_small", pretrained, {"img_size": 56, **shape}, kwargs)
+
+
+@register_model
+def ir_tiny(pretrained: bool = False, **kwargs: Any) -> IRNet:
+    """One unit a stage, a quarter of the widths, for 40 px on a CPU (a choice of this study)."""
+    shape = {"units": (1, 1, 1, 1), "widths": (16, 32, 64, 128), "num_features": 128}
+    return _create("ir_tiny", pretrained, {"img_size": 40, **shape}, kwargs)
