@@ -7,7 +7,7 @@ The defaults below are the paper's values, or AdaFace's where the paper is silen
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -61,18 +61,27 @@ class Audited:
     weight_decay: float = 5e-4
     dropout: float = 0.4
     augmentation: float = 0.2  # probability of each of the three augmentations
-    repeats: tuple[int, ...] = (1,)  # exposures an epoch, one number for each equal part of the members
+    repeats: tuple[int, ...] = (
+        1,
+    )  # exposures an epoch, one number for each equal part of the members
     seed: int = 0
 
     def __post_init__(self):
         losses = ("adaface", "cosface", "arcface")
         _check(self, "loss", self.loss in losses, f"one of {', '.join(losses)}")
-        _check(self, "batch_size", self.batch_size >= 2, "at least 2: BatchNorm cannot train on one image")
+        _check(
+            self,
+            "batch_size",
+            self.batch_size >= 2,
+            "at least 2: BatchNorm cannot train on one image",
+        )
         _check(self, "epochs", self.epochs >= 1, "at least 1")
         _check(self, "lr", self.lr > 0, "above 0")
         _check(self, "dropout", 0 <= self.dropout < 1, "from 0 to below 1")
         _check(self, "augmentation", 0 <= self.augmentation <= 1, "from 0 to 1")
-        _check(self, "repeats", len(self.repeats) > 0 and min(self.repeats) >= 1, "numbers from 1 on")
+        _check(
+            self, "repeats", len(self.repeats) > 0 and min(self.repeats) >= 1, "numbers from 1 on"
+        )
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
         ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
     """
     if profile not in profiles():
-        raise ParameterError(_unknown("profile", profile, profiles()))
+        raise ParameterError(unknown("profile", profile, profiles()))
     text = (paths.PROFILES / f"{profile}.yaml").read_text()
     sections = yaml.safe_load(text) or {}
     on_cpu = sections.pop("on_cpu", {})
@@ -154,7 +163,12 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
     changed = _apply(config, wanted, where="the parameters")
     folder = None if data is None else str(Path(data).expanduser().resolve())
     return Config(
-        profile, changed.databases, changed.audited, changed.mint, folder, changed.results() == config.results()
+        profile,
+        changed.databases,
+        changed.audited,
+        changed.mint,
+        folder,
+        changed.results() == config.results(),
     )
 
 
@@ -180,7 +194,7 @@ def _apply(config: Config, values: Mapping[str, Any], where: str) -> Config:
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for name, value in values.items():
         if name not in PARAMETERS:
-            raise ParameterError(f"In {where}: {_unknown('parameter', name, PARAMETERS)}")
+            raise ParameterError(f"In {where}: {unknown('parameter', name, PARAMETERS)}")
         section, hint = PARAMETERS[name]
         sections[section][name] = coerce(name, value, hint)
     merged = {}
@@ -220,7 +234,9 @@ def _check(section: Any, name: str, holds: bool, rule: str) -> None:
         raise ParameterError(f"{name} must be {rule}, not {getattr(section, name)!r}.")
 
 
-def _unknown(what: str, name: str, known: Any) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the sentence about a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"there is no {what} {name!r}.{hint} There are: {', '.join(known)}."
+    return f"there is no {what} {name!r}.{hint} There are: {', '.join(names)}."

@@ -45,7 +45,9 @@ def test_another_specification_is_another_artifact():
     assert store.find("kind", SPEC | {"version": 3}) is None
 
 
-@given(st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False), max_size=5))
+@given(
+    st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False), max_size=5)
+)
 def test_digest_is_of_content_not_of_order(spec):
     assert store.digest(spec) == store.digest(dict(reversed(spec.items())))
 

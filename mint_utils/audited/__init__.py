@@ -1,0 +1,1 @@
+"""The Audited Model: its network, its loss, its exposures and its training."""

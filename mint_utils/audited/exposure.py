@@ -1,0 +1,96 @@
+"""Which image passes through training when: the plan, its batches, and the ledger that proves it.
+
+An *exposure* is one image passed once through training. The plan says, before anything runs, how
+often each image of D is exposed; the ledger counts it where batches are formed; training ends
+only when the two are equal. Nothing is dropped, padded or substituted: AdaFace's loader drops the
+last incomplete batch of an epoch, here an epoch is cut into batches of nearly equal size instead.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mint_utils.config import Audited
+from mint_utils.data.manifest import Database
+from mint_utils.data.membership import held_out, part
+from mint_utils.errors import ParameterError, TrainingError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The exposures of one Audited Model.
+
+    Attributes:
+        images: (N,) int64, exposures of each image of D an epoch; 0 for a held-out image.
+        epochs: Passes over the plan.
+        batch_size: Largest batch.
+        seed: Of the order of each epoch.
+    """
+
+    images: np.ndarray
+    epochs: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of each epoch."""
+        return -(-int(self.images.sum()) // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Return the batches of an epoch, int64 indices into D, from (seed, epoch) alone."""
+        shown = np.repeat(np.arange(len(self.images)), self.images)
+        order = np.random.default_rng((self.seed, epoch)).permutation(shown)
+        return np.array_split(order, self.steps_per_epoch)
+
+    def check(self, ledger: np.ndarray) -> None:
+        """Compare what was counted with what was planned.
+
+        Args:
+            ledger: (N,) exposures counted for each image of D.
+
+        Raises:
+            TrainingError: They differ for any image.
+        """
+        wrong = np.flatnonzero(ledger != self.images * self.epochs)
+        if len(wrong):
+            i = wrong[0]
+            raise TrainingError(
+                f"The exposure ledger differs from the plan for {len(wrong)} images; image {i} was "
+                f"shown {ledger[i]} times where {self.images[i] * self.epochs} were planned."
+            )
+
+
+def plan(recipe: Audited, database: Database, held_out_share: float, partition_seed: int) -> Plan:
+    """Plan the exposures of D: none for held-out images, ``recipe.repeats`` for equal parts of the rest.
+
+    Raises:
+        ParameterError: Fewer than two identities, or fewer than two images, would be shown.
+    """
+    kept_out = held_out(database.name, database.keys, held_out_share, partition_seed)
+    times = np.asarray(recipe.repeats)
+    parts = part(database.name, database.keys, len(times), partition_seed)
+    images = np.where(kept_out, 0, times[parts])
+    shown = np.unique(database.identities[images > 0])
+    if (shown < 0).any():
+        raise ParameterError(
+            f"Database {database.name!r} has images without identity: it cannot train M."
+        )
+    if len(shown) < 2:
+        raise ParameterError(
+            f"Training needs two identities; database {database.name!r} with held_out "
+            f"{held_out_share} leaves {len(shown)}. Lower held_out or take a larger database."
+        )
+    return Plan(images, recipe.epochs, recipe.batch_size, recipe.seed)
+
+
+def classes(plan: Plan, database: Database) -> np.ndarray:
+    """Return (N,) int64: each image's class among the identities that are shown, -1 where none."""
+    shown = np.unique(database.identities[plan.images > 0])
+    position = np.searchsorted(shown, database.identities).clip(max=len(shown) - 1)
+    return np.where(shown[position] == database.identities, position, -1)

@@ -1,0 +1,325 @@
+"""Trains an Audited Model, or goes on where a killed run stopped.
+
+In: a recipe, D and the plan of exposures. Out: a folder with ``model.pt`` (weights of the network
+and of the head), ``ledger.npz`` (key -> exposures) and ``history.csv`` (loss and rate of each step).
+
+The order of images comes from (seed, epoch), augmentation from (seed, epoch, position), dropout from
+(seed, step). No generator's state is stored, and a resumed run ends in the same weights, bit for
+bit on a CPU with the same number of threads.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import timm
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from mint_utils import store
+from mint_utils.audited import ir  # noqa: F401  (registers the networks with timm)
+from mint_utils.audited.exposure import Plan, classes, plan
+from mint_utils.audited.margins import make_head
+from mint_utils.config import Audited, plain
+from mint_utils.data.images import augment, normalise
+from mint_utils.data.manifest import Database
+from mint_utils.errors import TrainingError
+
+VERSION = 1  # of the training: raised when the same recipe gives other weights
+DROPS = (12 / 26, 20 / 26, 24 / 26)  # where the rate falls tenfold (AdaFace's run of 26 epochs)
+COLOUR_ORDER = "bgr"  # of the network's input, as AdaFace's own weights expect it
+CHECKPOINT_SECONDS = 60.0
+RESIDENT_BYTES = 8 << 30  # a smaller database lives on the GPU whole
+
+
+@dataclass(frozen=True)
+class AuditedModel:
+    """A trained Audited Model M: where it is, and what is known of its training."""
+
+    artifact: store.Artifact
+    recipe: Audited
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """One line an image of D: key, class (-1: identity never shown), exposures."""
+        with np.load(self.artifact.folder / "ledger.npz", allow_pickle=False) as file:
+            return pd.DataFrame({name: file[name] for name in ("key", "class", "exposures")})
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One line a step: step, epoch, loss, lr, images."""
+        return pd.read_csv(self.artifact.folder / "history.csv")
+
+    def load(self, device: torch.device | str = "cpu") -> tuple[nn.Module, nn.Module]:
+        """Return the network and the head, in evaluation mode."""
+        weights = torch.load(
+            self.artifact.folder / "model.pt", map_location=device, weights_only=True
+        )
+        record = self.artifact.record
+        network, head = build(self.recipe, record["image_size"], record["classes"])
+        network.load_state_dict(weights["network"])
+        head.load_state_dict(weights["head"])
+        network.to(device, memory_format=torch.channels_last)
+        return network.eval(), head.to(device).eval()
+
+
+def default_device() -> torch.device:
+    """Return the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def specification(
+    recipe: Audited, database: Database, held_out: float, partition_seed: int
+) -> dict[str, Any]:
+    """Return exactly what determines an Audited Model."""
+    return {
+        "version": VERSION,
+        "recipe": plain(recipe),
+        "database": database.fingerprint,
+        "held_out": held_out,
+        "partition_seed": partition_seed,
+    }
+
+
+def audited_model(
+    recipe: Audited, database: Database, held_out: float, partition_seed: int
+) -> AuditedModel:
+    """Return the Audited Model of a recipe: from the store, or trained now.
+
+    Raises:
+        ParameterError: The database cannot be trained on.
+        TrainingError: The loss is no longer a number, or the ledger differs from the plan.
+    """
+
+    def make(folder: Path) -> dict[str, Any]:
+        exposures = plan(recipe, database, held_out, partition_seed)
+        return train(recipe, database, exposures, folder, default_device())
+
+    spec = specification(recipe, database, held_out, partition_seed)
+    return AuditedModel(store.fetch("audited", spec, make, resumes=True), recipe)
+
+
+def build(recipe: Audited, image_size: int, identities: int) -> tuple[nn.Module, nn.Module]:
+    """Return the network and the head of a recipe, initialised from its seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        network = timm.create_model(recipe.network, img_size=image_size, drop_rate=recipe.dropout)
+        head = make_head(recipe.loss, network.num_features, identities)
+    return network, head
+
+
+def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.optim.SGD:
+    """Return SGD with weight decay on everything except BatchNorm, as AdaFace's code has it."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    without = {id(p): p for m in norms for p in m.parameters()}
+    decayed = [p for p in (*network.parameters(), *head.parameters()) if id(p) not in without]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": list(without.values()), "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+
+
+def rate(recipe: Audited, epoch: int) -> float:
+    """Return the learning rate of an epoch (from 0): tenfold lower after each of the drops."""
+    return recipe.lr * 0.1 ** sum(epoch >= round(drop * recipe.epochs) for drop in DROPS)
+
+
+class Step:
+    """One training step on one batch: augment, forward, loss, backward, update.
+
+    bf16 autocast and torch.compile on a GPU, plain float32 on a CPU; channels_last on both.
+    """
+
+    def __init__(self, network: nn.Module, head: nn.Module, recipe: Audited, device: torch.device):
+        self.network = network.to(device, memory_format=torch.channels_last).train()
+        self.head = head.to(device).train()
+        self.recipe = recipe
+        self.device = device
+        self.optimiser = optimiser(network, head, recipe)
+        on_gpu = device.type == "cuda"
+        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=on_gpu)
+        self.forward = torch.compile(self.network) if on_gpu else self.network
+
+    def __call__(
+        self, images: torch.Tensor, labels: torch.Tensor, keys: np.ndarray, lr: float, seed: int
+    ) -> torch.Tensor:
+        """Train on one batch.
+
+        Args:
+            images: (B, 3, S, S) uint8, RGB, channels_last.
+            labels: (B,) int64 classes.
+            keys: (B,) uint64, the random key of each image's augmentation.
+            lr: Learning rate of the step.
+            seed: Of the step's dropout.
+
+        Returns:
+            The loss before the update, a scalar on the device.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        inputs = normalise(augment(images, keys, self.recipe.augmentation), COLOUR_ORDER)
+        torch.manual_seed(seed)
+        with self.autocast:
+            embeddings, norms = self.forward(inputs)
+        loss = nn.functional.cross_entropy(self.head(embeddings, norms, labels), labels)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
+
+def train(
+    recipe: Audited,
+    database: Database,
+    exposures: Plan,
+    folder: Path,
+    device: torch.device,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> dict[str, Any]:
+    """Train in a folder, from the checkpoint in it if there is one, and return the record.
+
+    Raises:
+        TrainingError: The loss is no longer a number, or the ledger differs from the plan.
+    """
+    labels = classes(exposures, database)
+    identities = int(labels.max()) + 1
+    step = Step(*build(recipe, database.images.shape[1], identities), recipe, device)
+    checkpoint = folder / "checkpoint.pt"
+    ledger, history, first = _resume(checkpoint, step, len(database))
+    source, target = _placed(database.images, labels, device)
+    progress = tqdm(
+        total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False
+    )
+    saved, pending = time.monotonic(), []
+    for number, epoch, batch, keys in _schedule(exposures, first):
+        lr = rate(recipe, epoch)
+        images, classes_ = _gather(source, target, batch, device)
+        loss = step(images, classes_, keys, lr, seed=recipe.seed * 2**32 + number)
+        np.add.at(ledger, batch, 1)
+        pending.append((number, epoch, loss, lr, len(batch)))
+        progress.update()
+        last = number + 1 == exposures.steps
+        late = time.monotonic() - saved > checkpoint_seconds
+        # Reading the loss waits for the GPU: done rarely there, at every step on a CPU.
+        if device.type == "cpu" or late or last or len(pending) >= 50:
+            history += _finite(pending, recipe)
+            pending = []
+            progress.set_postfix(loss=f"{history[-1][2]:.2f}", refresh=False)
+        if late and not last:
+            _save(checkpoint, step, {"ledger": torch.from_numpy(ledger), "history": history})
+            saved = time.monotonic()
+    progress.close()
+    exposures.check(ledger)
+    _write(folder, step, database, labels, ledger, history)
+    checkpoint.unlink(missing_ok=True)
+    return {
+        "image_size": database.images.shape[1],
+        "classes": identities,
+        "members": int((ledger > 0).sum()),
+        "exposures": int(ledger.sum()),
+        "steps": exposures.steps,
+        "device": str(device),
+    }
+
+
+def _schedule(exposures: Plan, first: int) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Yield (step, epoch, batch, augmentation keys) from step ``first`` on."""
+    for epoch in range(first // exposures.steps_per_epoch, exposures.epochs):
+        position = 0
+        for i, batch in enumerate(exposures.batches(epoch)):
+            number = epoch * exposures.steps_per_epoch + i
+            if number >= first:
+                start = (exposures.seed << 52) + (epoch << 36) + position
+                yield (
+                    number,
+                    epoch,
+                    batch,
+                    np.uint64(start) + np.arange(len(batch), dtype=np.uint64),
+                )
+            position += len(batch)
+
+
+def _placed(images: np.ndarray, labels: np.ndarray, device: torch.device):
+    target = torch.from_numpy(labels)
+    if device.type == "cuda" and images.nbytes < RESIDENT_BYTES:
+        return torch.from_numpy(np.array(images)).to(device), target.to(device)
+    return images, target
+
+
+def _gather(source, target: torch.Tensor, batch: np.ndarray, device: torch.device):
+    rows = torch.from_numpy(batch)
+    if isinstance(source, torch.Tensor):
+        rows = rows.to(device)
+        images = source[rows]
+    else:
+        images = torch.from_numpy(source[batch]).to(device)
+    return images.permute(0, 3, 1, 2), target[rows].to(device)
+
+
+def _title(recipe: Audited) -> str:
+    return f"{recipe.network} {recipe.loss} batch {recipe.batch_size}"
+
+
+def _finite(pending: list[tuple], recipe: Audited) -> list[tuple]:
+    done = [(number, epoch, float(loss), lr, n) for number, epoch, loss, lr, n in pending]
+    for number, epoch, loss, lr, _ in done:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss of {_title(recipe)} is {loss} at step {number} (epoch {epoch}, rate {lr:g}): "
+                "training stopped, nothing was stored of it. Lower lr or raise batch_size."
+            )
+    return done
+
+
+def _save(path: Path, step: Step, rest: dict[str, Any]) -> None:
+    state = {
+        "network": step.network.state_dict(),
+        "head": step.head.state_dict(),
+        "optimiser": step.optimiser.state_dict(),
+    }
+    beside = path.with_suffix(".tmp")
+    torch.save(state | rest, beside)
+    beside.replace(path)
+
+
+def _resume(path: Path, step: Step, images: int) -> tuple[np.ndarray, list[tuple], int]:
+    """Load a checkpoint into the step; return the ledger, the history and the next step's number."""
+    if not path.exists():
+        return np.zeros(images, np.int64), [], 0
+    state = torch.load(path, map_location=step.device, weights_only=True)
+    step.network.load_state_dict(state["network"])
+    step.head.load_state_dict(state["head"])
+    step.optimiser.load_state_dict(state["optimiser"])
+    history = [tuple(line) for line in state["history"]]
+    return state["ledger"].cpu().numpy(), history, len(history)
+
+
+def _write(folder: Path, step: Step, database: Database, labels, ledger, history) -> None:
+    weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
+    torch.save(weights, folder / "model.pt")
+    np.savez(folder / "ledger.npz", **{"key": database.keys, "class": labels, "exposures": ledger})
+    columns = ["step", "epoch", "loss", "lr", "images"]
+    pd.DataFrame(history, columns=columns).to_csv(folder / "history.csv", index=False)
+
+
+def images_per_second(recipe: Audited, database: Database) -> float:
+    """Measure the rate of training here, in a trial of a few steps on blank images."""
+    device, size = default_device(), database.images.shape[1]
+    n = min(recipe.batch_size, 32 if device.type == "cpu" else 256)
+    step = Step(*build(recipe, size, len(np.unique(database.identities))), recipe, device)
+    images = torch.zeros(n, size, size, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+    labels = torch.zeros(n, dtype=torch.int64, device=device)
+    keys = np.arange(n, dtype=np.uint64)
+    step(images, labels, keys, recipe.lr, seed=0).item()  # the first one allocates, or compiles
+    started = time.perf_counter()
+    for i in range(3):
+        loss = step(images, labels, keys, recipe.lr, seed=i)
+    loss.item()
+    return 3 * n / (time.perf_counter() - started)

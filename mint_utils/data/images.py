@@ -1,0 +1,254 @@
+"""Encoded images in, uint8 RGB arrays out; batches of those in, augmented and normalised tensors out.
+
+Arrays are (N, S, S, 3) numpy uint8; as tensors they are (N, 3, S, S) in channels_last memory, which
+is the same bytes. Augmentation is a pure function of an image and its random key: the result is the
+same in any batch and on any device, to the last bit.
+"""
+
+import functools
+import io
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from mint_utils.data.recordio import RecordFile
+from mint_utils.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # no others: some of PIL's readers start programs
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
+ORDERS = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+CROP_TRIES = 10  # as torchvision's RandomResizedCrop, which then takes the whole image
+WEIGHT_BITS = 14  # of a resampling weight: sums of products with pixels are exact in float32
+BLOCK, REACH = 32, 16  # pixels of a line resampled at once, and how far away others weigh on them
+
+# Columns of an image's random numbers.
+CROP, LOW_RES, JITTER, FLIP, SIDE, DOWN, UP, ORDER, TOP, LEFT = range(10)
+FACTORS, SCALES, RATIOS = slice(10, 13), slice(13, 23), slice(23, 33)
+DRAWS = RATIOS.stop
+
+
+def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
+    """Decode an image as it is stored: no EXIF rotation, no resizing, transparency dropped.
+
+    A JPEG without its last bytes is refused, which libjpeg by itself would fill up with grey. Bytes
+    that changed within one are only noticed where they break its syntax: checksums are there for that.
+
+    Args:
+        encoded: JPEG, PNG, WebP or BMP.
+        name: Of the image, for errors.
+        size: Its side in pixels, or None if any is right.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: It is no image, is damaged, or has another size.
+    """
+    try:
+        if encoded[:2] == b"\xff\xd8":
+            data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+            pixels = decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).numpy()
+        else:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+                pixels = np.array(image.convert("RGB"))
+    except Exception as error:  # damaged bytes make decoders raise nearly anything
+        raise DataError(
+            f"{name} is damaged or no image ({len(encoded)} bytes; JPEG, PNG, WebP and BMP are read). "
+            "Get the file again."
+        ) from error
+    height, width, _ = pixels.shape
+    if size is not None and (height, width) != (size, size):
+        raise DataError(
+            f"{name} is {width}x{height} pixels where {size}x{size} is expected. Align and crop the "
+            f"images to {size} pixels, or correct image_size in the manifest of the database."
+        )
+    return pixels
+
+
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+    """Resize (N, H, W, 3) uint8 to (N, size, size, 3) uint8, bilinear with antialiasing."""
+    if images.shape[1:3] == (size, size):
+        return images
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    resized = F.interpolate(batch, (size, size), mode="bilinear", antialias=True)
+    return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
+
+
+def normalise(images: torch.Tensor, colour_order: Literal["rgb", "bgr"]) -> torch.Tensor:
+    """Return (x / 255 - 0.5) / 0.5 as float32 in the network's colour order, channels_last.
+
+    Args:
+        images: (N, 3, H, W) uint8, RGB.
+        colour_order: Of the output; AdaFace's own weights take BGR.
+    """
+    pixels = images.permute(0, 2, 3, 1).contiguous()
+    if colour_order == "bgr":
+        # Rows turned around by byte, then by pixel: ten times as fast as .flip(-1) of three channels.
+        n, height, width, _ = pixels.shape
+        turned = pixels.view(n, height, width * 3).flip(-1).view(pixels.shape)
+        pixels = _flip(turned)
+    return pixels.float().sub_(127.5).div_(127.5).permute(0, 3, 1, 2)
+
+
+def augment(images: torch.Tensor, keys: np.ndarray, p: float) -> torch.Tensor:
+    """Augment as AdaFace does (arXiv 2204.00964, Section 4.1): each of three with probability p.
+
+    In this order: a random-resized crop (area 0.2 to 1, ratio 3/4 to 4/3) left in its place on black;
+    resampling down to 0.2 to 1 of the side and up again, each with a random interpolation; brightness,
+    contrast and saturation times 0.5 to 1.5 in random order. Then a horizontal flip, probability 0.5.
+
+    Args:
+        images: (N, 3, S, S) uint8, RGB.
+        keys: (N,) uint64, a random key an image; consecutive numbers will do.
+        p: Probability of each augmentation.
+
+    Returns:
+        A new tensor like ``images``, channels_last.
+    """
+    draws = _draws(keys)
+    pixels = images.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+    for chosen, change in (
+        (draws[:, CROP] < p, _crop),
+        (draws[:, LOW_RES] < p, _low_res),
+        (draws[:, JITTER] < p, _jitter),
+        (draws[:, FLIP] < 0.5, _flip),
+    ):
+        rows = np.flatnonzero(chosen)
+        if len(rows):
+            picked = pixels.index_select(0, torch.from_numpy(rows).to(pixels.device))
+            changed = change(picked, draws[rows])
+            # pixels[rows] = changed would go byte by byte on a CPU, twenty times as slow.
+            torch._foreach_copy_([pixels[row] for row in rows.tolist()], list(changed))
+    return pixels.permute(0, 3, 1, 2)
+
+
+def _flip(pixels: torch.Tensor, *_: np.ndarray) -> torch.Tensor:
+    return pixels.permute(0, 3, 1, 2).flip(-1).permute(0, 2, 3, 1)
+
+
+def _draws(keys: np.ndarray) -> np.ndarray:
+    """Return (N, DRAWS) float64 in [0, 1): SplitMix64 (Steele et al. 2014) started at a hash of the key."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+
+    def mixed(x: np.ndarray) -> np.ndarray:
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+    steps = np.arange(1, DRAWS + 1, dtype=np.uint64) * golden
+    numbers = mixed(mixed(keys.astype(np.uint64) + golden)[:, None] + steps)
+    return (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _crop(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
+    side = pixels.shape[1]
+    top, left, height, width = (values[:, None] for values in _boxes(draws, side))
+    position = np.arange(side)
+    rows = (position >= top) & (position < top + height)
+    columns = (position >= left) & (position < left + width)
+    inside = rows[:, :, None] & np.repeat(columns, 3, axis=1)[:, None, :]
+    return pixels * torch.from_numpy(inside).to(pixels.device).view(pixels.shape)
+
+
+def _boxes(draws: np.ndarray, side: int) -> tuple[np.ndarray, ...]:
+    """Return top, left, height and width in pixels of torchvision's RandomResizedCrop, (n,) each."""
+    area = side**2 * (0.2 + 0.8 * draws[:, SCALES])
+    ratio = np.exp(np.log(3 / 4) + (np.log(4 / 3) - np.log(3 / 4)) * draws[:, RATIOS])
+    widths, heights = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
+    fits = (widths <= side) & (heights <= side)
+    first = np.arange(len(draws)), fits.argmax(axis=1)
+    height = np.where(fits.any(axis=1), heights[first], side)
+    width = np.where(fits.any(axis=1), widths[first], side)
+    top = np.floor(draws[:, TOP] * (side - height + 1))
+    left = np.floor(draws[:, LEFT] * (side - width + 1))
+    return top, left, height, width
+
+
+def _low_res(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
+    """Resample rows, then columns: down and up again are one matrix for each image.
+
+    Only a band of it is not zero, so each block of lines is made from those within its reach.
+    """
+    n, side, _, _ = pixels.shape
+    small = ((0.2 + 0.8 * draws[:, SIDE]) * side).astype(int)
+    down, up = (draws[:, [DOWN, UP]] * len(INTERPOLATIONS)).astype(int).T
+    weights = [_resampling(side, *which) for which in zip(small, down, up, strict=True)]
+    matrices = torch.stack(weights).to(pixels.device).float().div_(2**WEIGHT_BITS)
+    blocks = [(i, i + BLOCK, max(0, i - REACH), i + BLOCK + REACH) for i in range(0, side, BLOCK)]
+    lines = pixels.transpose(2, 3).to(torch.float32, memory_format=torch.contiguous_format)
+    lines = lines.view(n, side, 3 * side)
+    lines = torch.cat([torch.bmm(matrices[:, i:j, k:m], lines[:, k:m]) for i, j, k, m in blocks], 1)
+    lines = lines.round_().clamp_(0, 255).view(n, side * 3, side)
+    matrices = matrices.transpose(1, 2)
+    lines = torch.cat(
+        [torch.bmm(lines[..., k:m], matrices[:, k:m, i:j]) for i, j, k, m in blocks], 2
+    )
+    return _bytes(lines.round_().clamp_(0, 255)).view(n, side, 3, side).transpose(2, 3)
+
+
+@functools.lru_cache(maxsize=2048)
+def _resampling(side: int, small: int, down: int, up: int) -> torch.Tensor:
+    """Return (side, side) int16 weights over 2**WEIGHT_BITS that make a line smaller and large again."""
+    line = torch.eye(side, dtype=torch.float64).reshape(1, side, side, 1)  # each pixel in a channel
+    for length, mode in ((small, INTERPOLATIONS[down]), (side, INTERPOLATIONS[up])):
+        line = F.interpolate(line, (length, 1), mode=mode)
+    exact = line[0, :, :, 0].T * 2**WEIGHT_BITS
+    weights = exact.round()
+    weights[torch.arange(side), weights.argmax(1)] += 2**WEIGHT_BITS - weights.sum(1)  # white stays
+    return weights.to(torch.int16)
+
+
+def _jitter(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
+    """Change brightness, contrast and saturation as torchvision does to a PIL image.
+
+    Each is a blend with black, with the mean grey, or with the pixel's grey. Every operation is a
+    multiplication or an addition of its own and every sum one of whole numbers, so no order of
+    computation can change the result.
+    """
+    order = ORDERS[(draws[:, ORDER] * len(ORDERS)).astype(int)]
+    factors = np.take_along_axis(0.5 + draws[:, FACTORS], order, axis=1).astype(np.float32)
+
+    def column(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(pixels.device).view(-1, 1, 1, 1)
+
+    planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    for which, factor in zip(order.T, factors.T, strict=True):
+        red, green, blue = planes.split(1, dim=1)
+        grey = (red * 0.299).add_(green * 0.587).add_(blue * 0.114).round_()
+        mean = grey.mean((1, 2, 3), keepdim=True, dtype=torch.float64).round().float()
+        base = grey.mul_(column(which == 2)).add_(mean * column(which == 1))
+        base.mul_(column(1 - factor))
+        planes.mul_(column(factor)).add_(base).clamp_(0, 255).floor_()
+    return _bytes(planes).permute(0, 2, 3, 1)
+
+
+def _bytes(values: torch.Tensor) -> torch.Tensor:
+    """Return whole numbers as uint8; by way of int32, which a CPU does three times as fast."""
+    return values.int().byte()
+
+
+class RecordImages:
+    """The images of a ``.rec`` as an array (N, S, S, 3) of uint8 that decodes what it is asked for.
+
+    For databases that do not fit into memory. Indexing takes what numpy takes on the first axis.
+    """
+
+    def __init__(self, record: RecordFile, keys: np.ndarray, size: int):
+        self.record = record
+        self.keys = keys
+        self.shape = (len(keys), size, size, 3)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        keys = self.keys[index].tolist()
+        images = np.empty((len(keys), *self.shape[1:]), np.uint8)
+        for image, key in zip(images, keys, strict=True):
+            name = f"{self.record.path}, record {key}"
+            image[:] = decode(self.record.image_bytes(key), name, self.shape[1])
+        return images

@@ -1,0 +1,41 @@
+"""Which image is in which set: a pure function of (database, record key, seed).
+
+Every set of the study (members, held-out images, parts shown more often, the training and the
+evaluation of T) is cut from hashes of the key alone, so that membership depends neither on the
+order of a file nor on workers, and can be recomputed by anybody from the names.
+"""
+
+import hashlib
+
+import numpy as np
+
+
+def uniform(database: str, keys: np.ndarray, purpose: str, seed: int) -> np.ndarray:
+    """Return one number in [0, 1) a key, the same everywhere and independent between purposes.
+
+    Args:
+        database: Name of the database that the keys are of.
+        keys: (N,) keys, str; or (N,) identities, int64, where whole identities are to fall together.
+        purpose: What the numbers decide, such as ``held-out``.
+        seed: Another seed, another cut.
+
+    Returns:
+        (N,) float64, the 53 leading bits of BLAKE2b.
+    """
+    salt = hashlib.blake2b(f"{purpose}\0{seed}\0{database}\0".encode(), digest_size=8)
+    numbers = np.empty(len(keys), dtype=np.uint64)
+    for i, key in enumerate(keys.tolist()):
+        one = salt.copy()
+        one.update(str(key).encode())
+        numbers[i] = int.from_bytes(one.digest(), "big")
+    return (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def held_out(database: str, keys: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return (N,) bool: the images of D that M must never see, about ``share`` of them."""
+    return uniform(database, keys, "held-out", seed) < share
+
+
+def part(database: str, keys: np.ndarray, parts: int, seed: int) -> np.ndarray:
+    """Return (N,) int64 in [0, parts): which equal part of D an image is in (paper, Section 4.3)."""
+    return (uniform(database, keys, "frequency", seed) * parts).astype(np.int64)

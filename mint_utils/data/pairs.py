@@ -1,0 +1,109 @@
+"""Verification pairs from InsightFace's ``.bin``: encoded images, and whether each pair shows one person.
+
+In: a Python pickle of (list of 2n encoded images, list of n bool), protocols 2 to 5, written by Python 2
+or 3, the images as ``bytes`` or numpy uint8 arrays of numpy 1 or 2. Out: the images as ``bytes``.
+
+A pickle from elsewhere can run code. Here nothing named in one is ever looked up or called: the few
+names that such files hold are admitted, what they are called with is noted, and the bytes are taken
+from the notes.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mint_utils.errors import DataError
+
+ADMITTED = {
+    ("_codecs", "encode"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+}
+REMEDY = "It should be a pickle of encoded images and one bool a pair: get the file again."
+
+
+class _Noted:
+    """What a pickle calls a name with, and the state that it sets; it does nothing with either."""
+
+    def __init__(self, *arguments: Any):
+        self.arguments = arguments
+        self.state = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> type[_Noted]:
+        if (module, name) not in ADMITTED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _Noted
+
+
+def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
+    """Read a verification ``.bin``.
+
+    Returns:
+        2n encoded images, pair i being images 2i and 2i + 1; and (n,) bool, whether they show one
+        person, which may be all alike.
+
+    Raises:
+        DataError: The file is missing, truncated, or holds anything but images and bools.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} is missing: data_manifests says how to get it.")
+    with open(path, "rb") as file:
+        content = _load(path, file)
+    if not (isinstance(content, list | tuple) and len(content) == 2):
+        raise DataError(f"{path} does not hold two lists. {REMEDY}")
+    stored, same = content
+    if not all(isinstance(part, list | tuple) for part in content) or not len(same):
+        raise DataError(f"{path} does not hold two lists. {REMEDY}")
+    if len(stored) != 2 * len(same):
+        raise DataError(f"{path} has {len(stored)} images for {len(same)} pairs. {REMEDY}")
+    if not all(isinstance(flag, bool) for flag in same):
+        raise DataError(f"{path}: whether a pair shows one person must be True or False. {REMEDY}")
+    images = [_bytes(value) for value in stored]
+    if None in images:
+        raise DataError(
+            f"{path}, image {images.index(None)} is neither bytes nor a uint8 array. {REMEDY}"
+        )
+    return images, np.array(same, dtype=bool)
+
+
+def _load(path: Path, file: BinaryIO) -> Any:
+    try:
+        return _Unpickler(file, encoding="bytes").load()  # bytes: what a str of Python 2 is
+    except Exception as error:  # bytes that are no pickle raise nearly anything
+        raise DataError(f"{path} cannot be read: {error}. {REMEDY}") from error
+
+
+def _bytes(value: Any) -> bytes | None:
+    """Return the bytes that a value of the pickle stands for, or None if it is no image."""
+    match value:
+        case _Noted(arguments=(bytearray() | bytes() as raw, kind, tuple(), _), state=None):
+            return bytes(raw) if _is_uint8(kind) else None  # an array in protocol 5
+        case _Noted(state=(1, tuple(), kind, _, raw)):
+            return _raw(raw) if _is_uint8(kind) else None
+    return _raw(value)
+
+
+def _raw(value: Any) -> bytes | None:
+    match value:
+        case bytes():
+            return value
+        case _Noted(arguments=(str(text), "latin1"), state=None):  # bytes in protocol 2
+            try:
+                return text.encode("latin1")
+            except UnicodeEncodeError:
+                return None
+    return None
+
+
+def _is_uint8(kind: Any) -> bool:
+    return isinstance(kind, _Noted) and kind.arguments[:1] in (("u1",), (b"u1",))

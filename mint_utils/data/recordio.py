@@ -1,0 +1,279 @@
+"""Images in and out of RecordIO, the format of MS1MV3: a ``.rec`` file with its ``.idx``.
+
+In: the path of the ``.rec``. Out: for each key the identity and the encoded image, read from the
+memory-mapped file when asked for, so that only keys and offsets are held in memory.
+
+A ``.rec`` is a row of records: uint32 magic, uint32 (3-bit continuation flag, 29-bit length), payload,
+zeros up to a multiple of 4 bytes. The payload is MXNet's IRHeader ``<IfQQ`` (flag, label, id, id2), ``flag``
+float32 labels, and the encoded image. A payload that holds the magic at a multiple of 4 is stored in
+parts without it. The ``.idx`` is text, a key and an offset a line, in any order.
+"""
+
+import mmap
+import re
+import struct
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, Self
+
+import numpy as np
+
+from mint_utils.errors import DataError
+
+MAGIC = 0xCED7230A
+MAGIC_BYTES = struct.pack("<I", MAGIC)
+PART = struct.Struct("<II")
+IR_HEADER = struct.Struct("<IfQQ")
+FIRST_LABEL = struct.Struct("<f")
+LENGTH_BITS = 29
+WHOLE, FIRST, MIDDLE, LAST = range(4)  # continuation flags
+CHUNK = 1 << 18  # records whose headers are read at once
+
+
+class RecordFile:
+    """Random access to the images of a ``.rec`` file; a context manager.
+
+    Attributes:
+        path: Of the ``.rec``.
+        keys: (N,) int64, ascending: the images, without header and identity-range records.
+
+    Raises:
+        DataError: A file is missing, truncated, or the index does not fit the records. What is
+            cheap to check is checked at opening, each record when it is read.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._keys, self._offsets = _read_index(self.path.with_suffix(".idx"))
+        if not self.path.is_file() or not self.path.stat().st_size:
+            raise DataError(f"{self.path} is missing or empty: copy it again, with its .idx.")
+        with open(self.path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._check_offsets()
+        self._images = self._image_rows()
+        self.keys = self._keys[self._images]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._map.close()
+
+    def label(self, key: int) -> int:
+        """Return the identity of an image: the first of its labels."""
+        return self._image(key)[0]
+
+    def image_bytes(self, key: int) -> bytes:
+        """Return the encoded image of a key."""
+        return self._image(key)[1]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64, the identities in the order of ``keys``, read anew from all the headers."""
+        order = np.argsort(self._offsets[self._images])  # from the front of the file to its end
+        labels = np.empty(len(self.keys), np.int64)
+        for i in range(0, len(order), CHUNK):
+            rows = order[i : i + CHUNK]
+            labels[rows], plain = self._plain_labels(self._offsets[self._images][rows])
+            for row in rows[~plain]:  # in several parts, which is rare, or damaged: this says so
+                labels[row] = self.label(self.keys[row])
+        return labels
+
+    def _plain_labels(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels, and for which records they hold: whole ones with a sound header."""
+        words = np.frombuffer(self._map, "<u4", count=len(self._map) // 4)
+        # The last record may end before the words where other records have their labels.
+        record = words[np.minimum(offsets[:, None] // 4 + np.arange(9), len(words) - 1)]
+        magic, word, flag = record[:, 0], record[:, 1], record[:, 2].astype(np.int64)
+        values = np.where(flag > 0, record[:, 8], record[:, 3]).view("<f4")
+        plain = (magic == MAGIC) & (word >> LENGTH_BITS == WHOLE)
+        plain &= (word >= IR_HEADER.size + 4 * flag) & np.isfinite(values)
+        plain &= values == np.floor(values)
+        return np.where(plain, values, -1).astype(np.int64), plain
+
+    def _check_offsets(self) -> None:
+        outside = (self._offsets + PART.size > len(self._map)) | (self._offsets % 4 > 0)
+        if outside.any():
+            key = self._keys[outside.argmax()]
+            self._fail(key, "its offset in the .idx is outside the file or between records")
+        last = int(self._offsets.argmax())
+        if self._record(last)[1] != len(self._map):
+            self._fail(self._keys[last], "the .idx calls it the last one, and data follow it")
+
+    def _image_rows(self) -> slice:
+        """Return which keys are of images; a first record of two labels and no image counts them."""
+        first, last = 0, len(self._keys)
+        if self._keys[0] == 0:
+            payload = self._record(0)[0]
+            if self._header(0, payload)[0] == 2 and len(payload) == IR_HEADER.size + 8:
+                count = FIRST_LABEL.unpack_from(payload, IR_HEADER.size)[0] - 1  # N + 1 is stored
+                first, last = 1, int(np.searchsorted(self._keys, count, side="right"))
+                if last - first != count:
+                    self._fail(0, f"it counts {count:.0f} images, the .idx has {last - first}")
+        if first == last:
+            raise DataError(f"{self.path} holds no image.")
+        return slice(first, last)
+
+    def _image(self, key: int) -> tuple[int, bytes]:
+        row = int(self._keys.searchsorted(key))
+        if not self._images.start <= row < self._images.stop or self._keys[row] != key:
+            raise DataError(f"{self.path} has no image {key}: its keys are in RecordFile.keys.")
+        payload, _ = self._record(row)
+        flag, label = self._header(key, payload)
+        if flag:
+            (label,) = FIRST_LABEL.unpack_from(payload, IR_HEADER.size)
+        if not label.is_integer():
+            self._fail(key, f"its label is {label}, and identities are whole numbers")
+        return int(label), payload[IR_HEADER.size + 4 * flag :]
+
+    def _header(self, key: int, payload: bytes) -> tuple[int, float]:
+        """Return the number of the labels that follow the header, and the label in it."""
+        if len(payload) >= IR_HEADER.size:
+            flag, label, _, _ = IR_HEADER.unpack_from(payload)
+            if len(payload) >= IR_HEADER.size + 4 * flag:
+                return flag, label
+        self._fail(key, "it is shorter than its own header")
+
+    def _record(self, row: int) -> tuple[bytes, int]:
+        """Return the payload of a record, its parts joined, and where the next record begins."""
+        key = self._keys[row]
+        continuation, payload, end = self._part(key, int(self._offsets[row]))
+        if continuation == WHOLE:
+            return payload, end
+        parts = [payload]
+        if continuation != FIRST:
+            self._fail(key, "its offset in the .idx is inside a record")
+        while continuation != LAST:
+            continuation, payload, end = self._part(key, end)
+            if continuation not in (MIDDLE, LAST):
+                self._fail(key, "its last part is missing")
+            parts.append(payload)
+        return MAGIC_BYTES.join(parts), end
+
+    def _part(self, key: int, start: int) -> tuple[int, bytes, int]:
+        if start + PART.size > len(self._map):
+            self._fail(key, "the file ends inside it")
+        magic, word = PART.unpack_from(self._map, start)
+        if magic != MAGIC:
+            self._fail(key, f"no record begins at byte {start}")
+        start += PART.size
+        end = start + (word & (1 << LENGTH_BITS) - 1)
+        padded = end + -end % 4
+        if padded > len(self._map):
+            self._fail(key, "the file ends inside it")
+        return word >> LENGTH_BITS, self._map[start:end], padded
+
+    def _fail(self, key: int, what: str) -> NoReturn:
+        raise DataError(f"{self.path}, record {key}: {what}. Copy the .rec and the .idx again.")
+
+
+def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return keys, ascending, and offsets (bytes), both int64."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing: the .rec cannot be read without it, copy both.")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of an empty file, which is an error below
+            table = np.loadtxt(
+                path, np.int64, delimiter="\t", comments=None, ndmin=2, encoding="utf-8"
+            )
+    except ValueError as error:
+        raise DataError(_malformed(path)) from error
+    if not table.size:
+        raise DataError(f"{path} is empty: copy it again.")
+    if table.shape[1] != 2 or table.min() < 0:
+        raise DataError(_malformed(path))
+    keys, offsets = table[np.argsort(table[:, 0], kind="stable")].T.copy()
+    repeated = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(repeated):
+        raise DataError(f"{path}: key {keys[repeated[0]]} occurs more than once. Copy it again.")
+    return keys, offsets
+
+
+def _malformed(path: Path) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip() and not re.fullmatch(r" *[0-9]{1,18}\t *[0-9]{1,18} *\n?", line):
+                return f"{path}, line {number} is not a key, a tab and an offset: {line[:40]!r}."
+    return f"{path} is not a table of keys and offsets: copy it again."
+
+
+def write_records(
+    path: str | Path, images: Iterable[tuple[int, bytes]], header: bool = True
+) -> None:
+    """Write a ``.rec`` and its ``.idx``; both appear under their names when they are whole.
+
+    Args:
+        path: Of the ``.rec``.
+        images: Identity and encoded image, one after the other.
+        header: MS1MV3's layout: record 0 counts, records 1 to N are the images with labels
+            (identity, 0), and each identity has a record with the range of its images. Without
+            it, the layout of MXNet's im2rec: records 0 to N-1 are the images, with one label.
+
+    Raises:
+        DataError: With header, images of one identity are not consecutive; or an identity cannot be
+            stored, labels being float32.
+    """
+    path = Path(path)
+    index_path = path.with_suffix(".idx")
+    partial = [p.with_name(f"{p.name}.partial") for p in (path, index_path)]
+    try:
+        with open(partial[0], "wb") as records, open(partial[1], "w", encoding="ascii") as index:
+            _write(path, records, index, images, header)
+        index_path.unlink(missing_ok=True)  # never an old index beside new records
+        partial[0].replace(path)
+        partial[1].replace(index_path)
+    finally:
+        for file in partial:
+            file.unlink(missing_ok=True)
+
+
+def _write(path: Path, records: BinaryIO, index, images, header: bool) -> None:
+    key, starts = 0, {}  # the first key of each identity
+
+    def append(labels: tuple[float, ...], scalar: float, content: bytes = b"") -> None:
+        nonlocal key
+        index.write(f"{key}\t{records.tell()}\n")
+        fields = IR_HEADER.pack(len(labels), scalar, key, 0)
+        records.write(_packed(fields + struct.pack(f"<{len(labels)}f", *labels) + content))
+        key += 1
+
+    if header:
+        append((0, 0), 0)
+    previous = None
+    for label, content in images:
+        if np.float32(label) != label:
+            raise DataError(f"{path}: float32 cannot hold identity {label}. Number them from 0.")
+        if header and label != previous and label in starts:
+            raise DataError(f"{path}: images of identity {label} are not consecutive. Sort them.")
+        starts.setdefault(label, key)
+        previous = label
+        append((label, 0) if header else (), 0 if header else label, content)
+    if header:
+        images_end = key
+        ends = [*list(starts.values())[1:], images_end]
+        for start, end in zip(starts.values(), ends, strict=True):
+            append((start, end), 0)
+        records.seek(0)
+        records.write(_packed(IR_HEADER.pack(2, 0, 0, 0) + struct.pack("<2f", images_end, key)))
+
+
+def _packed(payload: bytes) -> bytes:
+    """Return a record, in parts where the payload holds the magic at a multiple of 4."""
+    cuts, found = [], payload.find(MAGIC_BYTES)
+    while found >= 0:
+        if found % 4 == 0:
+            cuts.append(found)
+        found = payload.find(MAGIC_BYTES, found + (4 if found % 4 == 0 else 1))
+    starts = [0, *(cut + 4 for cut in cuts)]
+    ends = [*cuts, len(payload)]
+    parts = []
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        flag = WHOLE if not cuts else FIRST if i == 0 else LAST if i == len(cuts) else MIDDLE
+        parts += [PART.pack(MAGIC, flag << LENGTH_BITS | end - start), payload[start:end]]
+        parts.append(bytes(-(end - start) % 4))
+    return b"".join(parts)

@@ -1,0 +1,65 @@
+"""Verification: do two photographs show one person? Ten folds, as face recognition reports it.
+
+In: the embeddings of pairs and whether each pair shows one person. Out: the accuracy of each fold at
+the threshold that is best on the other folds, and their mean.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import KFold
+
+from mint_utils.errors import ParameterError
+
+THRESHOLDS = np.arange(0, 4, 0.01)  # squared distances between unit vectors
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Accuracy of each fold, float64, at its threshold, float64."""
+
+    folds: np.ndarray
+    threshold: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the folds."""
+        return float(self.folds.mean())
+
+
+def verification_accuracy(
+    embeddings: np.ndarray, same: np.ndarray, folds: int = 10
+) -> Verification:
+    """Measure verification accuracy as AdaFace's evaluation does.
+
+    Args:
+        embeddings: (2n, D) float32; rows 2i and 2i + 1 are pair i, of any length but zero.
+        same: (n,) bool, True where a pair shows one person.
+        folds: Number of consecutive parts.
+
+    Raises:
+        ParameterError: One class only, fewer pairs than folds, or embeddings that are no numbers.
+    """
+    if len(embeddings) != 2 * len(same):
+        raise ParameterError(f"{len(embeddings)} embeddings do not make {len(same)} pairs.")
+    if len(same) < folds:
+        raise ParameterError(
+            f"{len(same)} pairs cannot be cut into {folds} folds: take more pairs."
+        )
+    if same.all() or not same.any():
+        kind = "one person" if same.all() else "two people"
+        raise ParameterError(
+            f"All {len(same)} pairs show {kind}: verification needs pairs of both kinds."
+        )
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    if not np.isfinite(embeddings).all() or (lengths == 0).any():
+        raise ParameterError("Embeddings hold values that are no numbers, or a vector of zeros.")
+    unit = embeddings / lengths
+    distances = ((unit[0::2] - unit[1::2]) ** 2).sum(axis=1)
+    right = (distances[:, None] < THRESHOLDS) == same[:, None]  # (n, thresholds)
+    accuracies, chosen = [], []
+    for rest, fold in KFold(folds).split(right):
+        best = right[rest].mean(axis=0).argmax()
+        accuracies.append(right[fold, best].mean())
+        chosen.append(THRESHOLDS[best])
+    return Verification(np.array(accuracies), np.array(chosen))

@@ -1,0 +1,197 @@
+"""Trains the MINT Models of a whole table together.
+
+In: the features of an audit and tasks (which columns, which rows, which labels, which seed). Out: the
+probability of membership that each task's model gives to its evaluation images.
+
+Whatever is random in a task (its first weights, the order of its epochs, its dropout) comes from the
+task's own seed, so that it ends the same whichever tasks are trained beside it.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from mint_utils.errors import ParameterError
+from mint_utils.mint.model import BatchedMint, VanillaMint
+
+EVALUATED = 4096  # rows evaluated at once
+
+
+@dataclass(frozen=True)
+class MintRecipe:
+    """How T is trained: Adam with its defaults, binary cross-entropy (paper, Section 3.3; CHOICES.md)."""
+
+    hidden: tuple[int, int] = (256, 128)
+    dropout: float = 0.3
+    epochs: int = 20
+    lr: float = 1e-3
+    batch_size: int = 128
+
+
+@dataclass(frozen=True)
+class MintTask:
+    """One MINT Model to train.
+
+    Attributes:
+        columns: Of the features: the row of the table.
+        train: (n,) int64, rows of the features.
+        train_labels: (n,) bool, True for members.
+        evaluation: (m,) int64, rows of the features.
+        seed: Of everything random.
+    """
+
+    columns: slice
+    train: np.ndarray
+    train_labels: np.ndarray
+    evaluation: np.ndarray
+    seed: int
+
+
+def fit(
+    features: np.ndarray,
+    tasks: Sequence[MintTask],
+    recipe: MintRecipe,
+    device: torch.device | str = "cpu",
+) -> list[np.ndarray]:
+    """Train all tasks, those of equal shape as one network, and evaluate them.
+
+    Args:
+        features: (N, L) float32, an array or a memory map.
+        tasks: The models to train.
+        recipe: How.
+        device: Where.
+
+    Returns:
+        For each task (m,) float32, the probability of membership of its evaluation rows.
+
+    Raises:
+        ParameterError: Features that are no numbers, rows that do not exist, that repeat or that are
+            on both sides, or a task with one class only.
+    """
+    _check(features, tasks)
+    alike = defaultdict(list)
+    for i, task in enumerate(tasks):
+        shape = task.columns.stop - task.columns.start, len(task.train), len(task.evaluation)
+        alike[shape].append(i)
+    found: dict[int, np.ndarray] = {}
+    total = recipe.epochs * sum(len(_sizes(len(t.train), recipe.batch_size)) for t in tasks)
+    with tqdm(total=total, desc="MINT Models", unit="step", leave=False) as progress:
+        for members in alike.values():
+            scores = _fit_together(features, [tasks[i] for i in members], recipe, device, progress)
+            found |= dict(zip(members, scores, strict=True))
+    return [found[i] for i in range(len(tasks))]
+
+
+def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]:
+    inputs = [_standardised(features, task, device) for task in tasks]
+    labels = torch.stack([torch.from_numpy(t.train_labels).float() for t in tasks]).to(device)
+    generators = [torch.Generator().manual_seed(task.seed) for task in tasks]
+    width, n = inputs[0][0].shape[1], len(tasks[0].train)
+    models = [_initialised(task, width, recipe) for task in tasks]
+    network = BatchedMint(models).to(device).train()
+    adam = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
+    ends = np.cumsum(_sizes(n, recipe.batch_size)).tolist()
+    for _ in range(recipe.epochs):
+        order, kept = _epoch(generators, n, recipe, device)
+        shuffled = torch.stack([x[o] for (x, _), o in zip(inputs, order, strict=True)])
+        targets = labels.gather(1, order)
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            logits = network(shuffled[:, start:end], kept[:, start:end])
+            # Summed over models: the gradient of each is that of its own mean.
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                logits, targets[:, start:end], reduction="none"
+            )
+            adam.zero_grad(set_to_none=True)
+            loss.mean(dim=1).sum().backward()
+            adam.step()
+        progress.update(len(tasks) * len(ends))
+    network.eval()
+    with torch.inference_mode():
+        unseen = torch.stack([x for _, x in inputs])
+        logits = torch.cat([network(part) for part in unseen.split(EVALUATED, dim=1)], dim=1)
+    return list(logits.sigmoid().cpu().numpy())
+
+
+def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndarray:
+    """Train one task alone, as plainly as can be: the reference of `fit`, with the same result."""
+    inputs, unseen = _standardised(features, task, "cpu")
+    labels = torch.from_numpy(task.train_labels).float()
+    generator = torch.Generator().manual_seed(task.seed)
+    model = _initialised(task, inputs.shape[1], recipe).train()
+    adam = torch.optim.Adam(model.parameters(), lr=recipe.lr)
+    for _ in range(recipe.epochs):
+        order, kept = _epoch([generator], len(inputs), recipe, "cpu")
+        start = 0
+        for size in _sizes(len(inputs), recipe.batch_size):
+            batch = order[0, start : start + size]
+            logits = model(inputs[batch], kept[0, start : start + size])
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[batch])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            start += size
+    with torch.inference_mode():
+        return model.eval()(unseen).sigmoid().numpy()
+
+
+def _initialised(task: MintTask, inputs: int, recipe: MintRecipe) -> VanillaMint:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        return VanillaMint(inputs, recipe.hidden, recipe.dropout)
+
+
+def _epoch(
+    generators: Sequence[torch.Generator], n: int, recipe: MintRecipe, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each task's order (K, n) and the units that dropout keeps (K, n, width) of an epoch."""
+    width = recipe.hidden[1]
+    orders, masks = [], []
+    for generator in generators:
+        orders.append(torch.randperm(n, generator=generator))
+        mask = torch.empty(n, width, dtype=torch.bool)
+        masks.append(mask.bernoulli_(1 - recipe.dropout, generator=generator))
+    return torch.stack(orders).to(device), torch.stack(masks).to(device)
+
+
+def _sizes(n: int, batch_size: int) -> list[int]:
+    """Return the sizes of an epoch's batches, which differ by at most one: no sample is left out or alone."""
+    count = -(-n // batch_size)
+    return [n // count + (i < n % count) for i in range(count)]
+
+
+def _standardised(
+    features: np.ndarray, task: MintTask, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the training and the evaluation inputs, z-scored with the training rows' statistics."""
+    train, unseen = (features[rows, task.columns] for rows in (task.train, task.evaluation))
+    mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    std = np.where(std > 0, std, 1)
+    return tuple(
+        torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device) for x in (train, unseen)
+    )
+
+
+def _check(features: np.ndarray, tasks: Sequence[MintTask]) -> None:
+    wrong = ~np.isfinite(features)
+    if wrong.any():
+        columns = np.flatnonzero(wrong.any(axis=0))
+        raise ParameterError(
+            f"{wrong.sum()} features are no numbers, in columns {columns[0]} to {columns[-1]}: "
+            "the Audited Model gives infinite activations; was its training sound?"
+        )
+    for task in tasks:
+        rows = np.concatenate([task.train, task.evaluation])
+        if rows.min() < 0 or rows.max() >= len(features):
+            raise ParameterError(f"A MINT task names rows outside the {len(features)} there are.")
+        if len(np.unique(rows)) != len(rows):
+            raise ParameterError(
+                "A MINT task repeats an image, or evaluates one that it is trained on: "
+                "its result would tell nothing."
+            )
+        if task.train_labels.all() or not task.train_labels.any():
+            raise ParameterError("A MINT task needs members and non-members to train on.")

@@ -1,0 +1,160 @@
+"""Who is a member and who is not: the images that T is trained on and evaluated on.
+
+In: D with the exposures of its images, the External Datasets, and groups of members (all of them,
+or the parts shown more often). Out: an `AuditSet`: the images whose Auxiliary Auditable Data are
+needed, one row each, and for every group and protocol the rows of T's training and evaluation.
+
+The positives are the same images under every protocol, so that two protocols differ in their
+negatives alone. Classes are of equal size, and no image is on both sides (paper, Section 4.1).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mint_utils.config import PROTOCOLS, Databases, Mint
+from mint_utils.data.manifest import Database
+from mint_utils.data.membership import uniform
+from mint_utils.errors import ParameterError
+
+TRAINING_SHARE = 2 / 3  # the paper's 66% / 33%
+FEWEST = 10  # images of a class, below which an accuracy says nothing
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of an `AuditSet`: int64 rows and bool labels (True: member)."""
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    evaluation: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class AuditSet:
+    """The images of an audit and their splits.
+
+    Attributes:
+        images: One line a row: database, index (position in the database), key, cluster (identity,
+            or the image itself where it is unknown), exposures (0 for every non-member).
+        splits: (group, protocol) -> rows.
+    """
+
+    images: pd.DataFrame
+    splits: dict[tuple[str, str], Split]
+
+
+def audit_set(
+    training: Database,
+    exposures: np.ndarray,
+    external_train: Sequence[Database],
+    external_eval: Database,
+    groups: Mapping[str, np.ndarray],
+    roles: Databases,
+    mint: Mint,
+) -> AuditSet:
+    """Choose the images of an audit.
+
+    Args:
+        training: D.
+        exposures: (N,) exposures of the images of D, from the ledger.
+        external_train: Databases of T's negatives in training under ``paper``.
+        external_eval: Database of T's negatives in evaluation under ``paper``.
+        groups: Name of a column -> (N,) bool, the members that are its positives.
+        roles: For the seed of the cuts.
+        mint: Number of samples, and whether images or identities fall together.
+
+    Returns:
+        The audit set; ``mint.mint_samples`` is an upper bound, the smallest class decides.
+
+    Raises:
+        ParameterError: A group holds an image never exposed, or a class is too small.
+    """
+    seed = roles.partition_seed
+    order = _order(training, seed)
+    in_training = _in_training(training, mint.split, seed)
+    held_out = exposures == 0
+    sides = {
+        "train": (in_training, list(external_train), mint.mint_samples // 2),
+        "evaluation": (~in_training, [external_eval], mint.mint_samples // 4),
+    }
+    rows, splits = _Rows(), {}
+    for name, members in groups.items():
+        if (members & held_out).any():
+            raise ParameterError(f"Group {name!r} of members holds images that M never saw.")
+        chosen = {}
+        for side, (inside, externals, limit) in sides.items():
+            positives = order[(members & inside)[order]]
+            negatives = order[(held_out & inside)[order]]
+            sizes = [len(db) for db in externals]
+            n = min(limit, len(positives), len(negatives), sum(sizes))
+            if n < FEWEST:
+                raise ParameterError(
+                    f"T's {side} of {name!r} would have {n} images a class: there are {len(positives)} "
+                    f"members, {len(negatives)} held-out and {sum(sizes)} external images to take from, "
+                    f"and {FEWEST} is the least. Take larger databases or another held_out."
+                )
+            shares = zip(externals, equal_shares(n, sizes), strict=True)
+            chosen[side] = {
+                "member": rows.of(training, positives[:n]),
+                "held_out": rows.of(training, negatives[:n]),
+                "paper": np.concatenate([rows.of(db, _order(db, seed)[:k]) for db, k in shares]),
+            }
+        for protocol in PROTOCOLS:
+            splits[name, protocol] = Split(
+                *_labelled(chosen["train"]["member"], chosen["train"][protocol]),
+                *_labelled(chosen["evaluation"]["member"], chosen["evaluation"][protocol]),
+            )
+    return AuditSet(rows.table(training, exposures), splits)
+
+
+def equal_shares(n: int, sizes: Sequence[int]) -> list[int]:
+    """Divide n among databases equally; where a small one runs out, the larger ones fill up."""
+    shares = [0] * len(sizes)
+    left = n
+    smallest_first = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    for served, i in enumerate(smallest_first):
+        shares[i] = min(sizes[i], left // (len(sizes) - served))
+        left -= shares[i]
+    return shares
+
+
+class _Rows:
+    """Gives every chosen image one row, however many groups and protocols choose it."""
+
+    def __init__(self):
+        self.databases: dict[str, Database] = {}
+        self.numbers: dict[tuple[str, int], int] = {}
+
+    def of(self, database: Database, indices: np.ndarray) -> np.ndarray:
+        self.databases[database.name] = database
+        images = [(database.name, index) for index in indices.tolist()]
+        return np.array([self.numbers.setdefault(image, len(self.numbers)) for image in images])
+
+    def table(self, training: Database, exposures: np.ndarray) -> pd.DataFrame:
+        lines = []
+        for name, index in self.numbers:
+            db = self.databases[name]
+            key, identity = str(db.keys[index]), int(db.identities[index])
+            cluster = f"{name}/{identity if identity >= 0 else key}"
+            shown = int(exposures[index]) if name == training.name else 0
+            lines.append((name, index, key, cluster, shown))
+        return pd.DataFrame(lines, columns=["database", "index", "key", "cluster", "exposures"])
+
+
+def _order(database: Database, seed: int) -> np.ndarray:
+    """Return the images of a database in the order in which they are chosen, of their hashes."""
+    return np.argsort(uniform(database.name, database.keys, "mint-pick", seed), kind="stable")
+
+
+def _in_training(database: Database, split: str, seed: int) -> np.ndarray:
+    units = database.keys if split == "image" else database.identities
+    return uniform(database.name, units, f"mint-{split}", seed) < TRAINING_SHARE
+
+
+def _labelled(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.concatenate([positives, negatives])
+    return rows, np.arange(len(rows)) < len(positives)

@@ -1,0 +1,45 @@
+"""Parameters that a notebook does not have are refused: papermill itself only logs them.
+
+In: the sources of the cells that a kernel has run. Out: nothing, or an error that names the parameter.
+"""
+
+import ast
+from collections.abc import Sequence
+
+from IPython import get_ipython
+
+from mint_utils.config import unknown
+from mint_utils.errors import ParameterError
+
+
+def run_cells() -> list[str]:
+    """Return the sources of the cells that this kernel has run; none outside a notebook."""
+    shell = get_ipython()
+    return list(shell.user_ns.get("In", [])) if shell else []
+
+
+def refuse_unknown(cells: Sequence[str]) -> None:
+    """Refuse what papermill injected under a name that no earlier cell assigns.
+
+    Raises:
+        ParameterError: Naming the parameter and the nearest one that exists.
+    """
+    known: set[str] = set()
+    for source in cells:
+        names = _assigned(source)
+        if source.startswith("# Parameters\n"):  # how papermill begins the cell that it injects
+            for name in sorted(names - known):
+                raise ParameterError(f"In this notebook {unknown('parameter', name, known)}")
+        known |= names
+
+
+def _assigned(source: str) -> set[str]:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a cell with a line magic
+        return set()
+    targets = []
+    for node in tree.body:
+        targets += node.targets if isinstance(node, ast.Assign) else []
+        targets += [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}

@@ -1,0 +1,246 @@
+"""Runs the study in batch: everything expensive first, then the notebooks through papermill.
+
+    python -m mint_utils.reproduce                                    # profile quick
+    python -m mint_utils.reproduce --profile faces --data DIR         # real faces
+    python -m mint_utils.reproduce --only 01 -p dropout 0 -p epochs 5
+    python -m mint_utils.reproduce --dry-run                          # what it would cost
+
+Tables and figures go to ``figures/<profile>/``, executed notebooks and a page to ``reports/<profile>/``.
+What is stored is not made again; an interrupted run goes on when the same command is given. The exit
+status is 0 only when every result is there.
+"""
+
+import argparse
+import functools
+import hashlib
+import json
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import papermill
+import torch
+import yaml
+from filelock import FileLock
+from traitlets.config import Config as Traits
+
+from mint_utils import paths, store
+from mint_utils.audited import train
+from mint_utils.config import Config, profiles, resolve, unknown
+from mint_utils.errors import ParameterError, StudyError
+from mint_utils.report import page, tables
+from mint_utils.study import Study
+
+# Sockets in the file system: the kernel listens on no port, and warns of none.
+KERNEL = Traits({"KernelManager": {"transport": "ipc"}})
+# The Audited Models of each notebook, as changes to the profile, by the name of their column.
+MODELS: dict[str, dict[str, dict[str, Any]]] = {
+    "00_databases": {},
+    "01_baseline": {"Baseline": {}},
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        chosen = _chosen(options.only)
+        changes = {name: yaml.safe_load(value) for name, value in options.parameter}
+        config = resolve(options.profile, options.data, **changes)
+        _check_parameters(chosen, changes)
+        study = Study(config)
+        if options.dry_run:
+            return _announce(study, chosen, options.jobs)
+        return _run(study, chosen, options.jobs, changes)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mint_utils.reproduce",
+        description="Run the study: train what is missing, execute the notebooks, write the tables.",
+    )
+    parser.add_argument("--profile", default="quick", help=f"one of {', '.join(profiles())}")
+    parser.add_argument("--data", help="folder of the databases, where they are not embedded")
+    parser.add_argument(
+        "--only", action="append", metavar="NN", help="a notebook, as 01; repeatable"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="models trained side by side")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    parser.add_argument(
+        "-p", dest="parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="a parameter of the notebooks, as papermill takes it; repeatable",
+    )  # fmt: skip
+    return parser
+
+
+def _chosen(only: list[str] | None) -> list[str]:
+    names = sorted(MODELS)
+    if not only:
+        return names
+    chosen = [name for name in names if any(name.startswith(start) for start in only)]
+    lost = [start for start in only if not any(name.startswith(start) for name in names)]
+    if lost:
+        raise ParameterError(unknown("notebook", lost[0], names))
+    return chosen
+
+
+def _check_parameters(chosen: list[str], changes: dict[str, Any]) -> None:
+    for name in chosen:
+        known = set(papermill.inspect_notebook(str(paths.NOTEBOOKS / f"{name}.ipynb")))
+        for parameter in changes:
+            if parameter not in known:
+                raise ParameterError(f"in {name} {unknown('parameter', parameter, known)}")
+
+
+def _models(chosen: list[str]) -> dict[str, dict[str, Any]]:
+    return {label: change for name in chosen for label, change in MODELS[name].items()}
+
+
+def _announce(study: Study, chosen: list[str], jobs: int) -> int:
+    """Print what a run would do and what it would cost here."""
+    roles = study.config.databases
+    print(f"profile {study.config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
+    print(f"results: {study.figures}")
+    total = 0.0
+    for label, change in _models(chosen).items():
+        recipe, exposures = study.config.replace(**change).audited, study.plan(**change)
+        images = int(exposures.images.sum()) * exposures.epochs
+        told = f"  {label}: {recipe.network}, {exposures.steps:,} steps, {images:,} exposures"
+        spec = train.specification(recipe, study.training, roles.held_out, roles.partition_seed)
+        if store.find("audited", spec):
+            print(f"{told}: stored")
+            continue
+        rate = train.images_per_second(recipe, study.training)
+        total += images / rate
+        print(f"{told}: about {_duration(images / rate)} at {rate:,.0f} images/s")
+    print(f"training in all: about {_duration(total / max(jobs, 1))}, then the MINT Models")
+    return 0
+
+
+def _run(study: Study, chosen: list[str], jobs: int, changes: dict[str, Any]) -> int:
+    started = time.perf_counter()
+    reports = paths.reports() / study.figures.name
+    reports.mkdir(parents=True, exist_ok=True)
+    with FileLock(reports / ".lock"):
+        pending = [name for name in chosen if not _complete(study, name, reports)]
+        needed = _models(pending)
+        stages = 1 + len(needed) + len(pending)
+        print(f"[1/{stages}] databases of profile {study.config.profile}", flush=True)
+        study.roles()
+        for i, (label, seconds) in enumerate(_prepare(study.config, needed, jobs), start=2):
+            print(f"[{i}/{stages}] audited and tested: {label}, {_duration(seconds)}", flush=True)
+        for i, name in enumerate(pending, start=2 + len(needed)):
+            print(f"[{i}/{stages}] notebook {name}", flush=True)
+            _execute(study, name, reports, changes)
+        _close(study, reports)
+        missing = [name for name in chosen if not _complete(study, name, reports)]
+    for name in missing:
+        print(f"error: the results of {name} are not complete", file=sys.stderr)
+    print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, ", end="")
+    print(f"{_duration(time.perf_counter() - started)}")
+    return 1 if missing else 0
+
+
+def _prepare(config: Config, models: dict[str, dict[str, Any]], jobs: int):
+    """Make everything expensive of each model, and yield its label and seconds as it is done."""
+    if jobs <= 1 or len(models) <= 1:
+        for label, change in models.items():
+            yield label, _prepare_one(config, change)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = get_context("spawn")  # forked workers hang in OpenMP
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+        found = {
+            pool.submit(_prepare_one, config, change): label for label, change in models.items()
+        }
+        for done in as_completed(found):
+            yield found[done], done.result()
+
+
+def _prepare_one(config: Config, change: dict[str, Any]) -> float:
+    started = time.perf_counter()
+    study = Study(config)
+    model = study.audited(**change)
+    study.verification(model)
+    study.identification(model)
+    study.mint(model)
+    return time.perf_counter() - started
+
+
+def _execute(study: Study, name: str, reports: Path, changes: dict[str, Any]) -> None:
+    executed = reports / f"{name}.ipynb"
+    given = {"profile": study.config.profile, "data": study.config.data} | changes
+    try:
+        papermill.execute_notebook(
+            str(paths.NOTEBOOKS / f"{name}.ipynb"),
+            str(executed),
+            parameters={key: value for key, value in given.items() if value is not None},
+            cwd=str(paths.NOTEBOOKS),
+            config=KERNEL,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise StudyError(
+            f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
+        ) from error
+    page.write_notebook_page(executed)
+    store.write_text(reports / f"{name}.done", _state(study, name))
+
+
+def _state(study: Study, name: str) -> str:
+    """Return a hash of what an executed notebook depends on: itself, the package, the configuration."""
+    sources = [paths.NOTEBOOKS / f"{name}.ipynb", *_package()]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
+    return store.digest({"config": study.config.results(), "sources": hashes})
+
+
+@functools.cache
+def _package() -> tuple[Path, ...]:
+    return tuple(sorted((paths.ROOT / "mint_utils").rglob("*.py")))
+
+
+def _complete(study: Study, name: str, reports: Path) -> bool:
+    """Say whether a notebook's results are all there and are those of the present code."""
+    done, record = reports / f"{name}.done", study.figures / "record.json"
+    if not (done.exists() and record.exists() and (reports / f"{name}.html").exists()):
+        return False
+    told = json.loads(record.read_text())
+    if told["config"] != study.config.results() or done.read_text() != _state(study, name):
+        return False
+    files = told["notebooks"].get(name, {"files": ["nothing"]})["files"]
+    return all((study.figures / file).exists() for file in files)
+
+
+def _close(study: Study, reports: Path) -> None:
+    """Print the tables and write the page that leads to everything."""
+    chapters = [(p.stem, page.heading(p)) for p in sorted(reports.glob("*.ipynb"))]
+    shown = []
+    for path in sorted(study.figures.glob("table*.csv")):
+        table = tables.side_by_side(tables.read(study.figures, path.stem))
+        print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
+        shown.append((path.stem, table.to_html(index=False, border=0)))
+    told = store.provenance()
+    summary = f"Profile {study.config.profile}, on {told['device']}, commit {told['commit']}."
+    index = page.write_index(reports, "What lets a MINT tell", summary, chapters, shown)
+    print(f"\ntables and figures: {study.figures}\npage to open:       {index}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from mint_utils import paths
+from mint_utils.audited import train
+from mint_utils.audited.exposure import plan
+from mint_utils.errors import TrainingError
+from tests.factory import database, recipe
+
+CPU = torch.device("cpu")
+
+
+def trained(folder, r=None, d=None, **options):
+    r, d = r or recipe(), d or database()
+    folder.mkdir(exist_ok=True)
+    told = train.train(r, d, plan(r, d, 0.5, 0), folder, CPU, **options)
+    return told, torch.load(folder / "model.pt", weights_only=True)
+
+
+def same(one, two) -> bool:
+    return (
+        all(torch.equal(one[part][name], two[part][name]) for part in one for name in one[part])
+        and one.keys() == two.keys()
+    )
+
+
+def test_the_same_recipe_gives_the_same_weights(tmp_path):
+    assert same(trained(tmp_path / "a")[1], trained(tmp_path / "b")[1])
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"dropout": 0.0}, {"augmentation": 0.0}, {"lr": 0.04}]
+)
+def test_another_recipe_gives_other_weights(tmp_path, change):
+    assert not same(trained(tmp_path / "a")[1], trained(tmp_path / "b", recipe(**change))[1])
+
+
+def test_the_global_generator_does_not_matter(tmp_path):
+    torch.manual_seed(1)
+    one = trained(tmp_path / "a")[1]
+    torch.manual_seed(2)
+    assert same(one, trained(tmp_path / "b")[1])
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_resumed_after_any_step_is_the_same_bit_for_bit(tmp_path, stop, monkeypatch):
+    whole = trained(tmp_path / "whole")
+    steps = []
+
+    class Killed(train.Step):
+        def __call__(self, *args, **kwargs):
+            if len(steps) == stop:
+                raise KeyboardInterrupt
+            steps.append(1)
+            return super().__call__(*args, **kwargs)
+
+    monkeypatch.setattr(train, "Step", Killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "parts", checkpoint_seconds=0)
+    monkeypatch.undo()
+    assert (tmp_path / "parts" / "checkpoint.pt").exists()
+    parts = trained(tmp_path / "parts")
+    assert parts[0] == whole[0] and same(parts[1], whole[1])
+    for name in ("history.csv",):
+        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+
+
+def test_killed_by_sigkill_and_resumed_is_the_same_bit_for_bit(tmp_path):
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from mint_utils.audited import train
+        from mint_utils.audited.exposure import plan
+        from tests.factory import database, recipe
+        import torch, time
+        torch.set_num_threads(1)
+        slow = sys.argv[2] == "slow"
+        class Slow(train.Step):
+            def __call__(self, *a, **k):
+                print("step", flush=True)
+                time.sleep(.05 if slow else 0)
+                return super().__call__(*a, **k)
+        train.Step = Slow
+        r, d = recipe(), database()
+        train.train(r, d, plan(r, d, .5, 0), Path(sys.argv[1]), torch.device("cpu"), 0)
+        """
+    )
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+    subprocess.run(
+        [*command, tmp_path / "whole", "fast"],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    run = subprocess.Popen(
+        [*command, tmp_path / "killed", "slow"], env=environment, stdout=subprocess.PIPE
+    )
+    for _ in range(4):
+        run.stdout.readline()
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert not (tmp_path / "killed" / "model.pt").exists()
+    subprocess.run(
+        [*command, tmp_path / "killed", "fast"],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    weights = [
+        torch.load(tmp_path / f / "model.pt", weights_only=True) for f in ("whole", "killed")
+    ]
+    assert same(*weights)
+
+
+def test_the_ledger_is_the_plan(tmp_path):
+    r, d = recipe(repeats=(1, 3)), database()
+    told, _ = trained(tmp_path / "a", r, d)
+    exposures = plan(r, d, 0.5, 0)
+    with np.load(tmp_path / "a" / "ledger.npz") as ledger:
+        assert (ledger["exposures"] == exposures.images * 3).all()
+        assert (ledger["key"] == d.keys).all()
+    assert told["members"] == (exposures.images > 0).sum() and told["steps"] == exposures.steps
+
+
+def test_a_lost_exposure_stops_the_training(tmp_path, monkeypatch):
+    real = train._schedule
+
+    def lossy(exposures, first):
+        for number, epoch, batch, keys in real(exposures, first):
+            yield (
+                number,
+                epoch,
+                batch[:-1] if number == 2 else batch,
+                keys[:-1] if number == 2 else keys,
+            )
+
+    monkeypatch.setattr(train, "_schedule", lossy)
+    with pytest.raises(TrainingError, match="ledger differs"):
+        trained(tmp_path / "a")
+    assert not (tmp_path / "a" / "model.pt").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+    with pytest.raises(TrainingError, match="Lower lr"):
+        trained(tmp_path / "a", recipe(lr=1e30, epochs=10))
+    assert not (tmp_path / "a" / "model.pt").exists()
+
+
+def test_it_learns(tmp_path):
+    trained(tmp_path / "a", recipe(epochs=12, augmentation=0.0, dropout=0.0))
+    lines = (tmp_path / "a" / "history.csv").read_text().splitlines()
+    losses = [float(line.split(",")[2]) for line in lines[1:]]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) / 2
+
+
+def test_rate_falls_where_adaface_lets_it_fall():
+    rates = [train.rate(recipe(lr=0.1, epochs=26), epoch) for epoch in range(26)]
+    expected = [0.1] * 12 + [0.01] * 8 + [0.001] * 4 + [0.0001] * 2
+    assert rates == pytest.approx(expected)
+
+
+def test_weight_decay_is_on_everything_except_batchnorm():
+    r = recipe()
+    network, head = train.build(r, 16, 5)
+    decayed, exempt = train.optimiser(network, head, r).param_groups
+    assert (decayed["weight_decay"], exempt["weight_decay"]) == (5e-4, 0.0)
+    assert not decayed["nesterov"] and decayed["momentum"] == 0.9
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    expected = {id(p) for m in norms for p in m.parameters()}
+    assert {id(p) for p in exempt["params"]} == expected
+    everything = {id(p) for p in (*network.parameters(), *head.parameters())}
+    assert {id(p) for p in decayed["params"]} == everything - expected
+
+
+def test_augmentation_keys_do_not_repeat():
+    exposures = plan(recipe(), database(), 0.5, 0)
+    keys = np.concatenate([keys for *_, keys in train._schedule(exposures, 0)])
+    assert len(np.unique(keys)) == len(keys) == exposures.images.sum() * 3
+
+
+def test_from_the_store_and_back(tmp_path):
+    r, d = recipe(), database()
+    model = train.audited_model(r, d, 0.5, 0)
+    network, _ = model.load()
+    x = torch.zeros(2, 3, 16, 16)
+    again, _ = train.audited_model(r, d, 0.5, 0).load()
+    assert torch.equal(network(x)[0], again(x)[0]) and not network.training
+    assert list(model.ledger.columns) == ["key", "class", "exposures"]
+    assert model.history["images"].sum() == model.ledger["exposures"].sum()
+    assert isinstance(network, type(timm.create_model("ir_tiny", img_size=16)))

@@ -1,0 +1,71 @@
+import hashlib
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mint_utils.data.membership import held_out, part, uniform
+
+KEYS = np.array([f"{i:05d}" for i in range(4000)])
+names = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=30, unique=True)
+
+
+def test_the_numbers_are_these_on_every_machine():
+    """Computed once by hand from the definition: 53 leading bits of BLAKE2b."""
+    text = b"held-out\x000\x00lfw\x0012"
+    number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+    assert uniform("lfw", np.array(["12"]), "held-out", 0)[0] == (number >> 11) / 2**53
+    assert number == 0x9B314FF4E4E5B5AF
+
+
+@given(names, st.randoms())
+def test_a_key_decides_alone(keys, random):
+    """Neither order nor company changes where an image falls."""
+    array = np.array(keys)
+    shuffled = list(range(len(keys)))
+    random.shuffle(shuffled)
+    all_at_once = uniform("db", array, "held-out", 3)
+    assert (uniform("db", array[shuffled], "held-out", 3) == all_at_once[shuffled]).all()
+    assert [uniform("db", array[i : i + 1], "held-out", 3)[0] for i in range(len(keys))] == list(
+        all_at_once
+    )
+
+
+def test_integers_and_their_text_fall_alike():
+    assert (
+        uniform("db", np.arange(50), "x", 0) == uniform("db", np.arange(50).astype(str), "x", 0)
+    ).all()
+
+
+def test_uniform_in_the_unit_interval():
+    numbers = uniform("db", KEYS, "held-out", 0)
+    assert numbers.min() >= 0 and numbers.max() < 1 and len(np.unique(numbers)) == len(KEYS)
+    counts, _ = np.histogram(numbers, 10, (0, 1))
+    assert ((counts - 400) ** 2 / 400).sum() < 27.9  # chi-squared, 9 degrees, p = .001
+
+
+def test_purposes_seeds_and_databases_are_independent():
+    base = uniform("db", KEYS, "held-out", 0)
+    others = [
+        uniform("db", KEYS, "mint-image", 0),
+        uniform("db", KEYS, "held-out", 1),
+        uniform("d", KEYS, "held-out", 0),
+    ]
+    for other in others:
+        assert abs(np.corrcoef(base, other)[0, 1]) < 0.06  # 4 standard errors
+    assert uniform("a", np.array(["bc"]), "p", 0) != uniform("ab", np.array(["c"]), "p", 0)
+
+
+def test_held_out_share_and_nesting():
+    half, tenth = held_out("db", KEYS, 0.5, 0), held_out("db", KEYS, 0.1, 0)
+    assert abs(half.mean() - 0.5) < 0.03 and abs(tenth.mean() - 0.1) < 0.02
+    assert (half | ~tenth).all()  # a smaller share is a part of the larger one
+
+
+def test_parts_are_equal_and_independent_of_being_held_out():
+    parts = part("db", KEYS, 4, 0)
+    assert set(parts) == {0, 1, 2, 3}
+    kept = held_out("db", KEYS, 0.5, 0)
+    for i in range(4):
+        assert abs((parts == i).mean() - 0.25) < 0.03
+        assert abs(kept[parts == i].mean() - 0.5) < 0.07

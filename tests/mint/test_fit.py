@@ -1,0 +1,127 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mint_utils.errors import ParameterError
+from mint_utils.mint.fit import MintRecipe, MintTask, _sizes, fit, fit_one
+from mint_utils.mint.model import BatchedMint, VanillaMint
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(600) % 2 == 0
+FEATURES = RNG.standard_normal((600, 40)).astype(np.float32)
+FEATURES[LABELS, 8:12] += 1.0
+QUICK = MintRecipe(epochs=2)
+
+
+def task(columns=slice(0, 40), seed=0, shift=0, n=300, m=100) -> MintTask:
+    rows = np.roll(np.random.default_rng(shift).permutation(600), shift)
+    train, evaluation = rows[:n], rows[n : n + m]
+    return MintTask(columns, train, LABELS[train], evaluation, seed)
+
+
+def test_together_is_the_same_as_one_at_a_time():
+    """Differences of rounding grow with the steps: after two epochs they are still of that size."""
+    columns = [slice(0, 8), slice(8, 24), slice(24, 40), slice(0, 40)]
+    tasks = [task(c, seed, shift) for c in columns for seed in range(2) for shift in range(2)]
+    together = fit(FEATURES, tasks, QUICK)
+    for found, t in zip(together, tasks, strict=True):
+        np.testing.assert_allclose(found, fit_one(FEATURES, t, QUICK), atol=2e-4)
+
+
+def test_the_whole_training_agrees_on_what_it_decides():
+    tasks = [task(seed=seed) for seed in range(3)]
+    for found, t in zip(fit(FEATURES, tasks, MintRecipe()), tasks, strict=True):
+        alone = fit_one(FEATURES, t, MintRecipe())
+        assert ((found > 0.5) == (alone > 0.5)).mean() > 0.97
+
+
+def test_a_task_ends_the_same_whoever_trains_beside_it():
+    alone = fit(FEATURES, [task(seed=1)], QUICK)[0]
+    beside = fit(FEATURES, [task(seed=0), task(slice(0, 8)), task(seed=1), task(shift=1)], QUICK)
+    np.testing.assert_allclose(beside[2], alone, atol=2e-4)
+
+
+def test_seeds_differ_and_repeat():
+    one, two, again = fit(FEATURES, [task(seed=0), task(seed=1), task(seed=0)], QUICK)
+    np.testing.assert_allclose(one, again, atol=1e-6)
+    assert abs(one - two).max() > 1e-3
+
+
+def test_it_learns_what_is_there_and_nothing_where_nothing_is():
+    tasks = [task(slice(8, 24), seed, m=250) for seed in range(2)]
+    tasks += [task(slice(24, 40), seed, m=250) for seed in range(2)]
+    right = [((p > 0.5) == LABELS[t.evaluation]).mean() for p, t in zip(fit(FEATURES, tasks, MintRecipe()), tasks, strict=True)]  # fmt: skip
+    assert min(right[:2]) > 0.8 and max(right[2:]) < 0.62
+
+
+def test_inputs_are_standardised_with_the_training_rows_alone():
+    """Scaling a column, or changing rows that are in no set, changes nothing."""
+    scaled = FEATURES * np.linspace(0.01, 1000, 40, dtype=np.float32) + 5
+    t = task()
+    unused = np.setdiff1d(np.arange(600), np.concatenate([t.train, t.evaluation]))
+    scaled[unused] = 1e6
+    np.testing.assert_allclose(fit(scaled, [t], QUICK)[0], fit(FEATURES, [t], QUICK)[0], atol=5e-3)
+
+
+def test_a_constant_column_is_no_division_by_zero():
+    features = FEATURES.copy()
+    features[:, 3] = 7
+    assert np.isfinite(fit(features, [task()], QUICK)[0]).all()
+
+
+def test_the_vanilla_mint_model_is_the_papers():
+    model = VanillaMint(960).eval()
+    linear, relu = nn.functional.linear, torch.relu
+    x = torch.randn(5, 960)
+    h = relu(linear(x, model.first.weight, model.first.bias))
+    h = relu(linear(h, model.second.weight, model.second.bias))
+    h = (h - model.norm.running_mean) / (model.norm.running_var + 1e-5).sqrt()
+    torch.testing.assert_close(model(x), linear(h, model.last.weight, model.last.bias)[:, 0])
+    assert [m.out_features for m in model.modules() if isinstance(m, nn.Linear)] == [256, 128, 1]
+    recipe = dataclasses.asdict(MintRecipe())
+    assert recipe == {
+        "hidden": (256, 128),
+        "dropout": 0.3,
+        "epochs": 20,
+        "lr": 1e-3,
+        "batch_size": 128,
+    }
+
+
+def test_batched_forward_is_each_models_own():
+    models = [VanillaMint(7) for _ in range(3)]
+    x, kept = torch.randn(3, 11, 7), torch.rand(3, 11, 128) < 0.7
+    together = BatchedMint(models).train()(x, kept)
+    for i, model in enumerate(models):
+        torch.testing.assert_close(together[i], model.train()(x[i], kept[i]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 5, 127, 128, 129, 130, 300, 1000])
+def test_batches_use_every_sample_and_none_alone(n):
+    sizes = _sizes(n, 128)
+    assert sum(sizes) == n and max(sizes) <= 128 and max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_no_numbers(value):
+    features = FEATURES.copy()
+    features[5, 17] = value
+    with pytest.raises(ParameterError, match="1 features are no numbers, in columns 17 to 17"):
+        fit(features, [task()], QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"evaluation": task().train[:10]}, "evaluates one that it is trained on"),
+        ({"evaluation": np.array([1, 1])}, "repeats"),
+        ({"evaluation": np.array([600])}, "outside"),
+        ({"train_labels": np.ones(300, bool)}, "members and non-members"),
+    ],
+)
+def test_tasks_that_would_tell_nothing_are_refused(change, says):
+    with pytest.raises(ParameterError, match=says):
+        fit(FEATURES, [dataclasses.replace(task(), **change)], QUICK)

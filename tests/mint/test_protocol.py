@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mint_utils.config import Databases, Mint
+from mint_utils.data.manifest import Database
+from mint_utils.data.membership import held_out
+from mint_utils.errors import ParameterError
+from mint_utils.mint.protocol import audit_set, equal_shares
+
+
+def database(name, n, each=5) -> Database:
+    keys = np.array([f"{i:05d}" for i in range(n)])
+    identities = np.arange(n) // each if each else np.full(n, -1)
+    return Database(name, keys, identities, np.zeros((n, 8, 8, 3), np.uint8), None, name)
+
+
+D = database("d", 1200)
+EXTERNAL = [database("film", 300, 0), database("generated", 40, 0), database("photos", 200, 0)]
+EVALUATION = database("wild", 400, 0)
+EXPOSURES = np.where(held_out("d", D.keys, 0.5, 0), 0, 20)
+ALL = {"Baseline": EXPOSURES > 0}
+
+
+def audit(groups=ALL, exposures=EXPOSURES, external=EXTERNAL, evaluation=EVALUATION, d=D, **mint):
+    return audit_set(d, exposures, external, evaluation, groups, Databases(), Mint(**mint))
+
+
+@pytest.mark.parametrize("split", ["image", "identity"])
+def test_every_image_is_what_its_label_says(split):
+    chosen = audit(split=split)
+    images = chosen.images
+    for (_, protocol), s in chosen.splits.items():
+        for rows, labels in ((s.train, s.train_labels), (s.evaluation, s.labels)):
+            positive, negative = images.iloc[rows[labels]], images.iloc[rows[~labels]]
+            assert (positive["database"] == "d").all() and (positive["exposures"] == 20).all()
+            assert (negative["exposures"] == 0).all()
+            inside = {"held_out": {"d"}, "paper": {"film", "generated", "photos", "wild"}}[protocol]
+            assert set(negative["database"]) <= inside
+        if protocol == "paper":
+            used = set(images.iloc[s.evaluation[~s.labels]]["database"])
+            assert used == {"wild"}
+            assert "wild" not in set(images.iloc[s.train]["database"])
+
+
+@pytest.mark.parametrize("split", ["image", "identity"])
+def test_nothing_leaks_across_the_split(split):
+    chosen = audit(split=split)
+    unit = chosen.images["key"] if split == "image" else chosen.images["cluster"]
+    for s in chosen.splits.values():
+        d = (chosen.images["database"] == "d").to_numpy()
+        assert not set(s.train) & set(s.evaluation)
+        assert not set(unit[s.train[d[s.train]]]) & set(unit[s.evaluation[d[s.evaluation]]])
+        assert len(set(s.train)) == len(s.train) and len(set(s.evaluation)) == len(s.evaluation)
+
+
+def test_classes_are_of_equal_size_and_positives_the_same_under_both_protocols():
+    chosen = audit()
+    paper, held = chosen.splits["Baseline", "paper"], chosen.splits["Baseline", "held_out"]
+    for s in (paper, held):
+        assert s.train_labels.mean() == 0.5 and s.labels.mean() == 0.5
+    assert (paper.train[paper.train_labels] == held.train[held.train_labels]).all()
+    assert (paper.evaluation[paper.labels] == held.evaluation[held.labels]).all()
+
+
+def test_rows_name_their_image():
+    images = audit().images
+    assert (images["key"] == [f"{i:05d}" for i in images["index"]]).all()
+    assert not images.duplicated(["database", "key"]).any()
+    d = images[images["database"] == "d"]
+    assert (d["exposures"] == EXPOSURES[d["index"]]).all()
+    assert (d["cluster"] == [f"d/{i // 5}" for i in d["index"]]).all()
+    film = images[images["database"] == "film"]
+    assert (film["cluster"] == [f"film/{key}" for key in film["key"]]).all()
+
+
+def test_two_thirds_of_the_members_train():
+    s = audit(external=[database("large", 5000, 0)], evaluation=database("wild", 5000, 0)).splits
+    s = s["Baseline", "held_out"]
+    members = (EXPOSURES > 0).sum()
+    assert abs(s.train_labels.sum() / members - 2 / 3) < 0.06
+
+
+def test_the_sets_do_not_depend_on_the_order_of_the_file():
+    order = np.random.default_rng(0).permutation(len(D))
+    shuffled = Database("d", D.keys[order], D.identities[order], D.images, None, "d")
+    one = audit()
+    two = audit({"Baseline": ALL["Baseline"][order]}, EXPOSURES[order], d=shuffled)
+    for key in one.splits:
+        for side in ("train", "evaluation"):
+            keys = [
+                set(
+                    zip(
+                        *(
+                            x.images.iloc[getattr(x.splits[key], side)][c]
+                            for c in ("database", "key")
+                        ),
+                        strict=True,
+                    )
+                )
+                for x in (one, two)
+            ]
+            assert keys[0] == keys[1]
+
+
+def test_fewer_samples_are_a_part_of_more():
+    few, many = audit(mint_samples=80), audit()
+    s = few.splits["Baseline", "paper"]
+    assert s.train_labels.sum() == 40 and s.labels.sum() == 20
+    wanted = set(few.images.iloc[s.train]["key"])
+    assert wanted <= set(many.images.iloc[many.splits["Baseline", "paper"].train]["key"])
+
+
+def test_a_small_external_database_gives_all_it_has():
+    s = audit()
+    images = s.images.iloc[s.splits["Baseline", "paper"].train]
+    counts = images["database"].value_counts()
+    assert counts["generated"] == 40 and counts["d"] == counts.drop("d").sum()
+
+
+@given(st.integers(0, 500), st.lists(st.integers(0, 200), min_size=1, max_size=6))
+def test_equal_shares(n, sizes):
+    n = min(n, sum(sizes))
+    shares = equal_shares(n, sizes)
+    assert sum(shares) == n and all(0 <= s <= size for s, size in zip(shares, sizes, strict=True))
+    open_ = [s for s, size in zip(shares, sizes, strict=True) if s < size]
+    if open_:  # who is not exhausted has no less than anybody else, but for the remainder
+        assert max(shares) - min(open_) <= 1
+
+
+def test_equal_shares_by_hand():
+    assert equal_shares(30, [100, 100, 100]) == [10, 10, 10]
+    assert equal_shares(30, [100, 4, 100]) == [13, 4, 13]
+    assert equal_shares(11, [100, 100, 100]) == [3, 4, 4]
+
+
+def test_a_group_with_an_image_never_seen_is_refused():
+    wrong = ALL["Baseline"].copy()
+    wrong[np.flatnonzero(EXPOSURES == 0)[0]] = True
+    with pytest.raises(ParameterError, match="never saw"):
+        audit({"Baseline": wrong})
+
+
+def test_too_few_images_is_one_clear_error():
+    with pytest.raises(ParameterError, match="0 held-out"):
+        audit({"Baseline": np.ones(1200, bool)}, np.full(1200, 20))
+    with pytest.raises(ParameterError, match="3 external"):
+        audit(evaluation=database("wild", 3, 0))

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+from mint_utils import paths, reproduce
+
+
+def run(*arguments) -> int:
+    return reproduce.main(list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-p", "profil", "faces"], "Did you mean 'profile'"),
+        (["-p", "lr", "fast"], "lr must be a number"),
+        (["-p", "epochs", "2.5"], "epochs must be a whole number"),
+        (["-p", "repeats", "[1, 2]"], "there is no parameter 'repeats'"),
+        (["--profile", "quik"], "Did you mean 'quick'"),
+        (["--only", "99"], "there is no notebook '99'"),
+        (["--profile", "faces", "--dry-run"], "--data DIR"),
+        (["--profile", "faces", "--data", "/nowhere", "--dry-run"], "there is no /nowhere"),
+    ],
+)
+def test_wrong_input_is_one_clear_error_before_anything_starts(arguments, says, capsys):
+    assert run(*arguments) == 2
+    told = capsys.readouterr().err
+    assert says in told and "Traceback" not in told and told.count("\n") == 1
+    assert not paths.figures().exists() and not paths.reports().exists()
+
+
+def test_exponents_are_numbers(capsys):
+    config = reproduce.resolve("quick", lr="1e-3")
+    assert config.audited.lr == 0.001
+
+
+def test_dry_run_tells_the_cost_and_trains_nothing(capsys):
+    assert run("--dry-run", "-p", "network", "ir_tiny", "-p", "image_size", "16") == 0
+    told = capsys.readouterr().out
+    assert "steps" in told and "exposures" in told and "images/s" in told
+    assert not (paths.artifacts() / "audited").exists() and not paths.figures().exists()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """One complete small run, shared: its folders and its exit status."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ARTIFACTS", "FIGURES", "REPORTS"):
+            patch.setenv(f"MINT_{name}", str(folder / name.lower()))
+        yield folder, run(*SMALL), patch
+
+
+SMALL = [
+    "-p",
+    "image_size",
+    "16",
+    "-p",
+    "epochs",
+    "1",
+    "-p",
+    "mint_seeds",
+    "2",
+    "-p",
+    "mint_samples",
+    "200",
+]
+
+
+def results(folder):
+    return next((folder / "figures").glob("quick-*"))
+
+
+def test_a_changed_parameter_never_touches_the_reference(small):
+    folder, status, _ = small
+    assert status == 0
+    assert [path.name.split("-")[0] for path in (folder / "figures").iterdir()] == ["quick"]
+    assert not (folder / "figures" / "quick").exists()
+
+
+def test_tables_figures_record_and_pages_are_there(small):
+    folder, _, _ = small
+    names = {path.name for path in results(folder).iterdir()}
+    for stem in ("table1", "roc", "scores", "loss", "figure1", "figure2"):
+        assert {f"{stem}.png", f"{stem}.pdf"} <= names, stem
+    assert {"table1.csv", "table1.md", "table1.tex", "record.json"} <= names
+    record = json.loads((results(folder) / "record.json").read_text())
+    assert record["config"]["audited"]["epochs"] == 1
+    assert set(record["notebooks"]) == set(reproduce.MODELS)
+    assert record["notebooks"]["01_baseline"]["provenance"]["versions"]["torch"]
+    report = next((folder / "reports").iterdir())
+    assert {"index.html", "01_baseline.html", "01_baseline.ipynb"} <= {
+        p.name for p in report.iterdir()
+    }
+
+
+def test_a_second_call_repeats_nothing(small, capsys, monkeypatch):
+    folder, _, patch = small
+    monkeypatch.undo()
+    for name in ("ARTIFACTS", "FIGURES", "REPORTS"):
+        monkeypatch.setenv(f"MINT_{name}", str(folder / name.lower()))
+    monkeypatch.setattr(reproduce, "_execute", lambda *_: pytest.fail("executed again"))
+    monkeypatch.setattr(reproduce, "_prepare_one", lambda *_: pytest.fail("trained again"))
+    assert run(*SMALL) == 0
+    assert "table1" in capsys.readouterr().out
+
+
+def test_a_lost_result_is_made_again_or_told(small, monkeypatch, capsys):
+    folder, _, _ = small
+    for name in ("ARTIFACTS", "FIGURES", "REPORTS"):
+        monkeypatch.setenv(f"MINT_{name}", str(folder / name.lower()))
+    lost = results(folder) / "table1.csv"
+    kept = lost.read_text()
+    lost.unlink()
+    monkeypatch.setattr(reproduce, "_execute", lambda *_: None)  # a run that leaves no result
+    assert run(*SMALL) == 1
+    assert "01_baseline are not complete" in capsys.readouterr().err
+    lost.write_text(kept)
