@@ -61,7 +61,8 @@ def main() -> None:
         one_at_a_time(features, tasks, recipe)
         took = between - began, time.perf_counter() - between
         print(
-            f"  {width:4} inputs: {took[0]:6.1f} s together, {took[1]:6.1f} s apart, ratio {took[1] / took[0]:.2f}"
+            f"  {width:4} inputs: {took[0]:6.1f} s together, {took[1]:6.1f} s apart, "
+            f"ratio {took[1] / took[0]:.2f}"
         )
         for i in range(2):
             times.setdefault(i, []).append(took[i])

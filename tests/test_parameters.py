@@ -11,7 +11,7 @@ def test_known_names_pass():
 
 
 def test_a_typo_is_refused_with_the_nearest_name():
-    with pytest.raises(ParameterError, match="no parameter 'profil'. Did you mean 'profile'"):
+    with pytest.raises(ParameterError, match=r"no parameter 'profil'\. Did you mean 'profile'"):
         refuse_unknown([DEFAULTS, '# Parameters\nprofil = "faces"\n'])
 
 

@@ -95,7 +95,7 @@ def test_tables_figures_record_and_pages_are_there(small):
 
 
 def test_a_second_call_repeats_nothing(small, capsys, monkeypatch):
-    folder, _, patch = small
+    folder, _, _patch = small
     monkeypatch.undo()
     for name in ("ARTIFACTS", "FIGURES", "REPORTS"):
         monkeypatch.setenv(f"MINT_{name}", str(folder / name.lower()))

@@ -72,7 +72,12 @@ def test_identities_count_not_their_names():
 
 @pytest.mark.parametrize(
     ("low", "high", "says"),
-    [(0.01, 0.05, "supported"), (-0.05, -0.01, "contradicted"), (-0.01, 0.05, "undecided"), (0.0, 0.1, "undecided")],
-)  # fmt: skip
+    [
+        (0.01, 0.05, "supported"),
+        (-0.05, -0.01, "contradicted"),
+        (-0.01, 0.05, "undecided"),
+        (0.0, 0.1, "undecided"),
+    ],
+)
 def test_verdicts(low, high, says):
     assert verdict(low, high) == says

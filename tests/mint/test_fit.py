@@ -53,7 +53,8 @@ def test_seeds_differ_and_repeat():
 def test_it_learns_what_is_there_and_nothing_where_nothing_is():
     tasks = [task(slice(8, 24), seed, m=250) for seed in range(2)]
     tasks += [task(slice(24, 40), seed, m=250) for seed in range(2)]
-    right = [((p > 0.5) == LABELS[t.evaluation]).mean() for p, t in zip(fit(FEATURES, tasks, MintRecipe()), tasks, strict=True)]  # fmt: skip
+    found = zip(fit(FEATURES, tasks, MintRecipe()), tasks, strict=True)
+    right = [((p > 0.5) == LABELS[t.evaluation]).mean() for p, t in found]
     assert min(right[:2]) > 0.8 and max(right[2:]) < 0.62
 
 
