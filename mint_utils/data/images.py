@@ -10,11 +10,12 @@ import io
 from typing import Literal
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from torchvision.io import ImageReadMode, decode_jpeg
 
+from mint_utils.data.counter import mix
 from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError
 
@@ -34,8 +35,8 @@ DRAWS = RATIOS.stop
 def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
     """Decode an image as it is stored: no EXIF rotation, no resizing, transparency dropped.
 
-    A JPEG without its last bytes is refused, which libjpeg by itself would fill up with grey. Bytes
-    that changed within one are only noticed where they break its syntax: checksums are there for that.
+    A JPEG that ends early is refused, which libjpeg by itself would fill up with grey. Bytes that
+    changed within one are only noticed where they break its syntax: checksums are there for that.
 
     Args:
         encoded: JPEG, PNG, WebP or BMP.
@@ -50,8 +51,7 @@ def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
     """
     try:
         if encoded[:2] == b"\xff\xd8":
-            data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
-            pixels = decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).numpy()
+            pixels = simplejpeg.decode_jpeg(encoded, strict=True)
         else:
             with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
                 pixels = np.array(image.convert("RGB"))
@@ -131,16 +131,10 @@ def _flip(pixels: torch.Tensor, *_: np.ndarray) -> torch.Tensor:
 
 
 def _draws(keys: np.ndarray) -> np.ndarray:
-    """Return (N, DRAWS) float64 in [0, 1): SplitMix64 (Steele et al. 2014) started at a hash of the key."""
+    """Return (N, DRAWS) float64 in [0, 1): SplitMix64 started at a hash of the key."""
     golden = np.uint64(0x9E3779B97F4A7C15)
-
-    def mixed(x: np.ndarray) -> np.ndarray:
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
     steps = np.arange(1, DRAWS + 1, dtype=np.uint64) * golden
-    numbers = mixed(mixed(keys.astype(np.uint64) + golden)[:, None] + steps)
+    numbers = mix(mix(keys.astype(np.uint64) + golden)[:, None] + steps)
     return (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

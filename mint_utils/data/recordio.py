@@ -246,7 +246,7 @@ def _write(path: Path, records: BinaryIO, index, images, header: bool) -> None:
         append((0, 0), 0)
     previous = None
     for label, content in images:
-        if np.float32(label) != label:
+        if int(np.float32(label)) != label:
             raise DataError(f"{path}: float32 cannot hold identity {label}. Number them from 0.")
         if header and label != previous and label in starts:
             raise DataError(f"{path}: images of identity {label} are not consecutive. Sort them.")

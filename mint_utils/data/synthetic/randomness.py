@@ -2,15 +2,10 @@
 
 import numpy as np
 
+from mint_utils.data.counter import mix
+
 TURNS = 128  # numbers that one image can ask for
 F = np.float32
-
-
-def mix(z: np.ndarray) -> np.ndarray:
-    """Return the output function of splitmix64 (public domain, S. Vigna) of (...,) uint64."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def hashed(*numbers: np.ndarray | int) -> np.ndarray:
