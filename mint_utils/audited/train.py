@@ -26,10 +26,10 @@ from mint_utils import store
 from mint_utils.audited import ir  # noqa: F401  (registers the networks with timm)
 from mint_utils.audited.exposure import Plan, classes, plan
 from mint_utils.audited.margins import make_head
-from mint_utils.config import Audited, plain
+from mint_utils.config import Audited, plain, unknown
 from mint_utils.data.images import augment, normalise
 from mint_utils.data.manifest import Database
-from mint_utils.errors import TrainingError
+from mint_utils.errors import ParameterError, TrainingError
 
 VERSION = 1  # of the training: raised when the same recipe gives other weights
 DROPS = (12 / 26, 20 / 26, 24 / 26)  # where the rate falls tenfold (AdaFace's run of 26 epochs)
@@ -106,7 +106,13 @@ def audited_model(
 
 
 def build(recipe: Audited, image_size: int, identities: int) -> tuple[nn.Module, nn.Module]:
-    """Return the network and the head of a recipe, initialised from its seed alone."""
+    """Return the network and the head of a recipe, initialised from its seed alone.
+
+    Raises:
+        ParameterError: timm knows no network of that name.
+    """
+    if not timm.is_model(recipe.network):
+        raise ParameterError(unknown("network", recipe.network, timm.list_models("ir_*")))
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         network = timm.create_model(recipe.network, img_size=image_size, drop_rate=recipe.dropout)

@@ -49,6 +49,7 @@ HTML_STYLES = [
     {"selector": "thead", "props": "border-bottom: 1px solid currentColor;"},
     {"selector": "tbody", "props": "border-bottom: 1px solid currentColor;"},
 ]
+SHORT = 20  # characters of a cell that is not broken into lines
 LATEX_STYLES = [
     {"selector": "footnotesize", "props": ": "},
     {"selector": "setlength", "props": r":{\tabcolsep}{4pt}"},
@@ -104,6 +105,8 @@ def show(shown: pd.DataFrame, caption: str) -> Styler:
     styler = styler.format(precision=3, thousands=",", na_rep=MISSING, escape="html")
     styler = styler.format_index(escape="html", axis=0).format_index(escape="html", axis=1)
     styler = styler.set_caption(html.escape(caption))
+    short = [c for c in shown if shown[c].astype(str).str.len().max() <= SHORT]
+    styler = styler.set_properties(subset=short, **{"white-space": "nowrap"})
     return styler.hide(axis="index") if isinstance(shown.index, pd.RangeIndex) else styler
 
 

@@ -1,0 +1,243 @@
+"""Databases of every layout, and the one clear error for each way that files can be wrong."""
+
+import hashlib
+import io
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from mint_utils import paths
+from mint_utils.data import folders, synthetic
+from mint_utils.data.manifest import open_database, read_manifest
+from mint_utils.data.recordio import write_records
+from mint_utils.errors import DataError, ParameterError
+
+
+def png(seed: int, size=24) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels(seed, size)).save(out, "PNG")
+    return out.getvalue()
+
+
+def pixels(seed: int, size=24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def describe(tmp_path, monkeypatch):
+    """Return a function that writes a manifest, and have manifests read from there."""
+    monkeypatch.setattr(paths, "MANIFESTS", tmp_path / "manifests")
+    paths.MANIFESTS.mkdir()
+
+    def write(**fields):
+        common = dict.fromkeys(("title", "licence", "citation", "origin", "preparation"), "-")
+        manifest = common | {"name": "db", "image_size": 24} | fields
+        (paths.MANIFESTS / f"{manifest['name']}.yaml").write_text(yaml.safe_dump(manifest))
+        return manifest
+
+    return write
+
+
+def sha256(path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def recordio(tmp_path, describe):
+    path = tmp_path / "data" / "train.rec"
+    path.parent.mkdir()
+    write_records(path, ((i // 3, png(i)) for i in range(9)))
+    return describe(layout="recordio", path="train.rec", images=9, sha256=sha256(path))
+
+
+def test_recordio(tmp_path, recordio):
+    db = open_database("db", tmp_path / "data", 24)
+    assert db.keys.tolist() == [str(key) for key in range(1, 10)]
+    assert db.identities.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and db.same is None
+    np.testing.assert_array_equal(db.images, [pixels(i) for i in range(9)])
+    assert isinstance(db.images, np.memmap) and len(db) == 9
+
+
+def test_it_is_prepared_once_and_kept_without_the_files(tmp_path, recordio):
+    first = open_database("db", tmp_path / "data", 24)
+    (tmp_path / "data" / "train.rec").unlink()
+    again = open_database("db", None, 24)
+    np.testing.assert_array_equal(first.images, again.images)
+    assert first.fingerprint == again.fingerprint
+
+
+def test_another_size_is_another_database(tmp_path, recordio):
+    whole, small = (open_database("db", tmp_path / "data", size) for size in (24, 16))
+    assert small.images.shape == (9, 16, 16, 3) and whole.fingerprint != small.fingerprint
+    pil = Image.fromarray(pixels(4)).resize((16, 16), Image.Resampling.BILINEAR)
+    assert abs(small.images[4].astype(int) - np.array(pil)).max() <= 1
+
+
+def test_folder(tmp_path, describe):
+    for i in range(6):
+        path = tmp_path / "data" / "faces" / f"person{i // 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(i))
+    found = folders.fingerprint(tmp_path / "data" / "faces")
+    describe(layout="folder", path="faces", images=6, sha256=found)
+    db = open_database("db", tmp_path / "data", 24)
+    assert db.keys[0] == "person0/0.png" and db.identities.tolist() == [0, 0, 1, 1, 2, 2]
+    np.testing.assert_array_equal(db.images, [pixels(i) for i in range(6)])
+
+
+def test_bin(tmp_path, describe):
+    path = tmp_path / "data" / "pairs.bin"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps(([png(i) for i in range(6)], [True, False, True])))
+    describe(layout="bin", path="pairs.bin", images=6, sha256=sha256(path))
+    db = open_database("db", tmp_path / "data", 24)
+    assert db.same.tolist() == [True, False, True] and (db.identities == -1).all()
+    assert db.keys.tolist() == ["00000a", "00000b", "00001a", "00001b", "00002a", "00002b"]
+    np.testing.assert_array_equal(db.images, [pixels(i) for i in range(6)])
+
+
+def test_embedded(describe):
+    describe(
+        name="e",
+        layout="embedded",
+        style="embedded_news",
+        first_identity=70,
+        identities=4,
+        images=12,
+    )
+    db = open_database("e", None, 24)
+    assert db.identities.tolist() == [70] * 3 + [71] * 3 + [72] * 3 + [73] * 3
+    expected = synthetic.draw("embedded_news", db.identities, np.tile(np.arange(3), 4), 24)
+    np.testing.assert_array_equal(db.images, expected)
+    larger = open_database("e", None, 24, scale=2.5)
+    assert len(larger) == 30 and larger.fingerprint != db.fingerprint
+    np.testing.assert_array_equal(larger.images[:12], db.images)  # the same people come first
+
+
+def test_embedded_pairs(describe):
+    describe(name="p", layout="embedded_pairs", style="embedded_web", first_identity=500, images=8)
+    db = open_database("p", None, 24, scale=3)  # as many at any scale
+    assert db.same.tolist() == [True, False, True, False]
+    assert db.identities.tolist() == [500, 500, 502, 503, 504, 504, 506, 507]
+    assert len({image.tobytes() for image in db.images}) == 8
+
+
+def test_another_generator_makes_another_database(describe, monkeypatch):
+    describe(
+        name="e", layout="embedded", style="embedded_web", first_identity=0, identities=2, images=4
+    )
+    before = open_database("e", None, 24)
+    draw = synthetic.draw
+    monkeypatch.setattr(synthetic, "draw", lambda *how: draw(*how) ^ 1)
+    after = open_database("e", None, 24)
+    assert before.fingerprint != after.fingerprint and (before.images != after.images).any()
+
+
+# ---- what may be wrong -----------------------------------------------------------------------
+
+
+def test_a_database_that_nobody_described(describe):
+    describe(layout="folder", path=".", images=1, sha256="0")
+    with pytest.raises(ParameterError, match=r"no database 'bd'.* There are: db"):
+        read_manifest("bd")
+
+
+def test_a_manifest_that_lacks_something(describe):
+    manifest = describe(layout="folder", path=".", images=1, sha256="0")
+    del manifest["licence"]
+    (paths.MANIFESTS / "db.yaml").write_text(yaml.safe_dump(manifest))
+    with pytest.raises(DataError, match=r"db\.yaml lacks licence"):
+        read_manifest("db")
+    describe(layout="zip", path=".", images=1, sha256="0")
+    with pytest.raises(DataError, match="the layout one of embedded"):
+        read_manifest("db")
+
+
+def test_no_folder_given(recordio):
+    with pytest.raises(DataError, match=r"'db' needs train\.rec .* --data DIR"):
+        open_database("db", None, 24)
+
+
+def test_a_missing_file(tmp_path, recordio):
+    with pytest.raises(
+        DataError, match=r"there is no .*/no/train\.rec.*db\.yaml says how to get it"
+    ):
+        open_database("db", tmp_path / "no", 24)
+
+
+def test_a_different_file(tmp_path, recordio):
+    path = tmp_path / "data" / "train.rec"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.rec is not the copy that its manifest describes"):
+        open_database("db", tmp_path / "data", 24)
+
+
+def test_a_wrong_count(tmp_path, describe, recordio):
+    describe(**recordio | {"images": 10})
+    with pytest.raises(DataError, match="has 9 images and its manifest says 10"):
+        open_database("db", tmp_path / "data", 24)
+
+
+def test_an_image_of_another_size_is_named(tmp_path, describe):
+    path = tmp_path / "train.rec"
+    write_records(path, [(0, png(0)), (0, png(1, size=30)), (1, png(2))])
+    describe(layout="recordio", path="train.rec", images=3, sha256=sha256(path))
+    with pytest.raises(DataError, match=r"train\.rec, record 2 is 30x30 pixels where 24x24"):
+        open_database("db", tmp_path, 24)
+
+
+def test_a_damaged_image_is_named_and_nothing_half_made_is_kept(tmp_path, describe):
+    path = tmp_path / "train.rec"
+    write_records(path, [(0, png(0)), (0, png(1)[:-30]), (1, png(2))])
+    describe(layout="recordio", path="train.rec", images=3, sha256=sha256(path))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"train\.rec, record 2 is damaged"):
+            open_database("db", tmp_path, 24)
+    assert not list((paths.artifacts() / "databases").glob("*/record.json"))
+
+
+def test_an_empty_folder(tmp_path, describe):
+    (tmp_path / "faces").mkdir()
+    describe(layout="folder", path="faces", images=1, sha256="0")
+    with pytest.raises(DataError, match="holds no image"):
+        open_database("db", tmp_path, 24)
+
+
+# ---- the manifests of the project ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(paths.MANIFESTS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_manifests_are_complete(path):
+    manifest = read_manifest(path.stem)
+    if manifest["layout"].startswith("embedded"):
+        assert manifest["style"] in synthetic.STYLES
+    else:
+        assert len(manifest["sha256"]) == 64 and manifest["path"] and manifest["image_size"]
+
+
+def test_identities_of_embedded_databases_never_overlap():
+    """Even at a hundred times the size."""
+    spans = []
+    for path in paths.MANIFESTS.glob("embedded_*.yaml"):
+        manifest = read_manifest(path.stem)
+        spans.append(
+            (manifest["first_identity"], 100 * manifest.get("identities", manifest["images"]))
+        )
+    spans.sort()
+    assert all(a + n <= b for (a, n), (b, _) in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("name", ["lfw", "stylegan2", "lfw_disjoint"])
+def test_real_faces(faces, name):
+    db = open_database(name, faces, 16)
+    manifest = read_manifest(name)
+    assert len(db) == manifest["images"]
+    if name == "lfw":
+        assert len(np.unique(db.identities)) == manifest["identities"]
+        assert len({image.tobytes() for image in db.images}) == len(db)

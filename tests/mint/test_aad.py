@@ -1,0 +1,106 @@
+"""The auditable data against hooks on the network, image by image."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from mint_utils.audited import ir  # noqa: F401  registers the networks
+from mint_utils.audited.margins import make_head
+from mint_utils.mint import aad
+from tests.factory import database
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = timm.create_model("ir_tiny", img_size=16)
+    with torch.no_grad():  # as after training: statistics and weights of no special value
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+def test_the_columns_of_the_paper():
+    assert aad.columns([64, 128, 256, 512], 512) == {
+        "Conv Layer #1": slice(0, 64),
+        "Conv Layer #2": slice(64, 192),
+        "Conv Layer #3": slice(192, 448),
+        "Conv Layer #4": slice(448, 960),
+        "Model Outcome": slice(960, 1472),
+        "All Conv Layers": slice(0, 960),
+    }
+
+
+@torch.inference_mode()
+def by_hooks(network, image: np.ndarray) -> np.ndarray:
+    """Return the row of one image, read by hooks on the modules that feature_info names."""
+    seen = {}
+    hooks = [
+        network.get_submodule(info["module"]).register_forward_hook(
+            lambda _m, _i, out, name=info["module"]: seen.__setitem__(name, out)
+        )
+        for info in network.feature_info
+    ]
+    bgr = image[:, :, ::-1].astype(np.float32) / 127.5 - 1
+    outcome, _ = network(torch.from_numpy(bgr.transpose(2, 0, 1).copy())[None])
+    for hook in hooks:
+        hook.remove()
+    maps = [seen[info["module"]][0].flatten(1).max(dim=1).values for info in network.feature_info]
+    return torch.cat([*maps, outcome[0]]).numpy()
+
+
+def test_rows_are_the_maxima_of_the_stage_ends_then_the_outcome(tmp_path, network):
+    one, two = database(seed=1), database(seed=2)
+    pieces = [(one.images, np.array([3, 1, 40])), (two.images, np.array([0, 47]))]
+    aad.extract(network, "bgr", pieces, tmp_path / "features.npy", CPU)
+    features = np.load(tmp_path / "features.npy", mmap_mode="r")
+    images = [one.images[3], one.images[1], one.images[40], two.images[0], two.images[47]]
+    expected = np.stack([by_hooks(network, image) for image in images])
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected, atol=2e-5)
+
+
+def test_batches_do_not_show(tmp_path, network, monkeypatch):
+    db, every = database(), np.arange(48)
+    aad.extract(network, "bgr", [(db.images, every)], tmp_path / "a.npy", CPU)
+    monkeypatch.setattr(aad, "BATCH", 7)
+    aad.extract(network, "bgr", [(db.images, every)], tmp_path / "b.npy", CPU)
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), atol=2e-5)
+
+
+def test_extraction_changes_nothing_in_the_network(tmp_path, network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    aad.extract(network, "bgr", [(database().images, np.arange(9))], tmp_path / "a.npy", CPU)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_the_outcome_is_a_unit_vector(tmp_path, network):
+    aad.extract(network, "bgr", [(database().images, np.arange(9))], tmp_path / "a.npy", CPU)
+    outcome = np.load(tmp_path / "a.npy")[:, sum(i["num_chs"] for i in network.feature_info) :]
+    np.testing.assert_allclose((outcome**2).sum(axis=1), 1, atol=1e-5)
+
+
+def test_embedding_is_that_of_the_image_and_its_mirror(network):
+    db = database()
+    found = aad.embed(network, "bgr", db.images, CPU)
+    mirrored = aad.embed(network, "bgr", db.images[:, :, ::-1], CPU)
+    np.testing.assert_allclose(found, mirrored, atol=2e-4)
+    assert abs(found - aad.embed(network, "rgb", db.images, CPU)).max() > 1e-3  # order matters
+
+
+def test_identification_is_the_nearest_centre_by_hand(network):
+    torch.manual_seed(1)
+    head = make_head("cosface", network.num_features, 8)
+    db = database()
+    centres = head.kernel.detach().T.numpy()
+    centres = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+    outcome = np.stack([by_hooks(network, image)[-network.num_features :] for image in db.images])
+    expected = (outcome @ centres.T).argmax(axis=1)
+    found = aad.identify(network, head, "bgr", db.images, CPU)
+    assert (found == expected).mean() > 0.95  # ties within rounding may fall either way
