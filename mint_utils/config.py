@@ -194,7 +194,8 @@ def _apply(config: Config, values: Mapping[str, Any], where: str) -> Config:
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for name, value in values.items():
         if name not in PARAMETERS:
-            raise ParameterError(f"In {where}: {unknown('parameter', name, PARAMETERS)}")
+            known = ("profile", "data", *PARAMETERS)
+            raise ParameterError(f"In {where}: {unknown('parameter', name, known)}")
         section, hint = PARAMETERS[name]
         sections[section][name] = coerce(name, value, hint)
     merged = {}
