@@ -1,7 +1,6 @@
 """Embedded faces: faces/s of the generator on one core."""
 
 import numpy as np
-import torch
 
 from benchmarks.timing import paired
 from mint_utils.data import synthetic
@@ -9,7 +8,6 @@ from mint_utils.data import synthetic
 
 def main() -> None:
     """Print the rate at the sizes of the profiles."""
-    torch.set_num_threads(1)
     for size, n in ((40, 2048), (112, 256)):
         number = np.arange(n)
 
