@@ -4,13 +4,17 @@ Each function looks at real results and returns a small value to print. Numbers 
 processors are not among them.
 """
 
+import contextlib
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+import torch
 
 from mint_utils.audited.train import AuditedModel
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.mint.protocol import AuditSet
-from mint_utils.results import MintResult
+from mint_utils.results import MintTable
 
 
 def split_counts(chosen: AuditSet) -> pd.DataFrame:
@@ -38,12 +42,13 @@ def leaks(chosen: AuditSet) -> dict[str, int]:
     found = {"on both sides": 0, "negatives that M saw": 0, "positives that M never saw": 0}
     exposures = chosen.images["exposures"].to_numpy()
     names = (chosen.images["database"] + "/" + chosen.images["key"]).to_numpy()
-    for split in chosen.splits.values():
+    for (column, _), split in chosen.splits.items():
         found["on both sides"] += len(np.intersect1d(names[split.train], names[split.evaluation]))
         rows = np.concatenate([split.train, split.evaluation])
         labels = np.concatenate([split.train_labels, split.labels])
         found["negatives that M saw"] += int((exposures[rows[~labels]] > 0).sum())
-        found["positives that M never saw"] += int((exposures[rows[labels]] == 0).sum())
+        if column not in chosen.never_shown:
+            found["positives that M never saw"] += int((exposures[rows[labels]] == 0).sum())
     return found
 
 
@@ -53,17 +58,52 @@ def exposure_table(model: AuditedModel) -> dict[int, int]:
     return {int(times): int(n) for times, n in counts.items()}
 
 
-def sound(model: AuditedModel, result: MintResult) -> dict[str, bool]:
-    """Return statements about a baseline that hold wherever it was computed."""
-    cells, history = result.cells, model.history
-    epochs = history.groupby("epoch")["loss"].mean()
+def sound(model: AuditedModel, table: MintTable) -> dict[str, bool]:
+    """Return statements about a table, and a training of M, that hold wherever they were computed."""
+    cells, history = table.cells, model.history
+    tenth = -(-len(history) // 10)
     inside = (cells["low"] <= cells["accuracy"]) & (cells["accuracy"] <= cells["high"])
+    every = len(ROWS) * len(PROTOCOLS) * len(table.chosen)
     return {
-        "every cell of the table is there": len(cells) == len(ROWS) * len(PROTOCOLS),
+        "every cell of the table is there": len(cells) == every,
         "no cell is empty": bool(cells.notna().all(axis=None)),
         "every accuracy lies in its interval": bool(inside.all()),
-        "the loss fell": bool(epochs.iloc[-1] < epochs.iloc[0]),
+        "the loss fell": bool(
+            history["loss"].tail(tenth).mean() < history["loss"].head(tenth).mean()
+        ),
         "exposures are those of the plan": int(history["images"].sum())
         == int(model.ledger["exposures"].sum()),
-        "nothing leaks": not any(leaks(result.chosen).values()),
+        "nothing leaks": not any(
+            sum(leaks(chosen).values()) for chosen, _ in table.chosen.values()
+        ),
     }
+
+
+def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
+    """Return what BatchNorm at the end of M leaves of the embeddings of a batch, whatever its images.
+
+    Columns: batch size; the mean cosine between two images of the batch, which is -1 / (size - 1)
+    where images are unlike; and the standard deviation of their lengths over the mean length, which
+    AdaFace takes its margin from.
+
+    Args:
+        sizes: Batch sizes, from 1 on; a batch of 1 is refused by BatchNorm and has no numbers.
+        width: Of the embedding.
+    """
+    generator = torch.Generator().manual_seed(0)
+    norm, lines = torch.nn.BatchNorm1d(width, affine=False).train(), []
+    for size in sizes:
+        line = {
+            "batch size": size,
+            "mean cosine of two images": np.nan,
+            "spread of lengths": np.nan,
+        }
+        with contextlib.suppress(ValueError):  # BatchNorm's, for one image
+            x = norm(torch.randn(size, width, generator=generator))
+            length = x.norm(dim=1, keepdim=True)
+            cosines = (x / length) @ (x / length).T
+            others = cosines[~torch.eye(size, dtype=torch.bool)]
+            line["mean cosine of two images"] = float(others.mean())
+            line["spread of lengths"] = float(length.std() / length.mean())
+        lines.append(line)
+    return pd.DataFrame(lines)

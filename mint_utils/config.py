@@ -8,7 +8,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ ROWS = (
     "All Conv Layers",
 )
 PROTOCOLS = ("paper", "held_out")
+LOSSES = ("adaface", "cosface", "arcface")
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ class Audited:
     seed: int = 0
 
     def __post_init__(self):
-        losses = ("adaface", "cosface", "arcface")
-        _check(self, "loss", self.loss in losses, f"one of {', '.join(losses)}")
+        _check(self, "loss", self.loss in LOSSES, f"one of {', '.join(LOSSES)}")
         _check(
             self,
             "batch_size",
@@ -105,6 +105,37 @@ class Mint:
 
 
 @dataclass(frozen=True)
+class Scenarios:
+    """What the scenarios compare (paper, Sections 4.3 to 4.6), and how often each M is trained."""
+
+    frequencies: tuple[int, ...] = (
+        1,
+        10,
+        20,
+        30,
+    )  # exposures an epoch of equal parts of the members
+    batch_sizes: tuple[int, ...] = (8, 32, 64, 256)
+    dropouts: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
+    losses: tuple[str, ...] = LOSSES
+    audited_seeds: int = 1  # trainings of M for each column, from its seed on
+    frequency_seeds: int = 1  # the same in Scenario 1, whose epochs are 15 times as long
+    frequency_epochs: int | None = None  # of Scenario 1; None: as many as the baseline's
+
+    def __post_init__(self):
+        for name in ("frequencies", "batch_sizes", "dropouts", "losses"):
+            values = getattr(self, name)
+            _check(self, name, len(set(values)) == len(values) > 0, "values that differ")
+        _check(self, "frequencies", min(self.frequencies) >= 1, "numbers from 1 on")
+        _check(self, "batch_sizes", min(self.batch_sizes) >= 2, "numbers from 2 on")
+        _check(self, "dropouts", all(0 <= d < 1 for d in self.dropouts), "from 0 to below 1")
+        _check(self, "losses", set(self.losses) <= set(LOSSES), f"some of {', '.join(LOSSES)}")
+        _check(self, "audited_seeds", self.audited_seeds >= 1, "at least 1")
+        _check(self, "frequency_seeds", self.frequency_seeds >= 1, "at least 1")
+        epochs = self.frequency_epochs
+        _check(self, "frequency_epochs", epochs is None or epochs >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that determines a result, and the folder of the databases, which does not."""
 
@@ -112,6 +143,7 @@ class Config:
     databases: Databases = field(default_factory=Databases)
     audited: Audited = field(default_factory=Audited)
     mint: Mint = field(default_factory=Mint)
+    scenarios: Scenarios = field(default_factory=Scenarios)
     data: str | None = None  # the folder that the manifests' paths start from
     is_reference: bool = True  # the profile as it is, nothing overridden
 
@@ -121,11 +153,15 @@ class Config:
 
     def results(self) -> dict[str, Any]:
         """Return what determines the results, as plain JSON types."""
-        sections = {"databases": self.databases, "audited": self.audited, "mint": self.mint}
-        return {"profile": self.profile} | {name: plain(value) for name, value in sections.items()}
+        return {"profile": self.profile} | {name: plain(getattr(self, name)) for name in SECTIONS}
 
 
-SECTIONS: dict[str, type] = {"databases": Databases, "audited": Audited, "mint": Mint}
+SECTIONS: dict[str, type] = {
+    "databases": Databases,
+    "audited": Audited,
+    "mint": Mint,
+    "scenarios": Scenarios,
+}
 PARAMETERS: dict[str, tuple[str, Any]] = {
     name: (section, hint)
     for section, kind in SECTIONS.items()
@@ -162,14 +198,7 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
     wanted = {name: value for name, value in overrides.items() if value is not None}
     changed = _apply(config, wanted, where="the parameters")
     folder = None if data is None else str(Path(data).expanduser().resolve())
-    return Config(
-        profile,
-        changed.databases,
-        changed.audited,
-        changed.mint,
-        folder,
-        changed.results() == config.results(),
-    )
+    return replace(changed, data=folder, is_reference=changed.results() == config.results())
 
 
 def has_gpu() -> bool:
@@ -203,7 +232,7 @@ def _apply(config: Config, values: Mapping[str, Any], where: str) -> Config:
         current = getattr(config, section)
         kept = {f.name: getattr(current, f.name) for f in fields(kind)}
         merged[section] = kind(**(kept | sections[section]))
-    return Config(config.profile, **merged, data=config.data, is_reference=config.is_reference)
+    return replace(config, **merged)
 
 
 def coerce(name: str, value: Any, hint: Any) -> Any:

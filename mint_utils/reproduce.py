@@ -14,34 +14,27 @@ import argparse
 import functools
 import hashlib
 import json
-import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import papermill
-import torch
 import yaml
 from filelock import FileLock
+from tqdm import tqdm
 from traitlets.config import Config as Traits
 
 from mint_utils import paths, store
 from mint_utils.audited import train
-from mint_utils.config import Config, profiles, resolve, unknown
+from mint_utils.config import profiles, resolve, unknown
 from mint_utils.errors import ParameterError, StudyError
 from mint_utils.report import page, tables
+from mint_utils.scenarios import NOTEBOOKS
 from mint_utils.study import Study
 
 # Sockets in the file system: the kernel listens on no port, and warns of none.
 KERNEL = Traits({"KernelManager": {"transport": "ipc"}})
-# The Audited Models of each notebook, as changes to the profile, by the name of their column.
-MODELS: dict[str, dict[str, dict[str, Any]]] = {
-    "00_databases": {},
-    "01_baseline": {"Baseline": {}},
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", metavar="NN", help="a notebook, as 01; repeatable"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="models trained side by side")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="models trained side by side; as many as there are cores, on a GPU one",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
     parser.add_argument(
         "-p", dest="parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
@@ -84,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(only: list[str] | None) -> list[str]:
-    names = sorted(MODELS)
+    names = sorted(NOTEBOOKS)
     if not only:
         return names
     chosen = [name for name in names if any(name.startswith(start) for start in only)]
@@ -102,45 +99,45 @@ def _check_parameters(chosen: list[str], changes: dict[str, Any]) -> None:
                 raise ParameterError(f"in {name} {unknown('parameter', parameter, known)}")
 
 
-def _models(chosen: list[str]) -> dict[str, dict[str, Any]]:
-    return {label: change for name in chosen for label, change in MODELS[name].items()}
+def _scenarios(chosen: list[str]) -> list[str]:
+    return list(dict.fromkeys(name for notebook in chosen for name in NOTEBOOKS[notebook]))
 
 
-def _announce(study: Study, chosen: list[str], jobs: int) -> int:
+def _announce(study: Study, chosen: list[str], jobs: int | None) -> int:
     """Print what a run would do and what it would cost here."""
-    roles = study.config.databases
     print(f"profile {study.config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
     print(f"results: {study.figures}")
+    rates: dict[tuple[str, int], float] = {}
     total = 0.0
-    for label, change in _models(chosen).items():
-        recipe, exposures = study.config.replace(**change).audited, study.plan(**change)
-        images = int(exposures.images.sum()) * exposures.epochs
-        told = f"  {label}: {recipe.network}, {exposures.steps:,} steps, {images:,} exposures"
-        spec = train.specification(recipe, study.training, roles.held_out, roles.partition_seed)
-        if store.find("audited", spec):
+    for recipe, (title, _) in study.needed(_scenarios(chosen)).items():
+        exposures, steps = study.exposures(recipe), study.plan(recipe).steps
+        told = f"  {title}: {recipe.network}, {steps:,} steps, {exposures:,} exposures"
+        if study.is_trained(recipe):
             print(f"{told}: stored")
             continue
-        rate = train.images_per_second(recipe, study.training)
-        total += images / rate
-        print(f"{told}: about {_duration(images / rate)} at {rate:,.0f} images/s")
-    print(f"training in all: about {_duration(total / max(jobs, 1))}, then the MINT Models")
+        kind = recipe.network, recipe.batch_size
+        if kind not in rates:
+            rates[kind] = train.images_per_second(recipe, study.training)
+        total += exposures / rates[kind]
+        print(f"{told}: about {_duration(exposures / rates[kind])} at {rates[kind]:,.0f} images/s")
+    print(f"training in all: about {_duration(total)} one after the other, less side by side;")
+    print("then the MINT Models, and the notebooks")
     return 0
 
 
-def _run(study: Study, chosen: list[str], jobs: int, changes: dict[str, Any]) -> int:
+def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, Any]) -> int:
     started = time.perf_counter()
     reports = paths.reports() / study.figures.name
     reports.mkdir(parents=True, exist_ok=True)
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not _complete(study, name, reports)]
-        needed = _models(pending)
-        stages = 1 + len(needed) + len(pending)
-        print(f"[1/{stages}] databases of profile {study.config.profile}", flush=True)
+        needed = study.needed(_scenarios(pending))
+        stage = _Stages(1 + len(needed) + len(pending))
+        stage(f"databases of profile {study.config.profile}")
         study.roles()
-        for i, (label, seconds) in enumerate(_prepare(study.config, needed, jobs), start=2):
-            print(f"[{i}/{stages}] audited and tested: {label}, {_duration(seconds)}", flush=True)
-        for i, name in enumerate(pending, start=2 + len(needed)):
-            print(f"[{i}/{stages}] notebook {name}", flush=True)
+        study.prepare_all(_scenarios(pending), jobs, lambda title: stage(f"audited: {title}"))
+        for name in pending:
+            stage(f"notebook {name}")
             _execute(study, name, reports, changes)
         _close(study, reports)
         missing = [name for name in chosen if not _complete(study, name, reports)]
@@ -151,30 +148,17 @@ def _run(study: Study, chosen: list[str], jobs: int, changes: dict[str, Any]) ->
     return 1 if missing else 0
 
 
-def _prepare(config: Config, models: dict[str, dict[str, Any]], jobs: int):
-    """Make everything expensive of each model, and yield its label and seconds as it is done."""
-    if jobs <= 1 or len(models) <= 1:
-        for label, change in models.items():
-            yield label, _prepare_one(config, change)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = get_context("spawn")  # forked workers hang in OpenMP
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
-        found = {
-            pool.submit(_prepare_one, config, change): label for label, change in models.items()
-        }
-        for done in as_completed(found):
-            yield found[done], done.result()
+class _Stages:
+    """Prints a line a stage, its number and the time since the start, above any progress bar."""
 
+    def __init__(self, total: int):
+        self.total, self.number, self.started = total, 0, time.perf_counter()
 
-def _prepare_one(config: Config, change: dict[str, Any]) -> float:
-    started = time.perf_counter()
-    study = Study(config)
-    model = study.audited(**change)
-    study.verification(model)
-    study.identification(model)
-    study.mint(model)
-    return time.perf_counter() - started
+    def __call__(self, told: str) -> None:
+        self.number += 1
+        since = _duration(time.perf_counter() - self.started)
+        tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {told}")
+        sys.stdout.flush()
 
 
 def _execute(study: Study, name: str, reports: Path, changes: dict[str, Any]) -> None:

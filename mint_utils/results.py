@@ -1,52 +1,82 @@
-"""From the scores of MINT Models to cells, curves and claims.
+"""From the scores of MINT Models to the cells of a table, curves and sentences.
 
-In: the images of an audit and the probabilities that the MINT Models gave them. Out: one line a cell
-of a table with its interval, ROC curves, and claims decided by the interval of a difference.
+In: for every column the images of its audit and the probabilities that the MINT Models gave them. Out:
+one line a cell with its interval, ROC curves, distributions, and what claims are decided by.
 """
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mint_utils.audit import Scores
 from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.measure.bootstrap import accuracy_interval, verdict
-from mint_utils.measure.detection import is_right, mean_roc, summarise
+from mint_utils.measure.bootstrap import Decided
+from mint_utils.measure.detection import decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.report import paper
 
 
 @dataclass(frozen=True)
-class MintResult:
-    """The scores of the MINT Models of one Audited Model.
+class MintTable:
+    """The scores of all columns of a table.
 
     Attributes:
-        chosen: The images and splits.
-        scores: ((column, protocol), row) -> (seeds, n) float32, probability of membership.
+        chosen: Column -> (the images of its audit, its group among them).
+        scores: (column, protocol, row) -> (M, T, n) float32, probability of membership, for M trainings
+            of the Audited Model and T trainings of the MINT Model on each.
         replicates: Of the bootstrap.
     """
 
-    chosen: AuditSet
-    scores: dict[tuple[tuple[str, str], str], np.ndarray]
+    chosen: dict[str, tuple[AuditSet, str]]
+    scores: dict[tuple[str, str, str], np.ndarray]
     replicates: int
 
-    def evaluation(self, row: str, column: str, protocol: str):
-        """Return labels (n,) bool, scores (seeds, n) and clusters (n,) of a cell."""
-        split = self.chosen.splits[column, protocol]
-        clusters = self.chosen.images["cluster"].to_numpy()[split.evaluation]
-        return split.labels, self.scores[(column, protocol), row], clusters
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, tuple[Sequence[Scores], str]], replicates: int
+    ) -> "MintTable":
+        """Put a table together.
+
+        Args:
+            columns: Name -> (the scores of each training of its Audited Model, its group).
+            replicates: Of the bootstrap.
+        """
+        chosen = {name: (found[0].chosen, group) for name, (found, group) in columns.items()}
+        scores = {
+            (name, protocol, row): np.stack([one.scores[(group, protocol), row] for one in found])
+            for name, (found, group) in columns.items()
+            for protocol, row in itertools.product(PROTOCOLS, ROWS)
+        }
+        return cls(chosen, scores, replicates)
+
+    def only(self, columns: Collection[str]) -> "MintTable":
+        """Return the table with some of its columns, in the order given."""
+        chosen = {name: self.chosen[name] for name in columns}
+        scores = {key: found for key, found in self.scores.items() if key[0] in chosen}
+        return MintTable(chosen, scores, self.replicates)
+
+    def evaluation(self, column: str, protocol: str, row: str):
+        """Return labels (n,) bool, scores (M, T, n) and clusters (n,) of a cell."""
+        chosen, group = self.chosen[column]
+        split = chosen.splits[group, protocol]
+        clusters = chosen.images["cluster"].to_numpy()[split.evaluation]
+        return split.labels, self.scores[column, protocol, row], clusters
+
+    def decided(self, column: str, protocol: str, row: str) -> Decided:
+        """Return which images of a cell are decided rightly, by each training."""
+        return decided(*self.evaluation(column, protocol, row))
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
         """One line a cell: row, column, protocol, accuracy with its interval, AUC, TPR at low FPR, n."""
         lines = []
-        for (column, protocol), row in self.scores:
-            labels, scores, clusters = self.evaluation(row, column, protocol)
-            found = summarise(labels, scores, clusters, replicates=self.replicates)
+        for column, protocol, row in itertools.product(self.chosen, PROTOCOLS, ROWS):
+            labels, scores, clusters = self.evaluation(column, protocol, row)
+            found = summarise(labels, scores, clusters, self.replicates)
             lines.append({"row": row, "column": column, "protocol": protocol} | found)
         return pd.DataFrame(lines)
 
@@ -55,77 +85,33 @@ class MintResult:
         printed = paper.paper_table(table).assign(protocol="paper")
         return self.cells.merge(printed, how="left", on=["row", "column", "protocol"])
 
-    def rocs(self, column: str = "Baseline") -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Return protocol -> row -> (FPR, TPR), the mean curve over the trainings of T."""
+    def rocs(self, column: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Return protocol -> row -> (FPR, TPR), the mean curve over all trainings."""
         return {
-            protocol: {row: mean_roc(*self.evaluation(row, column, protocol)[:2]) for row in ROWS}
+            protocol: {row: mean_roc(*self.evaluation(column, protocol, row)[:2]) for row in ROWS}
             for protocol in PROTOCOLS
         }
 
-    def distributions(self, column: str = "Baseline") -> pd.DataFrame:
-        """Return one line an evaluated image and row: row, protocol, member, score (mean over seeds)."""
+    def distributions(self, column: str) -> pd.DataFrame:
+        """Return one line an evaluated image and row: row, protocol, member, score (mean of trainings)."""
         frames = []
         for protocol, row in itertools.product(PROTOCOLS, ROWS):
-            labels, scores, _ = self.evaluation(row, column, protocol)
+            labels, scores, _ = self.evaluation(column, protocol, row)
             frame = {
                 "row": row,
                 "protocol": protocol,
                 "member": labels,
-                "score": scores.mean(axis=0),
+                "score": scores.mean(axis=(0, 1)),
             }
             frames.append(pd.DataFrame(frame))
         return pd.concat(frames, ignore_index=True)
-
-    def claim(
-        self, text: str, row: str, protocol: str, than: str | None = None, column: str = "Baseline"
-    ) -> dict[str, Any]:
-        """Decide a claim by an interval: that a row detects better than chance, or than another row.
-
-        Args:
-            text: The claim in words.
-            row: The row that is claimed to be better.
-            protocol: Under which.
-            than: The row that it is claimed to be better than, compared over the same images;
-                None: than chance, .50.
-            column: Of the table.
-        """
-        labels, scores, clusters = self.evaluation(row, column, protocol)
-        right = is_right(labels, scores).astype(float)
-        other = (
-            0.5 if than is None else is_right(labels, self.evaluation(than, column, protocol)[1])
-        )
-        estimate, low, high = accuracy_interval(labels, right - other, clusters, self.replicates)
-        return {
-            "claim": text,
-            "protocol": protocol,
-            "difference": estimate,
-            "low": low,
-            "high": high,
-            "verdict": verdict(low, high),
-        }
-
-
-def claims_table(claims: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return claims as a table: claim, protocol, difference with its interval, verdict."""
-    lines = [
-        {
-            "claim": claim["claim"],
-            "protocol": claim["protocol"],
-            "difference [95% interval]": "{difference:+.3f} [{low:+.3f}, {high:+.3f}]".format(
-                **claim
-            ),
-            "verdict": claim["verdict"],
-        }
-        for claim in claims
-    ]
-    return pd.DataFrame(lines)
 
 
 def conclusion(cells: pd.DataFrame, verification: float) -> str:
     """Return what a one-column table says, in words made of its numbers.
 
     Args:
-        cells: With the columns of `MintResult.beside_paper`.
+        cells: With the columns of `MintTable.beside_paper`.
         verification: Mean verification accuracy of M.
     """
     ours = cells[cells["protocol"] == "paper"].set_index("row")
@@ -139,6 +125,62 @@ def conclusion(cells: pd.DataFrame, verification: float) -> str:
         f"With non-members of the same database the best row is {best_held}, with "
         f"{_interval(held.loc[best_held])}, and {told} lies above chance by its interval."
     )
+
+
+def spread(cells: pd.DataFrame, row: str, columns: Sequence[str]) -> str:
+    """Return how a row's accuracy goes over columns, under both protocols, in words made of numbers."""
+    found = cells[cells["row"] == row].set_index(["protocol", "column"])
+    told = []
+    for protocol in PROTOCOLS:
+        numbers = [f"{found.loc[(protocol, c), 'accuracy']:.2f} ({c})" for c in columns]
+        told.append(f"under {protocol} " + ", ".join(numbers))
+    return f"{row}: " + "; ".join(told) + "."
+
+
+def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
+    """Return a row's accuracies with intervals: a line a part of the images and protocol, a column a model.
+
+    Args:
+        points: Of `Study.by_exposures`.
+        row: Of the paper's tables.
+    """
+    of_row = points[points["row"] == row]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
+        of = of_row[(of_row["protocol"] == protocol) & (of_row["part"] == part)]
+        lines[protocol, part] = {"protocol": protocol, "images": part} | {
+            cell["model"]: f"{_interval(cell)}, {cell['x']:,} exposures"
+            for _, cell in of.iterrows()
+        }
+    return pd.DataFrame(lines.values())
+
+
+def summary(decided: pd.DataFrame) -> str:
+    """Return what became of the paper's claims, in words made of numbers.
+
+    Args:
+        decided: Of `Study.claims`.
+    """
+    told = []
+    of_paper = decided[decided["where"] != "added"]
+    for protocol, of in of_paper.groupby("protocol", sort=False):
+        counts = of["verdict"].value_counts().to_dict()
+        where = "About M itself" if protocol == "M" else f"Under {protocol}"
+        told.append(
+            f"{where} {counts.get('supported', 0)} of {len(of)} claims of the paper are supported, "
+            f"{counts.get('contradicted', 0)} contradicted, {counts.get('undecided', 0)} undecided."
+        )
+    both = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
+    lost = of_paper[(of_paper["protocol"] == "paper") & (of_paper["verdict"] == "supported")][
+        "claim"
+    ]
+    lost = [claim for claim in lost if both[claim] != "supported"]
+    if lost:
+        told.append(
+            f"{len(lost)} hold under paper only, and so may be about databases rather than "
+            f"membership: {'; '.join(lost)}."
+        )
+    return "\n".join(told)
 
 
 def _interval(cell: pd.Series) -> str:

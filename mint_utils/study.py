@@ -1,17 +1,16 @@
 """The front door: what a notebook asks for, in the words of the paper.
 
     s = study.open_study(profile="quick")
-    m = s.audited()                  # an Audited Model, trained now or fetched
-    t = s.mint(m)                    # the MINT Models of a table, under every protocol
-    t.cells                          # one line a cell: accuracy, interval, AUC, TPR at low FPR
+    s.table("dropout").cells         # Table 4: one line a cell: accuracy, interval, AUC, TPR at low FPR
+    s.performance("dropout")         # the Audited Models of its columns: verification, identification
+    s.claims("dropout")              # what the paper says of it, decided by intervals
 
 Everything expensive is an artifact: asked for twice, made once.
 """
 
 import functools
-import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mint_utils import paths, store
-from mint_utils.audited import train
-from mint_utils.audited.exposure import Plan, plan
-from mint_utils.audited.train import AuditedModel
-from mint_utils.config import ROWS, Config, plain, resolve
-from mint_utils.data.manifest import Database, open_database, read_manifest
-from mint_utils.measure.verification import verification_accuracy
-from mint_utils.mint import aad
-from mint_utils.mint.fit import MintRecipe, MintTask, fit
-from mint_utils.mint.protocol import AuditSet, audit_set
+from mint_utils import paths, scenarios, store, workers
+from mint_utils.audit import KINDS, Audit
+from mint_utils.audited.train import AuditedModel, default_device
+from mint_utils.claims import ALL, CLAIMS, VERIFICATION, Term, decide
+from mint_utils.config import PROTOCOLS, Audited, Config, resolve
+from mint_utils.data.manifest import read_manifest
+from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.parameters import refuse_unknown, run_cells
-from mint_utils.report import plots, tables
-from mint_utils.results import MintResult
-
-VERSION = 1  # of the MINT training: raised when the same features give other scores
+from mint_utils.report import paper, style, tables
+from mint_utils.results import MintTable
+from mint_utils.scenarios import Column
 
 
 def open_study(profile: str = "quick", data: str | None = None, **overrides: Any) -> "Study":
@@ -49,39 +44,20 @@ def open_study(profile: str = "quick", data: str | None = None, **overrides: Any
     return Study(resolve(profile, data, **overrides))
 
 
-class Study:
+class Study(Audit):
     """One configuration and all that can be asked of it."""
 
     def __init__(self, config: Config):
-        self.config = config
+        super().__init__(config)
         name = config.profile
         if not config.is_reference:  # results of changed parameters never overwrite the profile's
             name += "-" + store.digest(config.results())[:8]
         self.figures = paths.figures() / name
         self._written: list[Path] = []
-        self._stages: dict[str, float] = {}
+        self._tables: dict[str, MintTable] = {}
+        self._ready: dict[Audited, set[str]] = {}  # what is known to be made
 
     # ---- databases ----------------------------------------------------------------------------
-
-    def database(self, name: str) -> Database:
-        """Return a database of the profile, prepared at its image size."""
-        roles = self.config.databases
-        return _database(name, self.config.data, roles.image_size, roles.scale)
-
-    @property
-    def training(self) -> Database:
-        """D, the Training Dataset: members and held-out images."""
-        return self.database(self.config.databases.training)
-
-    @property
-    def external_train(self) -> list[Database]:
-        """The External Datasets of T's training."""
-        return [self.database(name) for name in self.config.databases.external_train]
-
-    @property
-    def external_eval(self) -> Database:
-        """The External Dataset of T's evaluation."""
-        return self.database(self.config.databases.external_eval)
 
     @property
     def embedded(self) -> bool:
@@ -94,12 +70,6 @@ class Study:
             db.name: db.images[:n]
             for db in (self.training, *self.external_train, self.external_eval)
         }
-
-    def plan(self, **changes: Any) -> Plan:
-        """Return the plan of exposures of an Audited Model."""
-        roles = self.config.databases
-        recipe = self.config.replace(**changes).audited
-        return plan(recipe, self.training, roles.held_out, roles.partition_seed)
 
     def roles(self) -> pd.DataFrame:
         """Return one line a database: its role, images, identities, licence."""
@@ -124,187 +94,282 @@ class Study:
             )
         return pd.DataFrame(lines).astype({"identities": "Int64"})
 
-    # ---- the Audited Model --------------------------------------------------------------------
+    # ---- exposures ----------------------------------------------------------------------------
 
-    def audited(self, **changes: Any) -> AuditedModel:
-        """Return the Audited Model of the configuration, with parameters changed by name."""
-        config, roles = self.config.replace(**changes), self.config.databases
-        model = train.audited_model(
-            config.audited, self.training, roles.held_out, roles.partition_seed
-        )
-        self._stages[f"audited {model.artifact.digest}"] = model.artifact.record["seconds"]
-        return model
+    def exposure_plans(self) -> dict[str, pd.DataFrame]:
+        """Return how often each part of D is shown in an epoch, for the models of Scenario 1 and by name.
 
-    def widths(self, model: AuditedModel) -> tuple[int, ...]:
-        """Return the number of activation maps at each of M's four stage ends."""
-        network, _ = model.load()
-        return tuple(info["num_chs"] for info in network.feature_info)
+        One line a part: part, images, times.
+        """
+        groups = self.groups("parts")
+        groups.pop(scenarios.NEVER)
+        found = {}
+        for column in self._first_columns("frequency"):
+            times = self.plan(column.recipe).images
+            lines = [
+                (name, int(mask.sum()), int(times[mask].max())) for name, mask in groups.items()
+            ]
+            if len({line[2] for line in lines}) == 1:
+                lines = [("members", sum(line[1] for line in lines), lines[0][2])]
+            lines.append(("held out", int((times == 0).sum()), 0))
+            found[column.model] = pd.DataFrame(lines, columns=["part", "images", "times"])
+        return found
 
-    def verification(self, model: AuditedModel) -> pd.DataFrame:
-        """Return the 10-fold verification accuracy of M, one line a database, then their mean."""
-        sets = [self.database(name) for name in self.config.databases.verification]
+    def first_batches(self, n: int) -> dict[str, np.ndarray]:
+        """Return which part each image of the first batches is of: model of Scenario 1 -> (n, size) int."""
+        plans, found = self.exposure_plans(), {}
+        for column in self._first_columns("frequency"):
+            parts = np.zeros(len(self.training), int)
+            if len(plans[column.model]) > 2:
+                for i, mask in enumerate(list(self.groups("parts").values())[:-1]):
+                    parts[mask] = i
+            batches = self.plan(column.recipe).batches(0)[:n]
+            found[column.model] = np.stack([parts[b[: min(map(len, batches))]] for b in batches])
+        return found
 
-        def make(folder: Path) -> dict[str, Any]:
-            device = train.default_device()
-            network, _ = model.load(device)
-            found = {}
-            for pairs in sets:
-                embeddings = aad.embed(network, train.COLOUR_ORDER, pairs.images, device)
-                result = verification_accuracy(embeddings, pairs.same)
-                found[pairs.name] = {"mean": result.mean, "std": result.folds.std(ddof=1)}
-            store.write_text(folder / "verification.json", json.dumps(found))
-            return found
+    def _first_columns(self, scenario: str) -> list[Column]:
+        """Return one column for each Audited Model of a scenario, in order."""
+        return list({c.model: c for c in reversed(self.columns(scenario))}.values())[::-1]
 
-        spec = {"model": model.artifact.digest, "pairs": [pairs.fingerprint for pairs in sets]}
-        done = store.fetch("verification", spec, make)
-        found = json.loads((done.folder / "verification.json").read_text())
-        lines = [
-            {
-                "database": p.name,
-                "pairs": len(p.same),
-                "accuracy": found[p.name]["mean"],
-                "std over folds": found[p.name]["std"],
+    # ---- Audited Models -----------------------------------------------------------------------
+
+    def columns(self, scenario: str) -> list[Column]:
+        """Return the columns of a scenario's table."""
+        return scenarios.columns(self.config, scenario)
+
+    def audited(self, scenario: str, model: str) -> list[AuditedModel]:
+        """Return the trainings of an Audited Model, one a seed, made now where they are missing.
+
+        Args:
+            scenario: Of which table.
+            model: Its name there, as `performance` lists it.
+        """
+        column = next(c for c in self.columns(scenario) if c.model == model)
+        self.prepare_all([scenario])
+        return [self.model(r) for r in scenarios.recipes(self.config, scenario, column)]
+
+    def needed(self, names: Sequence[str]) -> dict[Audited, tuple[str, set[str]]]:
+        """Return the recipes that scenarios need: recipe -> (a name to tell, the kinds of groups)."""
+        found: dict[Audited, tuple[str, set[str]]] = {}
+        for name in names:
+            for column in self.columns(name):
+                for recipe in scenarios.recipes(self.config, name, column):
+                    title = f"{column.model}, seed {recipe.seed}"
+                    kind = "members" if column.group == "members" else "parts"
+                    found.setdefault(recipe, (title, set()))[1].add(kind)
+        return found
+
+    def exposures(self, recipe: Audited) -> int:
+        """Return how many exposures a training takes in all."""
+        exposures = self.plan(recipe)
+        return int(exposures.images.sum()) * exposures.epochs
+
+    def prepare_all(
+        self,
+        names: Sequence[str],
+        jobs: int | None = None,
+        done: Callable[[str], None] = lambda title: None,
+    ) -> None:
+        """Make everything expensive that tables need, side by side on a CPU, the longest first.
+
+        Args:
+            names: Scenarios.
+            jobs: Processes; None: as many as there are cores, on a GPU one.
+            done: Called with the name of each Audited Model when all that is needed of it is there.
+        """
+        needed = {
+            recipe: (title, kinds)
+            for recipe, (title, kinds) in self.needed(names).items()
+            if not kinds <= self._ready.get(recipe, set())
+        }
+        missing = [recipe for recipe in needed if not self.is_trained(recipe)]
+        jobs = jobs or (workers.cores() if default_device().type == "cpu" else 1)
+        # The images are prepared once, before anybody asks for them in parallel.
+        self.roles()
+        order = sorted(needed, key=lambda r: -self.exposures(r) if r in missing else 1)
+        for recipe in self._made(order, needed, missing, jobs):
+            title, kinds = needed[recipe]
+            self._ready.setdefault(recipe, set()).update(kinds)
+            done(title)
+
+    def _made(
+        self,
+        order: Sequence[Audited],
+        needed: Mapping[Audited, tuple[str, set[str]]],
+        missing: Sequence[Audited],
+        jobs: int,
+    ) -> Iterator[Audited]:
+        if min(jobs, len(missing)) <= 1:
+            for recipe in order:
+                self.prepare(recipe, needed[recipe][1])
+                yield recipe
+            return
+        tasks = [(self.config, recipe, tuple(sorted(needed[recipe][1]))) for recipe in order]
+        total = sum(self.exposures(recipe) for recipe in missing)
+        for task, _ in workers.side_by_side(_prepare, tasks, jobs, total, "exposures"):
+            yield task[1]
+
+    def performance(self, scenario: str) -> pd.DataFrame:
+        """Return how good the Audited Models of a scenario are, one line each.
+
+        ``verification`` with ``low`` and ``high``: mean 10-fold accuracy over the databases, and its 95%
+        interval over pairs and trainings. ``paper``: the paper's. ``members``, ``held-out``: share whose
+        nearest class centre is their own; ``gap`` is the difference, M's generalisation gap.
+        """
+        self.prepare_all([scenario])
+        lines = []
+        for column in self._first_columns(scenario):
+            models = [self.model(r) for r in scenarios.recipes(self.config, scenario, column)]
+            value, low, high = interval(self._verified(models), self.config.mint.replicates)
+            shown = self.plan(column.recipe).images > 0
+            right = np.mean([self.identified(model) for model in models], axis=0)
+            term = Term(1, scenario, column.name, VERIFICATION)
+            line = {
+                "model": column.model,
+                "verification": value,
+                "low": low,
+                "high": high,
+                "paper": term.printed,
+                "members": np.nanmean(right[shown]),
+                "held-out": np.nanmean(right[~shown]),
             }
-            for p in sets
-        ]
+            lines.append(line | {"gap": line["members"] - line["held-out"]})
+        return pd.DataFrame(lines)
+
+    def verification(self, models: Sequence[AuditedModel]) -> pd.DataFrame:
+        """Return the 10-fold verification accuracy of trainings of M, one line a database, then the mean."""
+        found = [self.verified(model) for model in models]
+        lines = [
+            {"database": name, "pairs": len(found[0][name]),
+             "accuracy": np.mean([one[name].mean() for one in found])}
+            for name in found[0]
+        ]  # fmt: skip
         mean = np.mean([line["accuracy"] for line in lines])
         return pd.DataFrame([*lines, {"database": "mean", "accuracy": mean}]).astype(
             {"pairs": "Int64"}
         )
 
-    def identification(self, model: AuditedModel) -> pd.DataFrame:
-        """Return how often the nearest class centre is the right one, for members and held-out images.
+    def identification(self, models: Sequence[AuditedModel], kind: str = "members") -> pd.DataFrame:
+        """Return how often the nearest class centre is the right one, for groups and held-out images.
 
         The difference is M's generalisation gap: what it knows of its members beyond the people.
         """
-
-        def make(folder: Path) -> dict[str, Any]:
-            device = train.default_device()
-            network, head = model.load(device)
-            nearest = aad.identify(network, head, train.COLOUR_ORDER, self.training.images, device)
-            right = nearest == model.ledger["class"].to_numpy()
-            np.save(folder / "right.npy", right)
-            return {}
-
-        done = store.fetch("identification", {"model": model.artifact.digest}, make)
-        right, ledger = np.load(done.folder / "right.npy"), model.ledger
-        known = ledger["class"].to_numpy() >= 0
-        member = ledger["exposures"].to_numpy() > 0
+        right = np.mean([self.identified(model) for model in models], axis=0)
+        exposures = models[0].ledger["exposures"].to_numpy()
+        groups = self.groups(kind)
+        groups.pop(scenarios.NEVER, None)
         lines = [
-            {"images": name, "n": int(mask.sum()), "identified": float(right[mask].mean())}
-            for name, mask in (("members", member), ("held-out", known & ~member))
+            {
+                "images": name,
+                "n": int((mask & ~np.isnan(right)).sum()),
+                "exposures": int(exposures[mask].max()),
+                "identified": float(np.nanmean(right[mask])),
+            }
+            for name, mask in (groups | {"held-out": exposures == 0}).items()
         ]
         return pd.DataFrame(lines)
 
-    # ---- the MINT Model -----------------------------------------------------------------------
+    def _verified(self, models: Sequence[AuditedModel]) -> list[tuple[float, Decided]]:
+        found = [self.verified(model) for model in models]
+        parts = []
+        for name in found[0]:
+            right = np.stack([one[name] for one in found])
+            pairs = np.array([f"{name}/{i}" for i in range(right.shape[1])])
+            parts.append((1 / len(found[0]), Decided(np.ones(len(pairs), bool), right, pairs)))
+        return parts
 
-    def audit_set(self, exposures: np.ndarray, groups: Mapping[str, np.ndarray]) -> AuditSet:
-        """Return the images of an audit and the splits of every group and protocol.
+    # ---- MINT Models --------------------------------------------------------------------------
+
+    def table(self, scenario: str) -> MintTable:
+        """Return the MINT Models' scores for all columns of a scenario, made now where they are missing."""
+        if scenario not in self._tables:
+            self.prepare_all([scenario])
+            found = {}
+            for column in self.columns(scenario):
+                kind = KINDS[column.group != "members"]
+                recipes = scenarios.recipes(self.config, scenario, column)
+                scores = [self._scores(recipe, kind) for recipe in recipes]
+                found[column.name] = scores, column.group
+            self._tables[scenario] = MintTable.of(found, self.config.mint.replicates)
+        return self._tables[scenario]
+
+    @functools.cache  # noqa: B019  (a study lives as long as its notebook)
+    def _scores(self, recipe: Audited, kind: str):
+        return self.scores(self.model(recipe), kind)
+
+    def printed_cells(self, scenario: str) -> pd.DataFrame:
+        """Return the cells of a scenario's table that the paper prints too, beside its numbers."""
+        number = scenarios.TABLES[scenario]
+        table = self.table(scenario)
+        wanted = [name for name in paper.TABLES[number] if name in table.chosen]
+        return table.only(wanted or table.chosen).beside_paper(number)
+
+    def by_exposures(self, row: str | None = None) -> pd.DataFrame:
+        """Return the cells of Scenario 1 with the exposures of their images in the whole training.
 
         Args:
-            exposures: (N,) of the images of D, from a plan or a ledger.
-            groups: Column -> (N,) bool, the members that are its positives.
+            row: One row of the table; None: all.
+
+        Returns:
+            Cells with the columns ``x`` (exposures), ``part`` and ``model`` besides.
         """
-        return audit_set(
-            self.training,
-            exposures,
-            self.external_train,
-            self.external_eval,
-            groups,
-            self.config.databases,
-            self.config.mint,
-        )
+        cells = self.table("frequency").beside_paper(table=2)
+        told = {}
+        for column in self.columns("frequency"):
+            plan = self.plan(column.recipe)
+            times = plan.images[self.groups("parts")[column.group]].max() * plan.epochs
+            told[column.name] = (int(times), column.group, column.model)
+        for i, name in enumerate(("x", "part", "model")):
+            cells[name] = [told[column][i] for column in cells["column"]]
+        return cells if row is None else cells[cells["row"] == row]
 
-    def mint(
-        self,
-        model: AuditedModel,
-        groups: Mapping[str, np.ndarray] | None = None,
-        column: str = "Baseline",
-    ) -> MintResult:
-        """Train and evaluate the MINT Models of an Audited Model, under every protocol.
+    def trade_off(self, *names: str) -> pd.DataFrame:
+        """Return detection against the quality of M, one line a column and panel.
 
-        Args:
-            model: M.
-            groups: Column -> (N,) bool, the members that are its positives; None: one column, all members.
-            column: Name of that column.
+        Columns: panel (the paper, then ours by protocol), scenario, column, verification, detection (All
+        Conv Layers).
         """
-        exposures = model.ledger["exposures"].to_numpy()
-        chosen = self.audit_set(exposures, groups or {column: exposures > 0})
-        features = self._features(model, chosen)
-        settings = self.config.mint
-        spec = {
-            "version": VERSION,
-            "features": features.digest,
-            "splits": {
-                f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
-                for (group, protocol), split in chosen.splits.items()
-            },
-            "mint": {k: v for k, v in plain(settings).items() if k != "replicates"},
-        }
-        names = list(itertools.product(chosen.splits, ROWS))
+        lines = []
+        for name in names:
+            cells = self.table(name).cells.set_index(["row", "column", "protocol"])["accuracy"]
+            quality = self.performance(name).set_index("model")["verification"]
+            for column in self.columns(name):
+                if column.model not in quality or column.group == scenarios.NEVER:
+                    continue
+                where = {"scenario": scenarios.TITLES[name], "column": column.name}
+                term = Term(1, name, column.name, ALL)
+                of_m = Term(1, name, column.name, VERIFICATION)
+                lines.append(
+                    where
+                    | {
+                        "panel": "the paper",
+                        "verification": of_m.printed,
+                        "detection": term.printed,
+                    }
+                )
+                for protocol in PROTOCOLS:
+                    ours = {
+                        "panel": f"ours, protocol {protocol}",
+                        "verification": quality[column.model],
+                        "detection": cells[ALL, column.name, protocol],
+                    }
+                    lines.append(where | ours)
+        found = pd.DataFrame(lines).dropna()
+        return found.drop_duplicates(["panel", "verification", "detection"], ignore_index=True)
 
-        def make(folder: Path) -> dict[str, Any]:
-            return self._fit(model, features, chosen, names, folder)
+    def claims(self, *names: str) -> pd.DataFrame:
+        """Return the paper's claims that need these scenarios and no others, decided."""
+        wanted = [claim for claim in CLAIMS if claim.notebooks <= set(names)]
+        return decide(wanted, self._cell, self.config.mint.replicates)
 
-        done = store.fetch("mint", spec, make)
-        self._stages[f"features {features.digest}"] = features.record["seconds"]
-        self._stages[f"mint {done.digest}"] = done.record["seconds"]
-        with np.load(done.folder / "scores.npz") as file:
-            scores = {name: file[str(i)] for i, name in enumerate(names)}
-        return MintResult(chosen, scores, settings.replicates)
-
-    def _features(self, model: AuditedModel, chosen: AuditSet) -> store.Artifact:
-        images = chosen.images
-        databases = {
-            db.name: db for db in (self.training, *self.external_train, self.external_eval)
-        }
-        runs = [
-            (name, np.array([index for _, index in run]))
-            for name, run in itertools.groupby(
-                zip(images["database"], images["index"], strict=True), key=lambda pair: pair[0]
-            )
-        ]
-
-        def make(folder: Path) -> dict[str, Any]:
-            device = train.default_device()
-            network, _ = model.load(device)
-            pieces = [(databases[name].images, indices) for name, indices in runs]
-            aad.extract(network, train.COLOUR_ORDER, pieces, folder / "features.npy", device)
-            images.to_csv(folder / "images.csv", index=False)
-            return {}
-
-        spec = {
-            "version": aad.VERSION,
-            "model": model.artifact.digest,
-            "images": [[databases[name].fingerprint, indices.tolist()] for name, indices in runs],
-        }
-        return store.fetch("features", {"digest": store.digest(spec)}, make)
-
-    def _fit(
-        self,
-        model: AuditedModel,
-        features: store.Artifact,
-        chosen: AuditSet,
-        names: list[tuple[tuple[str, str], str]],
-        folder: Path,
-    ) -> dict[str, Any]:
-        settings = self.config.mint
-        network, _ = model.load()
-        where = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
-        tasks = []
-        for key, row in names:
-            split = chosen.splits[key]
-            tasks += [
-                MintTask(where[row], split.train, split.train_labels, split.evaluation, seed)
-                for seed in range(settings.mint_seeds)
-            ]
-        recipe = MintRecipe(epochs=settings.mint_epochs, batch_size=settings.mint_batch_size)
-        array = np.load(features.folder / "features.npy", mmap_mode="r")
-        found = fit(array, tasks, recipe, train.default_device())
-        each = settings.mint_seeds
-        scores = {str(i): np.stack(found[i * each : (i + 1) * each]) for i in range(len(names))}
-        np.savez(folder / "scores.npz", **scores)
-        return {"networks": len(tasks)}
+    def _cell(self, term: Term, protocol: str) -> list[tuple[float, Decided]] | None:
+        column = next((c for c in self.columns(term.scenario) if c.name == term.column), None)
+        if column is None:
+            return None
+        if term.row == VERIFICATION:
+            recipes = scenarios.recipes(self.config, term.scenario, column)
+            return self._verified([self.model(recipe) for recipe in recipes])
+        return [(1.0, self.table(term.scenario).decided(term.column, protocol, term.row))]
 
     # ---- results ------------------------------------------------------------------------------
 
@@ -312,9 +377,15 @@ class Study:
         """Write a table as csv, md and tex to the figures folder."""
         self._written += tables.write(cells, self.figures, name, caption)
 
+    def save_lines(self, lines: pd.DataFrame, name: str) -> None:
+        """Write any other data frame as csv to the figures folder, numbers to four decimals."""
+        self._written.append(self.figures / f"{name}.csv")
+        self.figures.mkdir(parents=True, exist_ok=True)
+        store.write_text(self._written[-1], lines.to_csv(index=False, float_format="%.4f"))
+
     def save_figure(self, figure: Figure, name: str) -> Figure:
         """Write a figure as png and pdf to the figures folder, and return it to be shown."""
-        self._written += plots.save(figure, self.figures, name)
+        self._written += style.save(figure, self.figures, name)
         return figure
 
     def finish(self, notebook: str) -> None:
@@ -335,6 +406,7 @@ class Study:
         store.write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-@functools.lru_cache(maxsize=16)
-def _database(name: str, data: str | None, image_size: int, scale: float) -> Database:
-    return open_database(name, data, image_size, scale)
+def _prepare(task: tuple[Config, Audited, tuple[str, ...]]) -> None:
+    """Make what tables need of one Audited Model; of a worker."""
+    config, recipe, kinds = task
+    Audit(config).prepare(recipe, kinds)

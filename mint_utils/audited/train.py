@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mint_utils import store
+from mint_utils import store, workers
 from mint_utils.audited import ir  # noqa: F401  (registers the networks with timm)
 from mint_utils.audited.exposure import Plan, classes, plan
 from mint_utils.audited.margins import make_head
@@ -31,8 +31,8 @@ from mint_utils.data.images import augment, normalise
 from mint_utils.data.manifest import Database
 from mint_utils.errors import ParameterError, TrainingError
 
-VERSION = 1  # of the training: raised when the same recipe gives other weights
-DROPS = (12 / 26, 20 / 26, 24 / 26)  # where the rate falls tenfold (AdaFace's run of 26 epochs)
+VERSION = 2  # of the training: raised when the same recipe gives other weights
+DROPS = (12 / 26, 20 / 26, 24 / 26)  # of the steps: where the rate falls (AdaFace's 26 epochs)
 COLOUR_ORDER = "bgr"  # of the network's input, as AdaFace's own weights expect it
 CHECKPOINT_SECONDS = 60.0
 RESIDENT_BYTES = 8 << 30  # a smaller database lives on the GPU whole
@@ -132,9 +132,9 @@ def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.opt
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
 
 
-def rate(recipe: Audited, epoch: int) -> float:
-    """Return the learning rate of an epoch (from 0): tenfold lower after each of the drops."""
-    return recipe.lr * 0.1 ** sum(epoch >= round(drop * recipe.epochs) for drop in DROPS)
+def rate(recipe: Audited, step: int, steps: int) -> float:
+    """Return the learning rate of a step (from 0) of so many: tenfold lower after each of the drops."""
+    return recipe.lr * 0.1 ** sum(step >= round(drop * steps) for drop in DROPS)
 
 
 class Step:
@@ -203,14 +203,16 @@ def train(
     progress = tqdm(
         total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False
     )
+    workers.advance(int(ledger.sum()))
     saved, pending = time.monotonic(), []
     for number, epoch, batch, keys in _schedule(exposures, first):
-        lr = rate(recipe, epoch)
+        lr = rate(recipe, number, exposures.steps)
         images, classes_ = _gather(source, target, batch, device)
         loss = step(images, classes_, keys, lr, seed=recipe.seed * 2**32 + number)
         np.add.at(ledger, batch, 1)
         pending.append((number, epoch, loss, lr, len(batch)))
         progress.update()
+        workers.advance(len(batch))
         last = number + 1 == exposures.steps
         late = time.monotonic() - saved > checkpoint_seconds
         # Reading the loss waits for the GPU: done rarely there, at every step on a CPU.

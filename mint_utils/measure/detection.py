@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from mint_utils.errors import ParameterError
-from mint_utils.measure.bootstrap import accuracy_interval
+from mint_utils.measure.bootstrap import Decided, interval
 
 THRESHOLD = 0.5
 FPR_GRID = np.geomspace(1e-4, 1, 241)
@@ -21,7 +21,8 @@ def summarise(
 
     Args:
         labels: (n,) bool, True for members.
-        scores: (S, n) probabilities of membership, one line a training of T.
+        scores: (M, T, n) probabilities of membership, from M trainings of the Audited Model and T
+            trainings of the MINT Model on each.
         clusters: (n,) identities; an image of unknown identity is its own.
         replicates: Of the bootstrap of the accuracy.
 
@@ -38,22 +39,33 @@ def summarise(
         )
     if not np.isfinite(scores).all():
         raise ParameterError("Scores hold values that are no numbers.")
-    accuracy, low, high = accuracy_interval(labels, is_right(labels, scores), clusters, replicates)
-    curves = [roc_curve(labels, one, drop_intermediate=False)[:2] for one in scores]
+    accuracy, low, high = interval([(1, decided(labels, scores, clusters))], replicates)
+    each = scores.reshape(-1, len(labels))
+    curves = [roc_curve(labels, one, drop_intermediate=False)[:2] for one in each]
     return {
         "accuracy": accuracy,
         "low": low,
         "high": high,
-        "auc": float(np.mean([roc_auc_score(labels, one) for one in scores])),
+        "auc": float(np.mean([roc_auc_score(labels, one) for one in each])),
         "tpr_at_1pct_fpr": float(np.mean([tpr_at(fpr, tpr, 0.01) for fpr, tpr in curves])),
         "tpr_at_01pct_fpr": float(np.mean([tpr_at(fpr, tpr, 0.001) for fpr, tpr in curves])),
         "n": len(labels),
     }
 
 
-def is_right(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return (S, n) bool: whether each training of T decides each image rightly at 0.5."""
-    return (scores > THRESHOLD) == labels
+def decided(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray) -> Decided:
+    """Return which images are decided rightly at 0.5, by each training that counts as independent.
+
+    Where M was trained more than once, those are the trainings of M, each with the mean over its MINT
+    Models; otherwise they are the trainings of the MINT Model, and nothing is known of M's own chance.
+
+    Args:
+        labels: (n,) bool, True for members.
+        scores: (M, T, n) probabilities of membership.
+        clusters: (n,) identities.
+    """
+    right = (scores > THRESHOLD) == labels
+    return Decided(labels, right.mean(axis=1) if len(scores) > 1 else right[0], clusters)
 
 
 def tpr_at(fpr: np.ndarray, tpr: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
@@ -62,6 +74,7 @@ def tpr_at(fpr: np.ndarray, tpr: np.ndarray, limit: float | np.ndarray) -> np.nd
 
 
 def mean_roc(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ROC curve of (S, n) scores, the mean over trainings at fixed false-positive rates."""
-    curves = [roc_curve(labels, one, drop_intermediate=False)[:2] for one in scores]
+    """Return the ROC curve of (M, T, n) scores: the mean over trainings at fixed false-positive rates."""
+    each = scores.reshape(-1, len(labels))
+    curves = [roc_curve(labels, one, drop_intermediate=False)[:2] for one in each]
     return FPR_GRID, np.mean([tpr_at(fpr, tpr, FPR_GRID) for fpr, tpr in curves], axis=0)

@@ -16,10 +16,17 @@ THRESHOLDS = np.arange(0, 4, 0.01)  # squared distances between unit vectors
 
 @dataclass(frozen=True)
 class Verification:
-    """Accuracy of each fold, float64, at its threshold, float64."""
+    """What ten folds gave.
+
+    Attributes:
+        folds: (10,) float64, accuracy of each fold.
+        threshold: (10,) float64, the squared distance below which a pair is one person.
+        right: (n,) bool, whether each pair was decided rightly in its fold.
+    """
 
     folds: np.ndarray
     threshold: np.ndarray
+    right: np.ndarray
 
     @property
     def mean(self) -> float:
@@ -57,9 +64,10 @@ def verification_accuracy(
     unit = embeddings / lengths
     distances = ((unit[0::2] - unit[1::2]) ** 2).sum(axis=1)
     right = (distances[:, None] < THRESHOLDS) == same[:, None]  # (n, thresholds)
-    accuracies, chosen = [], []
+    accuracies, chosen, decided = [], [], []
     for rest, fold in KFold(folds).split(right):
         best = right[rest].mean(axis=0).argmax()
-        accuracies.append(right[fold, best].mean())
+        decided.append(right[fold, best])
+        accuracies.append(decided[-1].mean())
         chosen.append(THRESHOLDS[best])
-    return Verification(np.array(accuracies), np.array(chosen))
+    return Verification(np.array(accuracies), np.array(chosen), np.concatenate(decided))

@@ -6,9 +6,12 @@ needed, one row each, and for every group and protocol the rows of T's training 
 
 The positives are the same images under every protocol, so that two protocols differ in their
 negatives alone. Classes are of equal size, and no image is on both sides (paper, Section 4.1).
+
+A group may also be declared never shown: held-out images in the place of members. What T scores on
+them is what the protocol gives without any membership.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +44,12 @@ class AuditSet:
         images: One line a row: database, index (position in the database), key, cluster (identity,
             or the image itself where it is unknown), exposures (0 for every non-member).
         splits: (group, protocol) -> rows.
+        never_shown: The groups whose positives M never saw, on purpose.
     """
 
     images: pd.DataFrame
     splits: dict[tuple[str, str], Split]
+    never_shown: frozenset[str] = frozenset()
 
 
 def audit_set(
@@ -55,6 +60,7 @@ def audit_set(
     groups: Mapping[str, np.ndarray],
     roles: Databases,
     mint: Mint,
+    never_shown: Collection[str] = (),
 ) -> AuditSet:
     """Choose the images of an audit.
 
@@ -66,12 +72,15 @@ def audit_set(
         groups: Name of a column -> (N,) bool, the members that are its positives.
         roles: For the seed of the cuts.
         mint: Number of samples, and whether images or identities fall together.
+        never_shown: Names of the groups that are of held-out images; the negatives under ``held_out``
+            are then the other held-out images.
 
     Returns:
         The audit set; ``mint.mint_samples`` is an upper bound, the smallest class decides.
 
     Raises:
-        ParameterError: A group holds an image never exposed, or a class is too small.
+        ParameterError: A group holds an image never exposed (or, where it is declared never shown, one
+            that was), or a class is too small.
     """
     seed = roles.partition_seed
     order = _order(training, seed)
@@ -83,12 +92,15 @@ def audit_set(
     }
     rows, splits = _Rows(), {}
     for name, members in groups.items():
-        if (members & held_out).any():
+        if name in never_shown and (members & ~held_out).any():
+            raise ParameterError(f"Group {name!r} is never shown and holds images that M saw.")
+        if name not in never_shown and (members & held_out).any():
             raise ParameterError(f"Group {name!r} of members holds images that M never saw.")
+        others = held_out & ~members
         chosen = {}
         for side, (inside, externals, limit) in sides.items():
             positives = order[(members & inside)[order]]
-            negatives = order[(held_out & inside)[order]]
+            negatives = order[(others & inside)[order]]
             sizes = [len(db) for db in externals]
             n = min(limit, len(positives), len(negatives), sum(sizes))
             if n < FEWEST:
@@ -108,7 +120,7 @@ def audit_set(
                 *_labelled(chosen["train"]["member"], chosen["train"][protocol]),
                 *_labelled(chosen["evaluation"]["member"], chosen["evaluation"][protocol]),
             )
-    return AuditSet(rows.table(training, exposures), splits)
+    return AuditSet(rows.table(training, exposures), splits, frozenset(never_shown))
 
 
 def equal_shares(n: int, sizes: Sequence[int]) -> list[int]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from mint_utils.config import ROWS
-from mint_utils.report.plots import GREY, STYLES, theme, tint
+from mint_utils.report.style import GREY, STYLES, theme, tint
 
 WIDTH = 6.5  # inches
 INK = "#222222"

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.paths import ROOT
-from mint_utils.report import plots
+from mint_utils.report import plots, style
 
 
 @pytest.fixture(autouse=True)
@@ -110,13 +110,13 @@ def test_fits_a_page_and_no_text_overlaps_another_or_leaves_the_figure(name, mon
 
 
 def test_a_row_is_told_apart_by_line_marker_and_colour_in_grey_too():
-    assert tuple(plots.STYLES) == ROWS
+    assert tuple(style.STYLES) == ROWS
     for kind in ("colour", "line", "marker"):
-        values = [getattr(style, kind) for style in plots.STYLES.values()]
+        values = [getattr(style, kind) for style in style.STYLES.values()]
         different = len(set(values))
         assert different == len(ROWS) or (kind == "line" and different == len(ROWS) - 1)
     luminance = [
-        np.dot([0.2126, 0.7152, 0.0722], to_rgb(style.colour)) for style in plots.STYLES.values()
+        np.dot([0.2126, 0.7152, 0.0722], to_rgb(style.colour)) for style in style.STYLES.values()
     ]
     assert all(a > b + 0.05 for a, b in pairwise(luminance[:4])), "the ramp darkens with depth"
     assert max(luminance) < 0.6, "too pale on white"
@@ -139,7 +139,7 @@ def test_bars_start_at_chance_and_end_at_the_accuracy():
         for i, row in enumerate(ROWS):
             solid, hatched = ends[2 * i][1], ends[2 * i + 1][1]
             assert to_hex(solid.get_edgecolor()) == to_hex(hatched.get_edgecolor())
-            assert to_hex(solid.get_edgecolor()) == plots.STYLES[row].colour
+            assert to_hex(solid.get_edgecolor()) == style.STYLES[row].colour
             assert solid.get_hatch() is None and hatched.get_hatch()
         intervals = sorted(
             (round(path[0, 1], 2), path[:, 0]) for c in ax.collections for path in c.get_segments()
@@ -176,12 +176,12 @@ def test_roc_has_both_axes_logarithmic_and_every_curve():
         assert ax.get_xlabel() == "false-positive rate"
         diagonal, *lines = ax.lines
         assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [1e-3, 1]
-        for line, (row, style) in zip(lines, plots.STYLES.items(), strict=True):
+        for line, (row, how) in zip(lines, style.STYLES.items(), strict=True):
             fpr, tpr = curves[protocol][row]
             np.testing.assert_array_equal(line.get_xdata()[1:], fpr[1:])
             np.testing.assert_array_equal(line.get_ydata()[1:], tpr[1:])
             assert 0 < line.get_xdata()[0] < 1e-3, "the point at 0 lies outside the axes"
-            assert line.get_color() == style.colour and line.get_marker() == style.marker
+            assert line.get_color() == how.colour and line.get_marker() == how.marker
     assert figure.axes[0].get_ylabel() == "true-positive rate"
     assert set(legend(figure)) == {*ROWS, "chance"}
 
@@ -199,7 +199,7 @@ def test_histograms_are_shares_of_each_class():
     panel = figure.axes[0]
     (members,) = panel.patches
     assert members.get_path().vertices[:, 1].max() == pytest.approx(1)
-    assert to_hex(members.get_edgecolor()) == plots.STYLES[ROWS[0]].colour
+    assert to_hex(members.get_edgecolor()) == style.STYLES[ROWS[0]].colour
     assert len(figure.axes[1].patches) == 2
     assert [ax.get_ylabel() for ax in figure.axes[::2]] == list(ROWS)
     assert "score" in figure.get_supxlabel()
@@ -244,9 +244,10 @@ import sys
 from pathlib import Path
 import numpy as np
 from mint_utils.report import diagrams, plots
+from mint_utils.report import style
 curves = {"paper": {"Model Outcome": (np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.9, 1.0]))}}
-plots.save(plots.roc(curves), Path(sys.argv[1]), "roc")
-plots.save(diagrams.figure_2(), Path(sys.argv[1]), "figure_2")
+style.save(plots.roc(curves), Path(sys.argv[1]), "roc")
+style.save(diagrams.figure_2(), Path(sys.argv[1]), "figure_2")
 """
     for name, seed in (("one", "1"), ("two", "2")):
         # Another day, another hash seed, another process.
@@ -263,7 +264,7 @@ plots.save(diagrams.figure_2(), Path(sys.argv[1]), "figure_2")
 
 def test_png_is_of_200_dots_an_inch(tmp_path):
     figure = plots.colour_order(faces(1)[0])
-    png, pdf = plots.save(figure, tmp_path / "new", "colour")
+    png, pdf = style.save(figure, tmp_path / "new", "colour")
     assert (png.name, pdf.name) == ("colour.png", "colour.pdf")
     assert plt.imread(png).shape[1] == 1200
     assert pdf.read_bytes().startswith(b"%PDF") and b"/Type3" not in pdf.read_bytes()
@@ -271,7 +272,7 @@ def test_png_is_of_200_dots_an_inch(tmp_path):
 
 def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
     figure = plots.colour_order(faces(1)[0])
-    plots.save(figure, tmp_path, "f")
+    style.save(figure, tmp_path, "f")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def half(self, path, **options):
@@ -280,5 +281,5 @@ def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", half)
     with pytest.raises(OSError, match="No space"):
-        plots.save(figure, tmp_path, "f")
+        style.save(figure, tmp_path, "f")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

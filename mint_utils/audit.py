@@ -1,0 +1,263 @@
+"""One configuration's images, Audited Models and what the MINT Models say: everything expensive, made once.
+
+In: a configuration; recipes of Audited Models. Out: artifacts of the store, as arrays and objects. Tables,
+intervals and figures are made of them by ``study``.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mint_utils import scenarios, store
+from mint_utils.audited import train
+from mint_utils.audited.exposure import Plan, plan
+from mint_utils.audited.train import AuditedModel
+from mint_utils.config import ROWS, Audited, Config, plain
+from mint_utils.data.manifest import Database, open_database
+from mint_utils.data.membership import part
+from mint_utils.measure.verification import verification_accuracy
+from mint_utils.mint import aad
+from mint_utils.mint.fit import MintRecipe, MintTask, fit
+from mint_utils.mint.protocol import AuditSet, audit_set
+
+VERSION = 1  # of the MINT training: raised when the same features give other scores
+VERIFICATION_VERSION = 2  # of verification and identification
+KINDS = ("members", "parts")  # of groups whose images are positives
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the MINT Models of one Audited Model gave.
+
+    Attributes:
+        chosen: The images and splits.
+        scores: ((group, protocol), row) -> (T, n) float32, probability of membership.
+    """
+
+    chosen: AuditSet
+    scores: dict[tuple[tuple[str, str], str], np.ndarray]
+
+
+class Audit:
+    """The images of a configuration and all that is trained on them."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self._stages: dict[str, float] = {}
+
+    # ---- databases ----------------------------------------------------------------------------
+
+    def database(self, name: str) -> Database:
+        """Return a database of the profile, prepared at its image size."""
+        roles = self.config.databases
+        return _database(name, self.config.data, roles.image_size, roles.scale)
+
+    @property
+    def training(self) -> Database:
+        """D, the Training Dataset: members and held-out images."""
+        return self.database(self.config.databases.training)
+
+    @property
+    def external_train(self) -> list[Database]:
+        """The External Datasets of T's training."""
+        return [self.database(name) for name in self.config.databases.external_train]
+
+    @property
+    def external_eval(self) -> Database:
+        """The External Dataset of T's evaluation."""
+        return self.database(self.config.databases.external_eval)
+
+    def plan(self, recipe: Audited | None = None) -> Plan:
+        """Return the plan of exposures of an Audited Model; None: of the baseline."""
+        roles = self.config.databases
+        return plan(
+            recipe or self.config.audited, self.training, roles.held_out, roles.partition_seed
+        )
+
+    def groups(self, kind: str) -> dict[str, np.ndarray]:
+        """Return the groups of images that are positives, by name: (N,) bool each.
+
+        Args:
+            kind: ``members``: all of them. ``parts``: the equal parts of Scenario 1, and as large a
+                part of the held-out images.
+        """
+        shown = self.plan().images > 0
+        if kind == "members":
+            return {"members": shown}
+        d, names = self.training, scenarios.parts(self.config)
+        parts = part(d.name, d.keys, len(names), self.config.databases.partition_seed)
+        found = {name: shown & (parts == i) for i, name in enumerate(names)}
+        return found | {scenarios.NEVER: ~shown & (parts == 0)}
+
+    # ---- the Audited Model --------------------------------------------------------------------
+
+    def model(self, recipe: Audited) -> AuditedModel:
+        """Return an Audited Model: from the store, or trained now."""
+        roles = self.config.databases
+        model = train.audited_model(recipe, self.training, roles.held_out, roles.partition_seed)
+        self._stages[f"audited {model.artifact.digest}"] = model.artifact.record["seconds"]
+        return model
+
+    def widths(self, model: AuditedModel) -> tuple[int, ...]:
+        """Return the number of activation maps at each of M's four stage ends."""
+        network, _ = model.load()
+        return tuple(info["num_chs"] for info in network.feature_info)
+
+    def is_trained(self, recipe: Audited) -> bool:
+        """Say whether an Audited Model is in the store."""
+        roles = self.config.databases
+        spec = train.specification(recipe, self.training, roles.held_out, roles.partition_seed)
+        return store.find("audited", spec) is not None
+
+    def verified(self, model: AuditedModel) -> dict[str, np.ndarray]:
+        """Return which verification pairs M decides rightly: database -> (n,) bool."""
+        sets = [self.database(name) for name in self.config.databases.verification]
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, _ = model.load(device)
+            found = {}
+            for pairs in sets:
+                embeddings = aad.embed(network, train.COLOUR_ORDER, pairs.images, device)
+                found[pairs.name] = verification_accuracy(embeddings, pairs.same).right
+            np.savez(folder / "right.npz", **found)
+
+        spec = {
+            "version": VERIFICATION_VERSION,
+            "model": model.artifact.digest,
+            "pairs": [pairs.fingerprint for pairs in sets],
+        }
+        done = store.fetch("verification", spec, make)
+        with np.load(done.folder / "right.npz") as file:
+            return {pairs.name: file[pairs.name] for pairs in sets}
+
+    def identified(self, model: AuditedModel) -> np.ndarray:
+        """Return (N,) float: 1 where the class centre nearest to an image of D is its own, else 0.
+
+        NaN for people that M was never shown.
+        """
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, head = model.load(device)
+            nearest = aad.identify(network, head, train.COLOUR_ORDER, self.training.images, device)
+            known = model.ledger["class"].to_numpy()
+            np.save(folder / "right.npy", np.where(known >= 0, nearest == known, np.nan))
+
+        spec = {"version": VERIFICATION_VERSION, "model": model.artifact.digest}
+        done = store.fetch("identification", spec, make)
+        return np.load(done.folder / "right.npy")
+
+    # ---- the MINT Model -----------------------------------------------------------------------
+
+    def audit_set(self, kind: str = "members", exposures: np.ndarray | None = None) -> AuditSet:
+        """Return the images of an audit and the splits of every group and protocol.
+
+        Args:
+            kind: Of groups.
+            exposures: (N,) of the images of D, from a ledger; None: those planned for the baseline.
+        """
+        return audit_set(
+            self.training,
+            self.plan().images if exposures is None else exposures,
+            self.external_train,
+            self.external_eval,
+            self.groups(kind),
+            self.config.databases,
+            self.config.mint,
+            never_shown=[scenarios.NEVER] if kind == "parts" else [],
+        )
+
+    def scores(self, model: AuditedModel, kind: str = "members") -> Scores:
+        """Train and evaluate the MINT Models of an Audited Model: every group, protocol, row and seed."""
+        chosen = self.audit_set(kind, model.ledger["exposures"].to_numpy())
+        features = self._features(model, chosen)
+        spec = {
+            "version": VERSION,
+            "features": features.digest,
+            "splits": {
+                f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
+                for (group, protocol), split in chosen.splits.items()
+            },
+            "mint": {k: v for k, v in plain(self.config.mint).items() if k != "replicates"},
+        }
+        names = list(itertools.product(chosen.splits, ROWS))
+
+        def make(folder: Path) -> dict[str, Any]:
+            return self._fit(model, features, chosen, names, folder)
+
+        done = store.fetch("mint", spec, make)
+        self._stages[f"features {features.digest}"] = features.record["seconds"]
+        self._stages[f"mint {done.digest}"] = done.record["seconds"]
+        with np.load(done.folder / "scores.npz") as file:
+            return Scores(chosen, {name: file[str(i)] for i, name in enumerate(names)})
+
+    def prepare(self, recipe: Audited, kinds: Iterable[str]) -> None:
+        """Make everything that tables need of an Audited Model, as far as it is not there."""
+        model = self.model(recipe)
+        self.verified(model)
+        self.identified(model)
+        for kind in kinds:
+            self.scores(model, kind)
+
+    def _features(self, model: AuditedModel, chosen: AuditSet) -> store.Artifact:
+        images = chosen.images
+        databases = {
+            db.name: db for db in (self.training, *self.external_train, self.external_eval)
+        }
+        runs = [
+            (name, np.array([index for _, index in run]))
+            for name, run in itertools.groupby(
+                zip(images["database"], images["index"], strict=True), key=lambda pair: pair[0]
+            )
+        ]
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, _ = model.load(device)
+            pieces = [(databases[name].images, indices) for name, indices in runs]
+            aad.extract(network, train.COLOUR_ORDER, pieces, folder / "features.npy", device)
+            images.to_csv(folder / "images.csv", index=False)
+
+        spec = {
+            "version": aad.VERSION,
+            "model": model.artifact.digest,
+            "images": [[databases[name].fingerprint, indices.tolist()] for name, indices in runs],
+        }
+        return store.fetch("features", {"digest": store.digest(spec)}, make)
+
+    def _fit(
+        self,
+        model: AuditedModel,
+        features: store.Artifact,
+        chosen: AuditSet,
+        names: list[tuple[tuple[str, str], str]],
+        folder: Path,
+    ) -> dict[str, Any]:
+        settings = self.config.mint
+        network, _ = model.load()
+        where = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
+        tasks = []
+        for key, row in names:
+            split = chosen.splits[key]
+            tasks += [
+                MintTask(where[row], split.train, split.train_labels, split.evaluation, seed)
+                for seed in range(settings.mint_seeds)
+            ]
+        recipe = MintRecipe(epochs=settings.mint_epochs, batch_size=settings.mint_batch_size)
+        array = np.load(features.folder / "features.npy", mmap_mode="r")
+        found = fit(array, tasks, recipe, train.default_device())
+        each = settings.mint_seeds
+        scores = {str(i): np.stack(found[i * each : (i + 1) * each]) for i in range(len(names))}
+        np.savez(folder / "scores.npz", **scores)
+        return {"networks": len(tasks)}
+
+
+@functools.lru_cache(maxsize=16)
+def _database(name: str, data: str | None, image_size: int, scale: float) -> Database:
+    return open_database(name, data, image_size, scale)

@@ -1,0 +1,152 @@
+"""What each table of the paper compares: its columns, as changes to the baseline.
+
+In: a configuration. Out: for each scenario its columns; a column is a recipe of the Audited Model and a
+group of images that are its positives: all members, or a part of them. Scenarios share models: the baseline
+is a column of every table and is trained once.
+"""
+
+from dataclasses import dataclass, replace
+
+from mint_utils.config import Audited, Config
+
+NOTEBOOKS: dict[str, tuple[str, ...]] = {
+    "00_databases": (),
+    "01_baseline": ("baseline",),
+    "02_augmented_data_frequency": ("frequency",),
+    "03_reduced_batch_size": ("batch_size", "batch_size_scaled"),
+    "04_no_dropout": ("dropout",),
+    "05_loss_function": ("loss",),
+    "07_summary": ("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
+}
+TABLES = {  # of the paper
+    "baseline": 1,
+    "frequency": 2,
+    "batch_size": 3,
+    "batch_size_scaled": 3,
+    "dropout": 4,
+    "loss": 5,
+}
+TITLES = {
+    "baseline": "baseline",
+    "frequency": "augmented data frequency",
+    "batch_size": "reduced batch size",
+    "batch_size_scaled": "batch size, rate scaled",
+    "dropout": "dropout",
+    "loss": "loss function",
+}
+LOSS_NAMES = {"adaface": "AdaFace", "cosface": "CosFace", "arcface": "ArcFace"}
+NEVER = "x0"  # the part of D that no model saw, in the place of members
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: As the paper prints it, where it has the column.
+        model: Name of its Audited Model, as a reader knows it.
+        recipe: Of the Audited Model, with the first of its seeds.
+        group: The images that are its positives: ``members``, or a part such as ``x10``.
+    """
+
+    name: str
+    model: str
+    recipe: Audited
+    group: str = "members"
+
+
+def columns(config: Config, scenario: str) -> list[Column]:
+    """Return the columns of a scenario in the paper's order, then those that the study adds."""
+    return _SCENARIOS[scenario](config)
+
+
+def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
+    """Return the recipes of a column's Audited Models, one a seed."""
+    count = config.scenarios.audited_seeds
+    if scenario == "frequency":
+        count = config.scenarios.frequency_seeds
+    return [replace(column.recipe, seed=column.recipe.seed + i) for i in range(count)]
+
+
+def parts(config: Config) -> list[str]:
+    """Return the names of the parts of the members, by their exposures an epoch: x1, x10, x20, x30."""
+    return [f"x{times}" for times in config.scenarios.frequencies]
+
+
+def _baseline(config: Config) -> list[Column]:
+    return [Column("Baseline", "Baseline", config.audited)]
+
+
+def _frequency(config: Config) -> list[Column]:
+    """Return the four parts of one model; then the same parts of two models that show all alike.
+
+    One is trained for as many epochs as the baseline, the other for as many steps as the first: they tell
+    the effect of being shown more often than others from that of a longer training.
+    """
+    chosen = config.scenarios
+    mean = sum(chosen.frequencies) / len(chosen.frequencies)
+    epochs = chosen.frequency_epochs or config.audited.epochs
+    models = {
+        "Augmented frequency": {"repeats": chosen.frequencies, "epochs": epochs},
+        "Baseline": {},
+        "Equal steps": {"epochs": round(epochs * mean)},
+    }
+    return [
+        Column(part_name(part, model), model, replace(config.audited, **changes), part)
+        for model, changes in models.items()
+        for part in [*parts(config), NEVER]
+    ]
+
+
+def part_name(part: str, model: str = "Augmented frequency") -> str:
+    """Return the name of the column of a part of the images under a model of Scenario 1."""
+    return part if model == "Augmented frequency" else f"{part}, {model.lower()}"
+
+
+def _batch_size(config: Config) -> list[Column]:
+    return [
+        Column(str(size), f"batch {size}", replace(config.audited, batch_size=size))
+        for size in config.scenarios.batch_sizes
+    ]
+
+
+def _batch_size_scaled(config: Config) -> list[Column]:
+    """Return the columns of Table 3 with the rate scaled linearly (arXiv 1706.02677)."""
+    base = config.audited
+    found = []
+    for size in config.scenarios.batch_sizes:
+        recipe = replace(base, batch_size=size, lr=base.lr * size / base.batch_size)
+        found.append(Column(str(size), f"batch {size}, scaled", recipe))
+    return found
+
+
+def _dropout(config: Config) -> list[Column]:
+    """Return with and without dropout, as the paper has them, then the other rates of the sweep."""
+    own = config.audited.dropout
+    names = {own: "with dropout", 0.0: "without dropout"}
+    rates = dict.fromkeys([*names, *config.scenarios.dropouts])
+    return [
+        Column(
+            names.get(rate, f"rate {rate:g}"),
+            f"dropout {rate:g}",
+            replace(config.audited, dropout=rate),
+        )
+        for rate in rates
+    ]
+
+
+def _loss(config: Config) -> list[Column]:
+    return [
+        Column(LOSS_NAMES[loss], LOSS_NAMES[loss], replace(config.audited, loss=loss))
+        for loss in config.scenarios.losses
+    ]
+
+
+_SCENARIOS = {
+    "baseline": _baseline,
+    "frequency": _frequency,
+    "batch_size": _batch_size,
+    "batch_size_scaled": _batch_size_scaled,
+    "dropout": _dropout,
+    "loss": _loss,
+}
