@@ -208,7 +208,7 @@ def _close(study: Study, reports: Path) -> None:
     """Print the tables and write the page that leads to everything."""
     chapters = [(p.stem, page.heading(p)) for p in sorted(reports.glob("*.ipynb"))]
     shown = []
-    for path in sorted(study.figures.glob("table*.csv")):
+    for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not those beside them
         table = tables.side_by_side(tables.read(study.figures, path.stem))
         print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
         shown.append((path.stem, table.to_html(index=False, border=0)))

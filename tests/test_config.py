@@ -96,7 +96,7 @@ def test_replace_changes_only_what_is_named():
 
 
 def test_parameters_have_one_meaning_each():
-    sections = (config.Databases, config.Audited, config.Mint)
+    sections = config.SECTIONS.values()
     assert len(PARAMETERS) == sum(len(dataclasses.fields(kind)) for kind in sections)
 
 

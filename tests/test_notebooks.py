@@ -1,13 +1,15 @@
 """What every notebook keeps to, so that it can be read, run in batch and checked."""
 
 import ast
+import dataclasses
 
 import nbformat
 import papermill
 import pytest
 
 from mint_utils import paths
-from mint_utils.reproduce import MODELS
+from mint_utils.config import Scenarios
+from mint_utils.scenarios import NOTEBOOKS as KNOWN
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 
@@ -22,7 +24,7 @@ def code(notebook):
 
 
 def test_reproduce_knows_every_notebook():
-    assert [path.stem for path in NOTEBOOKS] == sorted(MODELS)
+    assert [path.stem for path in NOTEBOOKS] == sorted(KNOWN)
 
 
 def test_prose_stands_around_every_cell(notebook):
@@ -45,14 +47,19 @@ def test_parameters_are_typed_literals_with_a_word_each(notebook):
         assert isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Constant)
 
 
-def test_parameters_are_the_same_everywhere_and_all_are_passed_on():
-    found = [papermill.inspect_notebook(str(path)) for path in NOTEBOOKS]
-    assert all(parameters == found[0] for parameters in found)
+def test_parameters_are_the_same_everywhere_but_for_the_scenarios_own_and_all_are_passed_on():
+    found = {path.stem: papermill.inspect_notebook(str(path)) for path in NOTEBOOKS}
+    shared = set.intersection(*(set(parameters) for parameters in found.values()))
+    assert shared == set(found["00_databases"])
+    lists = {field.name for field in dataclasses.fields(Scenarios)}
     for path in NOTEBOOKS:
+        parameters = found[path.stem]
+        assert list(parameters)[: len(shared)] == list(found["00_databases"])
+        assert set(parameters) - shared <= lists
         opening = next(c.source for c in nbformat.read(path, 4).cells if "open_study(" in c.source)
         call = next(n for n in ast.walk(ast.parse(opening)) if isinstance(n, ast.Call) and n.args)
         names = {arg.id for arg in call.args} | {k.arg for k in call.keywords}
-        assert names == set(found[0])
+        assert names == set(parameters)
         assert all(k.arg == k.value.id for k in call.keywords)
 
 

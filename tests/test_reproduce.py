@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from mint_utils import paths, reproduce
+from mint_utils import paths, reproduce, study
+from mint_utils.scenarios import NOTEBOOKS
 
 
 def run(*arguments) -> int:
@@ -16,6 +17,8 @@ def run(*arguments) -> int:
         (["-p", "lr", "fast"], "lr must be a number"),
         (["-p", "epochs", "2.5"], "epochs must be a whole number"),
         (["-p", "repeats", "[1, 2]"], "there is no parameter 'repeats'"),
+        (["--only", "01", "-p", "losses", "[adaface]"], "there is no parameter 'losses'"),
+        (["--only", "05", "-p", "losses", "[softmax]"], "losses must be some of"),
         (["--profile", "quik"], "Did you mean 'quick'"),
         (["--only", "99"], "there is no notebook '99'"),
         (["--profile", "faces", "--dry-run"], "--data DIR"),
@@ -37,6 +40,10 @@ def test_exponents_are_numbers(capsys):
 def test_dry_run_tells_the_cost_and_trains_nothing(capsys):
     assert run("--dry-run", "-p", "network", "ir_tiny", "-p", "image_size", "16") == 0
     told = capsys.readouterr().out
+    assert all(name in told for name in NOTEBOOKS)
+    assert all(
+        name in told for name in ("Equal steps", "batch 8, scaled", "ArcFace", "dropout 0.6")
+    )
     assert "steps" in told and "exposures" in told and "images/s" in told
     assert not (paths.artifacts() / "audited").exists() and not paths.figures().exists()
 
@@ -64,6 +71,10 @@ SMALL = [
     "-p",
     "mint_samples",
     "200",
+    "--only",
+    "00",
+    "--only",
+    "01",
 ]
 
 
@@ -86,7 +97,7 @@ def test_tables_figures_record_and_pages_are_there(small):
     assert {"table1.csv", "table1.md", "table1.tex", "record.json"} <= names
     record = json.loads((results(folder) / "record.json").read_text())
     assert record["config"]["audited"]["epochs"] == 1
-    assert set(record["notebooks"]) == set(reproduce.MODELS)
+    assert set(record["notebooks"]) == {"00_databases", "01_baseline"}
     assert record["notebooks"]["01_baseline"]["provenance"]["versions"]["torch"]
     report = next((folder / "reports").iterdir())
     assert {"index.html", "01_baseline.html", "01_baseline.ipynb"} <= {
@@ -100,7 +111,7 @@ def test_a_second_call_repeats_nothing(small, capsys, monkeypatch):
     for name in ("ARTIFACTS", "FIGURES", "REPORTS"):
         monkeypatch.setenv(f"MINT_{name}", str(folder / name.lower()))
     monkeypatch.setattr(reproduce, "_execute", lambda *_: pytest.fail("executed again"))
-    monkeypatch.setattr(reproduce, "_prepare_one", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(study.Study, "prepare", lambda *_: pytest.fail("trained again"))
     assert run(*SMALL) == 0
     assert "table1" in capsys.readouterr().out
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from mint_utils.errors import ParameterError
 
@@ -74,9 +75,9 @@ def interval(
         )
     trainings = sum(sign * cell.accuracies for sign, cell in terms)
     rng = np.random.default_rng(seed)
-    names, numbers = np.unique(
-        np.concatenate([np.asarray(cell.clusters, dtype=str) for _, cell in terms]),
-        return_inverse=True,
+    # Numbered as they appear, so that their names do not matter.
+    numbers, names = pd.factorize(
+        np.concatenate([np.asarray(cell.clusters, dtype=object) for _, cell in terms])
     )
     each = np.split(numbers, np.cumsum([len(cell.labels) for _, cell in terms])[:-1])
     parts = [

@@ -168,9 +168,11 @@ def test_it_learns(tmp_path):
 
 
 def test_rate_falls_where_adaface_lets_it_fall():
-    rates = [train.rate(recipe(lr=0.1, epochs=26), epoch) for epoch in range(26)]
     expected = [0.1] * 12 + [0.01] * 8 + [0.001] * 4 + [0.0001] * 2
+    rates = [train.rate(recipe(lr=0.1), step, 26) for step in range(26)]
     assert rates == pytest.approx(expected)
+    rates = [train.rate(recipe(lr=0.1), step, 26 * 15) for step in range(26 * 15)]
+    assert rates == pytest.approx(np.repeat(expected, 15))
 
 
 def test_weight_decay_is_on_everything_except_batchnorm():

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from mint_utils.measure.bootstrap import accuracy_interval, verdict
+from mint_utils.errors import ParameterError
+from mint_utils.measure.bootstrap import Decided, interval, verdict
+
+
+def accuracy_interval(labels, right, clusters, replicates, seed=0):
+    return interval([(1, Decided(labels, right.astype(float), clusters))], replicates, seed)
 
 
 def world(rng, identities=60, each=6, seeds=5, noise=0.03):
@@ -57,7 +62,8 @@ def test_a_difference_over_the_same_images_is_narrower_than_two_intervals():
     labels, clusters = np.arange(400) % 2 == 0, np.arange(400)
     one = rng.random((5, 400)) < 0.7
     other = one ^ (rng.random((5, 400)) < 0.02)
-    _, low, high = accuracy_interval(labels, one.astype(float) - other, clusters, 500)
+    a, b = (Decided(labels, right.astype(float), clusters) for right in (one, other))
+    _, low, high = interval([(1, a), (-1, b)], 500)
     _, alone_low, alone_high = accuracy_interval(labels, one, clusters, 500)
     assert high - low < (alone_high - alone_low) / 2
 
@@ -68,6 +74,74 @@ def test_identities_count_not_their_names():
     assert accuracy_interval(labels, right, clusters, 300) == accuracy_interval(
         labels, right, names, 300
     )
+
+
+def test_a_difference_covers_as_often_as_it_says():
+    """Columns over the same images, each with trainings of its own: the truth is .08."""
+    hits = 0
+    for i in range(400):
+        rng = np.random.default_rng(i)
+        clusters = np.repeat(np.arange(80), 4)
+        labels = np.tile(np.arange(4) < 2, 80)
+        of_person = rng.normal(0, 0.1, 80)[clusters]
+        cells = []
+        for base in (0.72, 0.64):
+            chance = (base + of_person + 0.02 * rng.standard_normal((5, 1))).clip(0, 1)
+            cells.append(Decided(labels, (rng.random((5, 320)) < chance).astype(float), clusters))
+        _, low, high = interval([(1, cells[0]), (-1, cells[1])], 300, seed=i)
+        hits += low <= 0.08 <= high
+    assert 0.92 <= hits / 400 <= 0.99
+
+
+def test_a_sum_of_four_cells_is_its_sum():
+    rng = np.random.default_rng(0)
+    labels, clusters = np.arange(60) % 2 == 0, np.arange(60) // 3
+    cells = [Decided(labels, (rng.random((3, 60)) < 0.7).astype(float), clusters) for _ in range(4)]
+    value, low, high = interval([(1, cells[0]), (-1, cells[1]), (-1, cells[2]), (1, cells[3])], 200)
+    a, b, c, d = (cell.accuracies.mean() for cell in cells)
+    assert value == pytest.approx(a - b - c + d) and low < value < high
+
+
+def test_of_one_kind_the_accuracy_is_its_own():
+    right = np.array([[1.0, 0.0, 1.0, 1.0]])
+    assert interval([(1, Decided(np.ones(4, bool), right, np.arange(4)))], 200).value == 0.75
+
+
+def test_the_noise_of_training_follows_students_t():
+    """Images that are all decided alike leave the trainings alone: mean +- 4.303 s / sqrt(3)."""
+    labels = np.arange(20) % 2 == 0
+    right = np.array([[0.6], [0.7], [0.8]]) * np.ones(20)
+    value, low, high = interval([(1, Decided(labels, right, np.arange(20)))], 100_000)
+    assert value == pytest.approx(0.7)
+    assert (high - low) / 2 == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=0.02)
+
+
+def test_blocks_of_replicates_change_nothing(monkeypatch):
+    labels, right, clusters = world(np.random.default_rng(2))
+    whole = accuracy_interval(labels, right, clusters, 200)
+    monkeypatch.setattr("mint_utils.measure.bootstrap.AT_ONCE", 60 * 7)
+    assert accuracy_interval(labels, right, clusters, 200) == pytest.approx(whole, abs=1e-12)
+
+
+def test_cells_of_different_numbers_of_trainings_are_refused():
+    labels = np.arange(4) % 2 == 0
+    one, two = (Decided(labels, np.ones((n, 4)), np.arange(4)) for n in (1, 2))
+    with pytest.raises(ParameterError, match=r"\[1, 2\] trainings"):
+        interval([(1, one), (-1, two)])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (-0.01, 0.02, "supported"),
+        (0.031, 0.05, "contradicted"),
+        (-0.09, -0.04, "contradicted"),
+        (-0.05, 0.01, "undecided"),
+        (-0.03, 0.02, "undecided"),
+    ],
+)
+def test_verdicts_on_what_stays_the_same(low, high, says):
+    assert verdict(low, high, margin=0.03) == says
 
 
 @pytest.mark.parametrize(

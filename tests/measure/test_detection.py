@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
 from mint_utils.errors import ParameterError
-from mint_utils.measure.detection import mean_roc, summarise
+from mint_utils.measure.detection import decided, mean_roc, summarise
 
 LABELS = np.array([True] * 4 + [False] * 4)
 
 
 def summary(scores, labels=LABELS):
     scores = np.atleast_2d(scores)
-    return summarise(labels, scores, np.arange(len(labels)), replicates=100)
+    return summarise(labels, scores[None], np.arange(len(labels)), replicates=100)
 
 
 def test_by_hand():
@@ -54,6 +54,13 @@ def test_numbers_are_means_over_trainings():
     good, bad = np.where(LABELS, 0.9, 0.1), np.where(LABELS, 0.1, 0.9)
     found = summary(np.stack([good, good, bad]))
     assert found["accuracy"] == found["auc"] == pytest.approx(2 / 3)
+
+
+def test_trainings_of_m_count_and_otherwise_those_of_t():
+    scores = np.random.default_rng(0).random((3, 5, 8))
+    right = (scores > 0.5) == LABELS
+    np.testing.assert_array_equal(decided(LABELS, scores, None).right, right.mean(axis=1))
+    np.testing.assert_array_equal(decided(LABELS, scores[:1], None).right, right[0])
 
 
 def test_curves_are_means_too_and_never_fall():

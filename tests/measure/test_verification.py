@@ -36,6 +36,7 @@ def test_as_the_loops_say(seed):
     found = verification_accuracy(embeddings, same)
     assert found.folds == pytest.approx(reference(embeddings, same, 10))
     assert 0.6 < found.mean == pytest.approx(found.folds.mean())
+    assert found.right.shape == same.shape and found.right.mean() == pytest.approx(found.mean)
 
 
 def test_perfect_and_chance():

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mint_utils import checks
 from mint_utils.config import Databases, Mint
 from mint_utils.data.manifest import Database
 from mint_utils.data.membership import held_out
@@ -140,6 +143,42 @@ def test_a_group_with_an_image_never_seen_is_refused():
     wrong[np.flatnonzero(EXPOSURES == 0)[0]] = True
     with pytest.raises(ParameterError, match="never saw"):
         audit({"Baseline": wrong})
+
+
+def test_a_group_never_shown_takes_the_place_of_members():
+    never = (EXPOSURES == 0) & (np.arange(1200) % 4 == 0)
+    chosen = audit_set(D, EXPOSURES, EXTERNAL, EVALUATION, ALL | {"x0": never}, Databases(),
+                       Mint(), never_shown=["x0"])  # fmt: skip
+    for protocol in ("paper", "held_out"):
+        s = chosen.splits["x0", protocol]
+        images = chosen.images.iloc[np.concatenate([s.train, s.evaluation])]
+        assert (images["exposures"] == 0).all()
+        positive = chosen.images.iloc[
+            np.concatenate([s.train[s.train_labels], s.evaluation[s.labels]])
+        ]
+        assert never[positive["index"]].all() and (positive["database"] == "d").all()
+    held = chosen.splits["x0", "held_out"]
+    negative = chosen.images.iloc[np.concatenate([held.train[~held.train_labels],
+                                                  held.evaluation[~held.labels]])]  # fmt: skip
+    assert not never[negative["index"]].any() and (negative["database"] == "d").all()
+    assert checks.leaks(chosen) == dict.fromkeys(checks.leaks(chosen), 0)
+
+
+def test_a_group_declared_never_shown_must_be():
+    with pytest.raises(ParameterError, match="holds images that M saw"):
+        audit_set(D, EXPOSURES, EXTERNAL, EVALUATION, ALL, Databases(), Mint(), ["Baseline"])
+
+
+def test_leaks_are_counted():
+    chosen = audit()
+    s = chosen.splits["Baseline", "paper"]
+    wrong = dataclasses.replace(s, train=np.concatenate([s.train[:-1], s.evaluation[:1]]))
+    other = dataclasses.replace(chosen, splits={("Baseline", "paper"): wrong})
+    assert checks.leaks(other) == {
+        "on both sides": 1,
+        "negatives that M saw": 1,  # a member in the place of the last negative
+        "positives that M never saw": 0,
+    }
 
 
 def test_too_few_images_is_one_clear_error():

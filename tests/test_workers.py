@@ -1,0 +1,87 @@
+"""Processes side by side: every task once, errors and deaths told, nobody left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mint_utils import paths, workers
+from mint_utils.errors import StudyError
+
+
+def work(task):
+    kind, value = task
+    workers.advance(value)
+    if kind == "fail":
+        raise StudyError("as asked")
+    if kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "sleep":
+        time.sleep(60)
+    return os.getpid(), value * 2
+
+
+def run(tasks, jobs=2):
+    return list(workers.side_by_side(work, tasks, jobs, sum(v for _, v in tasks), "units"))
+
+
+def test_every_task_once_in_processes_of_their_own():
+    tasks = [("do", i) for i in range(5)]
+    found = run(tasks)
+    assert sorted(task for task, _ in found) == tasks
+    assert all(result[1] == task[1] * 2 for task, result in found)
+    assert os.getpid() not in {result[0] for _, result in found}
+
+
+def test_an_error_ends_the_others():
+    started = time.monotonic()
+    with pytest.raises(StudyError, match="as asked"):
+        run([("sleep", 1), ("fail", 1), ("sleep", 2)])
+    assert time.monotonic() - started < 50  # nobody waited for the sleepers
+
+
+def test_a_killed_worker_is_told():
+    with pytest.raises(StudyError, match="fewer --jobs"):
+        run([("die", 1), ("do", 1)])
+
+
+def test_outside_a_worker_nothing_is_counted():
+    workers.advance(5)
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    script = (
+        "from tests.test_workers import run\n"
+        "if __name__ == '__main__':\n"
+        "    run([('sleep', 1), ('sleep', 2)])\n"
+    )
+    (tmp_path / "parent.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], env=environment)
+    children: list[str] = []
+    for _ in range(300):
+        told = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True)
+        children = told.stdout.split()
+        if len(children) >= 3:  # two workers, and the tracker of their resources
+            break
+        time.sleep(0.2)
+    assert len(children) >= 3
+    time.sleep(1)
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not any(_runs(child) for child in children):
+            return
+        time.sleep(0.2)
+    pytest.fail("a worker outlived its parent")
+
+
+def _runs(process: str) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
