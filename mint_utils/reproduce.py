@@ -16,6 +16,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from filelock import FileLock
 from tqdm import tqdm
 from traitlets.config import Config as Traits
 
-from mint_utils import paths, store
+from mint_utils import paths, store, workers
 from mint_utils.audited import train
-from mint_utils.config import profiles, resolve, unknown
+from mint_utils.config import Config, profiles, resolve, unknown
 from mint_utils.errors import ParameterError, StudyError
 from mint_utils.report import page, tables
 from mint_utils.scenarios import NOTEBOOKS
@@ -136,9 +137,8 @@ def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, A
         stage(f"databases of profile {study.config.profile}")
         study.roles()
         study.prepare_all(_scenarios(pending), jobs, lambda title: stage(f"audited: {title}"))
-        for name in pending:
+        for name in _executed(study.config, pending, reports, changes, jobs):
             stage(f"notebook {name}")
-            _execute(study, name, reports, changes)
         _close(study, reports)
         missing = [name for name in chosen if not _complete(study, name, reports)]
     for name in missing:
@@ -161,9 +161,25 @@ class _Stages:
         sys.stdout.flush()
 
 
-def _execute(study: Study, name: str, reports: Path, changes: dict[str, Any]) -> None:
+def _executed(
+    config: Config, names: list[str], reports: Path, changes: dict[str, Any], jobs: int | None
+) -> Iterator[str]:
+    """Execute notebooks, side by side where there are cores, and yield each name as it is done."""
+    tasks = [(config, name, reports, tuple(changes.items())) for name in names]
+    jobs = min(jobs or workers.cores(), len(names))
+    if jobs > 1:
+        for task, _ in workers.side_by_side(_execute, tasks, jobs, len(tasks), "notebooks"):
+            yield task[1]
+        return
+    for task in tasks:
+        _execute(task)
+        yield task[1]
+
+
+def _execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None:
+    config, name, reports, changes = task
     executed = reports / f"{name}.ipynb"
-    given = {"profile": study.config.profile, "data": study.config.data} | changes
+    given = {"profile": config.profile, "data": config.data} | dict(changes)
     try:
         papermill.execute_notebook(
             str(paths.NOTEBOOKS / f"{name}.ipynb"),
@@ -177,14 +193,15 @@ def _execute(study: Study, name: str, reports: Path, changes: dict[str, Any]) ->
             f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
         ) from error
     page.write_notebook_page(executed)
-    store.write_text(reports / f"{name}.done", _state(study, name))
+    store.write_text(reports / f"{name}.done", _state(config, name))
+    workers.advance(1)
 
 
-def _state(study: Study, name: str) -> str:
+def _state(config: Config, name: str) -> str:
     """Return a hash of what an executed notebook depends on: itself, the package, the configuration."""
     sources = [paths.NOTEBOOKS / f"{name}.ipynb", *_package()]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
-    return store.digest({"config": study.config.results(), "sources": hashes})
+    return store.digest({"config": config.results(), "sources": hashes})
 
 
 @functools.cache
@@ -198,7 +215,7 @@ def _complete(study: Study, name: str, reports: Path) -> bool:
     if not (done.exists() and record.exists() and (reports / f"{name}.html").exists()):
         return False
     told = json.loads(record.read_text())
-    if told["config"] != study.config.results() or done.read_text() != _state(study, name):
+    if told["config"] != study.config.results() or done.read_text() != _state(study.config, name):
         return False
     files = told["notebooks"].get(name, {"files": ["nothing"]})["files"]
     return all((study.figures / file).exists() for file in files)

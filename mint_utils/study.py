@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from matplotlib.figure import Figure
 
 from mint_utils import paths, scenarios, store, workers
@@ -97,14 +98,14 @@ class Study(Audit):
     # ---- exposures ----------------------------------------------------------------------------
 
     def exposure_plans(self) -> dict[str, pd.DataFrame]:
-        """Return how often each part of D is shown in an epoch, for the models of Scenario 1 and by name.
+        """Return how often each part of D is shown in an epoch, in the baseline and in Scenario 1.
 
-        One line a part: part, images, times.
+        Model -> one line a part: part, images, times.
         """
         groups = self.groups("parts")
         groups.pop(scenarios.NEVER)
         found = {}
-        for column in self._first_columns("frequency"):
+        for column in self._figure_3():
             times = self.plan(column.recipe).images
             lines = [
                 (name, int(mask.sum()), int(times[mask].max())) for name, mask in groups.items()
@@ -116,9 +117,9 @@ class Study(Audit):
         return found
 
     def first_batches(self, n: int) -> dict[str, np.ndarray]:
-        """Return which part each image of the first batches is of: model of Scenario 1 -> (n, size) int."""
+        """Return which part each image of the first n batches is of: model -> (n, size) int."""
         plans, found = self.exposure_plans(), {}
-        for column in self._first_columns("frequency"):
+        for column in self._figure_3():
             parts = np.zeros(len(self.training), int)
             if len(plans[column.model]) > 2:
                 for i, mask in enumerate(list(self.groups("parts").values())[:-1]):
@@ -126,6 +127,10 @@ class Study(Audit):
             batches = self.plan(column.recipe).batches(0)[:n]
             found[column.model] = np.stack([parts[b[: min(map(len, batches))]] for b in batches])
         return found
+
+    def _figure_3(self) -> list[Column]:
+        augmented, baseline, _ = self._first_columns("frequency")
+        return [baseline, augmented]
 
     def _first_columns(self, scenario: str) -> list[Column]:
         """Return one column for each Audited Model of a scenario, in order."""
@@ -324,7 +329,7 @@ class Study(Audit):
         return cells if row is None else cells[cells["row"] == row]
 
     def trade_off(self, *names: str) -> pd.DataFrame:
-        """Return detection against the quality of M, one line a column and panel.
+        """Return detection against the quality of M, one line a column and panel, without the controls.
 
         Columns: panel (the paper, then ours by protocol), scenario, column, verification, detection (All
         Conv Layers).
@@ -334,7 +339,7 @@ class Study(Audit):
             cells = self.table(name).cells.set_index(["row", "column", "protocol"])["accuracy"]
             quality = self.performance(name).set_index("model")["verification"]
             for column in self.columns(name):
-                if column.model not in quality or column.group == scenarios.NEVER:
+                if column.group == scenarios.NEVER or ", " in column.name:  # a control's
                     continue
                 where = {"scenario": scenarios.TITLES[name], "column": column.name}
                 term = Term(1, name, column.name, ALL)
@@ -395,15 +400,16 @@ class Study(Audit):
         """
         path = self.figures / "record.json"
         self.figures.mkdir(parents=True, exist_ok=True)
-        record = json.loads(path.read_text()) if path.exists() else {}
-        if record.get("config") != self.config.results():
-            record = {"config": self.config.results(), "notebooks": {}}
-        record["notebooks"][notebook] = {
-            "files": sorted({p.name for p in self._written}),
-            "seconds": self._stages,
-            "provenance": store.provenance(),
-        }
-        store.write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        with FileLock(path.with_name(".record.lock")):  # notebooks may end at the same moment
+            record = json.loads(path.read_text()) if path.exists() else {}
+            if record.get("config") != self.config.results():
+                record = {"config": self.config.results(), "notebooks": {}}
+            record["notebooks"][notebook] = {
+                "files": sorted({p.name for p in self._written}),
+                "seconds": self._stages,
+                "provenance": store.provenance(),
+            }
+            store.write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def _prepare(task: tuple[Config, Audited, tuple[str, ...]]) -> None:

@@ -59,7 +59,7 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
             )
             start += images
         above.set(xlim=(0, start), ylim=(-most / 40, most * 1.17), title=title)
-        above.set_xlabel("images of D (number above each part)")
+        above.set_xlabel("images of D")
         above.grid(axis="x", visible=False)
         below.imshow(orders[title], aspect="auto", cmap=_palette(shades), vmin=0, vmax=parts - 1,
                      interpolation="nearest")  # fmt: skip

@@ -1,0 +1,164 @@
+"""Figures that compare models: what is drawn is what was given, readable, nothing on top of another."""
+
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+
+from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.report import comparisons, paper
+from tests.report.test_plots import drawn_texts
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    yield
+    assert plt.get_fignums() == [], "a notebook would show this figure twice"
+
+
+def cells(table: int) -> pd.DataFrame:
+    rng = np.random.default_rng(table)
+    lines = []
+    for protocol in PROTOCOLS:
+        for row in ROWS:
+            for column in paper.TABLES[table]:
+                value = rng.uniform(0.48, 0.9)
+                lines.append((row, column, protocol, value, value - 0.03, value + 0.02))
+    names = ["row", "column", "protocol", "accuracy", "low", "high"]
+    printed = paper.paper_table(table).assign(protocol="paper")
+    return pd.DataFrame(lines, columns=names).merge(
+        printed, how="left", on=["row", "column", "protocol"]
+    )
+
+
+def plan(*lines) -> pd.DataFrame:
+    return pd.DataFrame(lines, columns=["part", "images", "times"])
+
+
+PLANS = {
+    "Baseline": plan(("members", 2937, 1), ("held out", 3063, 0)),
+    "Augmented frequency": plan(
+        ("x1", 731, 1), ("x10", 745, 10), ("x20", 710, 20), ("x30", 751, 30), ("held out", 3063, 0)
+    ),
+    "Equal steps": plan(("members", 2937, 1), ("held out", 3063, 0)),
+}
+ORDERS = {
+    name: np.random.default_rng(0).integers(0, max(1, len(of) - 1), (8, 200))
+    for name, of in PLANS.items()
+}
+
+
+def by_exposures() -> pd.DataFrame:
+    found = cells(2)
+    return found.assign(x=found["column"].map({"x1": 26, "x10": 260, "x20": 520, "x30": 780}))
+
+
+def references() -> pd.DataFrame:
+    found = by_exposures().groupby("row", as_index=False)[["accuracy"]].mean()
+    return pd.concat([found.assign(name="Baseline", x=26), found.assign(name="Equal steps", x=396)])
+
+
+def by_size() -> pd.DataFrame:
+    return cells(3).assign(x=lambda of: of["column"].astype(float))
+
+
+def quality() -> pd.DataFrame:
+    names = ["batch 8", "batch 32", "batch 8, scaled", "Augmented frequency"]
+    given = {"model": names, "verification": [0.7, 0.8, 0.82, 0.85], "paper": [0.786, 0.905, None, 0.98]}
+    rest = {"low": [0.68, 0.78, 0.8, 0.83], "high": [0.72, 0.82, 0.84, 0.88]}
+    identified = {"members": [0.5, 0.9, 0.95, 1.0], "held-out": [0.3, 0.5, 0.52, 0.6]}
+    return pd.DataFrame(given | rest | identified)
+
+
+def trade_off() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    lines = [
+        (panel, scenario, rng.uniform(0.7, 0.98), rng.uniform(0.5, 0.9))
+        for panel in ("the paper", "ours, protocol paper", "ours, protocol held_out")
+        for scenario in ("baseline", "augmented data frequency", "batch size", "dropout", "loss")
+        for _ in range(2)
+    ]
+    return pd.DataFrame(lines, columns=["panel", "scenario", "verification", "detection"])
+
+
+TABLES = {f"Table {i}": cells(i) for i in paper.TABLES}
+FIGURES = {
+    "plan": lambda: comparisons.exposure_plan(PLANS, ORDERS),
+    "exposures": lambda: comparisons.small_multiples(
+        by_exposures(), "exposures", "symlog", references()
+    ),
+    "sizes": lambda: comparisons.small_multiples(by_size(), "batch size (images)", "log"),
+    "quality": lambda: comparisons.model_quality(quality()),
+    "heat": lambda: comparisons.heat_map(TABLES),
+    "trade": lambda: comparisons.trade_off(trade_off()),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_fits_a_page_and_no_text_overlaps_another_or_leaves_the_figure(name, monkeypatch):
+    figure = FIGURES[name]()
+    assert figure.get_figwidth() == 6
+    found = drawn_texts(figure, monkeypatch)
+    assert len(found) >= 5
+    for text, size, extent in found:
+        assert size >= 7, text
+        assert extent.x0 >= -1 and extent.x1 <= figure.bbox.x1 + 1, text
+        assert extent.y0 >= -1 and extent.y1 <= figure.bbox.y1 + 1, text
+    for (one, _, a), (other, _, b) in combinations(found, 2):
+        upright = one not in dict(TABLES) and a.overlaps(b)
+        # Slanted labels have overlapping boxes without touching: only those of the heat map are.
+        assert not upright or name == "heat", (one, other)
+
+
+def test_the_area_of_a_part_is_what_passes_through_m():
+    figure = comparisons.exposure_plan(PLANS, ORDERS)
+    drawn = [p for p in figure.axes[1].patches if isinstance(p, Rectangle)]
+    areas = [round(p.get_width() * p.get_height()) for p in drawn[:4]]
+    assert areas == [731, 7450, 14200, 22530]
+    assert drawn[4].get_y() < 0 and drawn[4].get_hatch()  # held out: below the axis
+    shown = figure.axes[4].images[0].get_array()
+    np.testing.assert_array_equal(shown, ORDERS["Augmented frequency"])
+
+
+def test_a_curve_goes_through_its_cells():
+    points = by_size()
+    figure = comparisons.small_multiples(points, "batch size (images)", "log")
+    for row, ax in zip(ROWS, figure.axes, strict=True):
+        assert ax.get_title(loc="left") == row
+        of = points[(points["row"] == row) & (points["protocol"] == "held_out")].sort_values("x")
+        drawn = [line for line in ax.lines if len(line.get_xdata()) == 4 and line.get_marker() == "."]
+        np.testing.assert_allclose(drawn[1].get_ydata(), of["accuracy"])
+        printed = next(line for line in ax.lines if line.get_marker() == "o")
+        expected = points[(points["row"] == row) & points["paper"].notna()]["paper"]
+        assert sorted(printed.get_ydata()) == sorted(expected)
+
+
+def test_ticks_have_room_and_the_ends_are_kept():
+    assert comparisons._apart([0, 26, 260, 520, 780], "symlog") == [0, 26, 780]
+    assert comparisons._apart([8, 32, 64, 256], "log") == [8, 32, 64, 256]
+    assert comparisons._apart([0.0, 0.2, 0.4, 0.6], "linear") == [0.0, 0.2, 0.4, 0.6]
+
+
+def test_the_heat_map_shows_every_number():
+    figure = comparisons.heat_map(TABLES)
+    grid = figure.axes[0].images[0].get_array()
+    assert grid.shape == (6, 14) and grid[5, 0] == 0.84 and grid[5, 4] == 0.87
+    ours = figure.axes[1].images[0].get_array()
+    of = TABLES["Table 5"].set_index(["protocol", "row", "column"])["accuracy"]
+    assert ours[4, 13] == of["paper", "Model Outcome", "ArcFace"]
+    assert len(figure.axes[0].texts) == 84
+
+
+def test_quality_without_the_papers_numbers():
+    figure = comparisons.model_quality(quality().assign(paper=np.nan))
+    assert "the paper" not in [t.get_text() for t in figure.legends[0].get_texts()]
+
+
+def test_markers_of_scenarios_differ_in_shape_and_shade():
+    figure = comparisons.trade_off(trade_off())
+    lines = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", None)]
+    assert len({line.get_marker() for line in lines}) == 5
+    assert len({line.get_color() for line in lines}) == 5
