@@ -52,8 +52,9 @@ def side_by_side(
     context = multiprocessing.get_context("spawn")  # forked workers hang in OpenMP
     counter = context.Value("q", 0)
     threads = max(1, cores() // jobs)
-    with _quiet(), ProcessPoolExecutor(jobs, context, _begin, (counter, threads)) as pool:
-        found = {pool.submit(work, task): task for task in tasks}
+    with ProcessPoolExecutor(jobs, context, _begin, (counter, threads)) as pool:
+        with _inherited():
+            found = {pool.submit(work, task): task for task in tasks}
         pending = set(found)
         try:
             with tqdm(total=total, unit=unit, unit_scale=True, leave=False) as bar:
@@ -76,25 +77,32 @@ def side_by_side(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Let the workers draw no bars: the parent draws one for all. Read where they import tqdm."""
-    before = os.environ.get("TQDM_DISABLE")
+def _inherited() -> Iterator[None]:
+    """Set what workers are to have from their first moment on, while they are started.
+
+    They draw no bars, for the parent draws one for all; and they leave Ctrl-C to the parent, which ends
+    them without a word of theirs.
+    """
+    bars = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
     try:
         yield
     finally:
-        if before is None:
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if bars is None:
             del os.environ["TQDM_DISABLE"]
         else:
-            os.environ["TQDM_DISABLE"] = before
+            os.environ["TQDM_DISABLE"] = bars
 
 
 def _begin(counter: Any, threads: int) -> None:
-    """Set a worker up: its share of the cores, a silent end at Ctrl-C, the end of its parent as its own."""
+    """Set a worker up: its share of the cores, and the end of its parent as its own."""
     global _counter
     _counter = counter
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
