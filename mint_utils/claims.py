@@ -65,8 +65,8 @@ class Claim:
     margin: float = 0.0
 
     @property
-    def notebooks(self) -> set[str]:
-        """The scenarios that it needs."""
+    def scenarios(self) -> set[str]:
+        """Whose tables it needs."""
         return {term.scenario for term in self.terms}
 
     @property

@@ -15,6 +15,7 @@ import functools
 import hashlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,9 +34,6 @@ from mint_utils.errors import ParameterError, StudyError
 from mint_utils.report import page, tables
 from mint_utils.scenarios import NOTEBOOKS
 from mint_utils.study import Study
-
-# Sockets in the file system: the kernel listens on no port, and warns of none.
-KERNEL = Traits({"KernelManager": {"transport": "ipc"}})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -180,18 +178,22 @@ def _execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> Non
     config, name, reports, changes = task
     executed = reports / f"{name}.ipynb"
     given = {"profile": config.profile, "data": config.data} | dict(changes)
-    try:
-        papermill.execute_notebook(
-            str(paths.NOTEBOOKS / f"{name}.ipynb"),
-            str(executed),
-            parameters={key: value for key, value in given.items() if value is not None},
-            cwd=str(paths.NOTEBOOKS),
-            config=KERNEL,
-        )
-    except papermill.PapermillExecutionError as error:
-        raise StudyError(
-            f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
-        ) from error
+    with tempfile.TemporaryDirectory(prefix="mint-") as sockets:
+        # Sockets in a folder of the kernel's own: it listens on no port, warns of none, and two kernels
+        # do not get in each other's way.
+        kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        try:
+            papermill.execute_notebook(
+                str(paths.NOTEBOOKS / f"{name}.ipynb"),
+                str(executed),
+                parameters={key: value for key, value in given.items() if value is not None},
+                cwd=str(paths.NOTEBOOKS),
+                config=Traits({"KernelManager": kernel}),
+            )
+        except papermill.PapermillExecutionError as error:
+            raise StudyError(
+                f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
+            ) from error
     page.write_notebook_page(executed)
     store.write_text(reports / f"{name}.done", _state(config, name))
     workers.advance(1)

@@ -364,7 +364,7 @@ class Study(Audit):
 
     def claims(self, *names: str) -> pd.DataFrame:
         """Return the paper's claims that need these scenarios and no others, decided."""
-        wanted = [claim for claim in CLAIMS if claim.notebooks <= set(names)]
+        wanted = [claim for claim in CLAIMS if claim.scenarios <= set(names)]
         return decide(wanted, self._cell, self.config.mint.replicates)
 
     def _cell(self, term: Term, protocol: str) -> list[tuple[float, Decided]] | None:
