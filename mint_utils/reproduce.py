@@ -163,7 +163,8 @@ def _executed(
     config: Config, names: list[str], reports: Path, changes: dict[str, Any], jobs: int | None
 ) -> Iterator[str]:
     """Execute notebooks, side by side where there are cores, and yield each name as it is done."""
-    tasks = [(config, name, reports, tuple(changes.items())) for name in names]
+    longest_first = sorted(names, key=lambda name: -len(NOTEBOOKS[name]))
+    tasks = [(config, name, reports, tuple(changes.items())) for name in longest_first]
     jobs = min(jobs or workers.cores(), len(names))
     if jobs > 1:
         for task, _ in workers.side_by_side(_execute, tasks, jobs, len(tasks), "notebooks"):
