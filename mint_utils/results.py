@@ -180,7 +180,7 @@ def summary(decided: pd.DataFrame) -> str:
             f"{len(lost)} hold under paper only, and so may be about databases rather than "
             f"membership: {'; '.join(lost)}."
         )
-    return "\n".join(told)
+    return "\n\n".join(told)
 
 
 def _interval(cell: pd.Series) -> str:

@@ -18,7 +18,9 @@ def test_the_table_is_that_of_the_committed_cells():
         cells = tables.read(paths.ROOT / "figures" / "faces", f"table{number}")
         cells = cells[cells["row"] == ROW]
         shown = [tables.table(cells, protocol).loc[ROW] for protocol in PROTOCOLS]
-        for column, printed in paper.paper_table(number).query("row == @ROW")[["column", "paper"]].values:
+        for column, printed in (
+            paper.paper_table(number).query("row == @ROW")[["column", "paper"]].values
+        ):
             expected.append((column, f"{printed:.2f}", *(of[column] for of in shown)))
     assert lines == expected
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from mint_utils import store
@@ -108,6 +109,11 @@ def show(shown: pd.DataFrame, caption: str) -> Styler:
     short = [c for c in shown if shown[c].astype(str).str.len().max() <= SHORT]
     styler = styler.set_properties(subset=short, **{"white-space": "nowrap"})
     return styler.hide(axis="index") if isinstance(shown.index, pd.RangeIndex) else styler
+
+
+def say(text: str) -> Markdown:
+    """Return a sentence made of numbers, or a list of them, for a notebook to set as prose."""
+    return Markdown(text)
 
 
 def write(cells: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:
