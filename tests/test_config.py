@@ -79,8 +79,8 @@ def test_on_cpu_counts_only_without_a_gpu(monkeypatch):
     assert resolve("faces").audited.network == "ir_50"
     assert resolve("faces").databases.image_size == 112
     monkeypatch.setattr(config, "has_gpu", lambda: False)
-    assert resolve("faces").audited.network == "ir_small"
-    assert resolve("faces").databases.image_size == 56
+    assert resolve("faces").audited.network == "ir_tiny"
+    assert resolve("faces").databases.image_size == 40
     assert resolve("faces", image_size=112).databases.image_size == 112
 
 
