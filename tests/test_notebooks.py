@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 
 import nbformat
 import papermill
@@ -76,6 +77,14 @@ def test_stored_outputs_hold_no_error_no_path_and_no_dead_widget(notebook):
 def test_checked_cells_have_outputs_to_be_compared_with(notebook):
     checked = [c for c in code(notebook) if "nbval-check-output" in c.metadata.get("tags", [])]
     assert checked and all(cell.outputs for cell in checked)
+
+
+def test_nothing_is_trained_in_a_checked_cell(notebook):
+    """Training draws bars, which a comparison of outputs would find on a machine that has to train."""
+    trains = [
+        c for c in code(notebook) if re.search(r"\bs\.(audited|table|performance)\(", c.source)
+    ]
+    assert not trains or "nbval-check-output" not in trains[0].metadata.get("tags", [])
 
 
 def test_every_notebook_records_its_end(notebook):
