@@ -5,6 +5,7 @@ The defaults below are the paper's values, or AdaFace's where the paper is silen
 """
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -65,9 +66,13 @@ class Audited:
     repeats: tuple[int, ...] = (
         1,
     )  # exposures an epoch, one number for each equal part of the members
+    # Which images of D train it: members, held_out (the swap) or shadow-0, shadow-1 and so on.
+    shown: str = "members"
     seed: int = 0
 
     def __post_init__(self):
+        known = self.shown in ("members", "held_out") or re.fullmatch("shadow-[0-9]+", self.shown)
+        _check(self, "shown", bool(known), "members, held_out or shadow-0, shadow-1 and so on")
         _check(self, "loss", self.loss in LOSSES, f"one of {', '.join(LOSSES)}")
         _check(
             self,

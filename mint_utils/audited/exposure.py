@@ -12,7 +12,7 @@ import numpy as np
 
 from mint_utils.config import Audited
 from mint_utils.data.manifest import Database
-from mint_utils.data.membership import held_out, part
+from mint_utils.data.membership import held_out, part, shadow
 from mint_utils.errors import ParameterError, TrainingError
 
 
@@ -67,15 +67,23 @@ class Plan:
 
 
 def plan(recipe: Audited, database: Database, held_out_share: float, partition_seed: int) -> Plan:
-    """Plan the exposures of D: none for held-out images, ``recipe.repeats`` for equal parts of the rest.
+    """Plan the exposures of D: ``recipe.repeats`` for equal parts of the images shown, none for the others.
+
+    ``recipe.shown`` says which those are: the members, or for a null model the held-out images in their
+    place, or the half of a shadow model.
 
     Raises:
         ParameterError: Fewer than two identities, or fewer than two images, would be shown.
     """
-    kept_out = held_out(database.name, database.keys, held_out_share, partition_seed)
+    if recipe.shown.startswith("shadow-"):
+        number = int(recipe.shown.removeprefix("shadow-"))
+        chosen = shadow(database.name, database.keys, number, partition_seed)
+    else:
+        kept_out = held_out(database.name, database.keys, held_out_share, partition_seed)
+        chosen = kept_out if recipe.shown == "held_out" else ~kept_out
     times = np.asarray(recipe.repeats)
     parts = part(database.name, database.keys, len(times), partition_seed)
-    images = np.where(kept_out, 0, times[parts])
+    images = np.where(chosen, times[parts], 0)
     shown = np.unique(database.identities[images > 0])
     if (shown < 0).any():
         raise ParameterError(

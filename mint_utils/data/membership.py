@@ -39,3 +39,13 @@ def held_out(database: str, keys: np.ndarray, share: float, seed: int) -> np.nda
 def part(database: str, keys: np.ndarray, parts: int, seed: int) -> np.ndarray:
     """Return (N,) int64 in [0, parts): which equal part of D an image is in (paper, Section 4.3)."""
     return (uniform(database, keys, "frequency", seed) * parts).astype(np.int64)
+
+
+def shadow(database: str, keys: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Return (N,) bool: the random half of D that a shadow model is trained on.
+
+    Numbers 2k and 2k + 1 are complements: of every pair of shadow models one saw an image and the other did
+    not. The halves are independent of each other and of what is held out from M.
+    """
+    half = uniform(database, keys, f"shadow-{number // 2}", seed) < 0.5
+    return half if number % 2 == 0 else ~half

@@ -38,6 +38,27 @@ def test_frequency_gives_each_quarter_its_exposures():
     assert (counted[kept_out] == 0).all()
 
 
+def test_the_swap_shows_exactly_what_the_other_holds_out():
+    members = plan(Audited(epochs=3), FACES, 0.5, 0).images > 0
+    swapped = plan(Audited(epochs=3, shown="held_out"), FACES, 0.5, 0).images > 0
+    assert (members ^ swapped).all() and 150 < swapped.sum() < 250
+
+
+def test_shadow_models_come_in_pairs_that_share_no_image_and_are_independent_of_members():
+    halves = [plan(Audited(shown=f"shadow-{i}"), FACES, 0.5, 0).images > 0 for i in range(4)]
+    assert (halves[0] ^ halves[1]).all() and (halves[2] ^ halves[3]).all()
+    members = plan(Audited(), FACES, 0.5, 0).images > 0
+    for other in (members, halves[2]):
+        # 400 images: five deviations of a fair coin.
+        assert 0.38 < (halves[0] == other).mean() < 0.62
+
+
+@pytest.mark.parametrize("shown", ["nobody", "shadow", "shadow-x", "shadow--1"])
+def test_what_is_shown_must_be_known(shown):
+    with pytest.raises(ParameterError, match="shadow-0"):
+        Audited(shown=shown)
+
+
 @settings(max_examples=60)
 @given(st.integers(2, 300), st.integers(2, 64), st.integers(0, 5), st.integers(0, 3))
 def test_batches_hold_every_exposure_and_are_never_small(n, batch_size, seed, epoch):
