@@ -1,12 +1,12 @@
 """One configuration's images, Audited Models and what the MINT Models say: everything expensive, made once.
 
 In: a configuration; recipes of Audited Models. Out: artifacts of the store, as arrays and objects. Tables,
-intervals and figures are made of them by ``study``.
+intervals and figures are made of them by ``study`` and ``controls``.
 """
 
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,34 @@ from mint_utils import scenarios, store
 from mint_utils.audited import train
 from mint_utils.audited.exposure import Plan, plan
 from mint_utils.audited.train import AuditedModel
-from mint_utils.config import ROWS, Audited, Config, plain
+from mint_utils.config import Audited, Config, plain
 from mint_utils.data.manifest import Database, open_database
 from mint_utils.data.membership import part
 from mint_utils.measure.verification import verification_accuracy
-from mint_utils.mint import aad
+from mint_utils.mint import aad, readings
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
 from mint_utils.mint.protocol import AuditSet, audit_set
+from mint_utils.mint.readings import Readings
 
 VERSION = 1  # of the MINT training: raised when the same features give other scores
 VERIFICATION_VERSION = 2  # of verification and identification
 KINDS = ("members", "parts")  # of groups whose images are positives
+SWAPPED = "swapped"  # the same for a model that is shown what the others hold out
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is known of each image of an audit, and which of it each row of a table reads.
+
+    Attributes:
+        array: (N, L) float32, one row an image of the audit set.
+        rows: Row of a table -> its columns.
+        digest: Of all that determines the array.
+    """
+
+    array: np.ndarray
+    rows: Mapping[str, slice]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -84,11 +101,12 @@ class Audit:
 
         Args:
             kind: ``members``: all of them. ``parts``: the equal parts of Scenario 1, and as large a
-                part of the held-out images.
+                part of the held-out images. ``swapped``: the held-out images, for the model that was
+                shown those.
         """
         shown = self.plan().images > 0
-        if kind == "members":
-            return {"members": shown}
+        if kind in ("members", SWAPPED):
+            return {"members": shown if kind == "members" else ~shown}
         d, names = self.training, scenarios.parts(self.config)
         parts = part(d.name, d.keys, len(names), self.config.databases.partition_seed)
         found = {name: shown & (parts == i) for i, name in enumerate(names)}
@@ -173,10 +191,21 @@ class Audit:
             never_shown=[scenarios.NEVER] if kind == "parts" else [],
         )
 
-    def scores(self, model: AuditedModel, kind: str = "members") -> Scores:
-        """Train and evaluate the MINT Models of an Audited Model: every group, protocol, row and seed."""
-        chosen = self.audit_set(kind, model.ledger["exposures"].to_numpy())
-        features = self._features(model, chosen)
+    def scores(
+        self, model: AuditedModel, kind: str = "members", audited: AuditedModel | None = None
+    ) -> Scores:
+        """Train and evaluate the MINT Models of an Audited Model: every group, protocol, row and seed.
+
+        Args:
+            model: Whose activations they read.
+            kind: Of groups.
+            audited: Whose members, held-out images and splits they are; None: the model's own.
+        """
+        chosen = self.audit_set(kind, (audited or model).ledger["exposures"].to_numpy())
+        return self.mint(self.activations(model, chosen), chosen)
+
+    def mint(self, features: Features, chosen: AuditSet) -> Scores:
+        """Train and evaluate a MINT Model for every split of an audit set, row of features and seed."""
         spec = {
             "version": VERSION,
             "features": features.digest,
@@ -184,15 +213,15 @@ class Audit:
                 f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
                 for (group, protocol), split in chosen.splits.items()
             },
+            "rows": {name: [where.start, where.stop] for name, where in features.rows.items()},
             "mint": {k: v for k, v in plain(self.config.mint).items() if k != "replicates"},
         }
-        names = list(itertools.product(chosen.splits, ROWS))
+        names = list(itertools.product(chosen.splits, features.rows))
 
         def make(folder: Path) -> dict[str, Any]:
-            return self._fit(model, features, chosen, names, folder)
+            return self._fit(features, chosen, names, folder)
 
         done = store.fetch("mint", spec, make)
-        self._stages[f"features {features.digest}"] = features.record["seconds"]
         self._stages[f"mint {done.digest}"] = done.record["seconds"]
         with np.load(done.folder / "scores.npz") as file:
             return Scores(chosen, {name: file[str(i)] for i, name in enumerate(names)})
@@ -205,57 +234,87 @@ class Audit:
         for kind in kinds:
             self.scores(model, kind)
 
-    def _features(self, model: AuditedModel, chosen: AuditSet) -> store.Artifact:
-        images = chosen.images
-        databases = {
-            db.name: db for db in (self.training, *self.external_train, self.external_eval)
-        }
-        runs = [
-            (name, np.array([index for _, index in run]))
-            for name, run in itertools.groupby(
-                zip(images["database"], images["index"], strict=True), key=lambda pair: pair[0]
-            )
-        ]
+    def activations(self, model: AuditedModel, chosen: AuditSet) -> Features:
+        """Return the Auxiliary Auditable Data and the Model Outcome of the images of an audit set."""
+        runs = self.runs(chosen)
 
         def make(folder: Path) -> None:
             device = train.default_device()
             network, _ = model.load(device)
-            pieces = [(databases[name].images, indices) for name, indices in runs]
+            pieces = [(db.images, indices) for db, indices in runs]
             aad.extract(network, train.COLOUR_ORDER, pieces, folder / "features.npy", device)
-            images.to_csv(folder / "images.csv", index=False)
+            chosen.images.to_csv(folder / "images.csv", index=False)
 
-        spec = {
-            "version": aad.VERSION,
-            "model": model.artifact.digest,
-            "images": [[databases[name].fingerprint, indices.tolist()] for name, indices in runs],
+        spec = {"version": aad.VERSION, "model": model.artifact.digest, "images": _named(runs)}
+        done = store.fetch("features", {"digest": store.digest(spec)}, make)
+        self._stages[f"features {done.digest}"] = done.record["seconds"]
+        network, _ = model.load()
+        rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
+        array = np.load(done.folder / "features.npy", mmap_mode="r")
+        return Features(array, rows, done.digest)
+
+    def readings(self, model: AuditedModel, chosen: AuditSet) -> tuple[Readings, Features]:
+        """Return how the images of an audit set lie to M's class centres, and the features made of it."""
+        runs = self.runs(chosen)
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, head = model.load(device)
+            known = model.ledger["class"].to_numpy()
+            pieces = [
+                (
+                    db.images,
+                    indices,
+                    known[indices] if db.name == self.training.name else np.full(len(indices), -1),
+                )
+                for db, indices in runs
+            ]
+            found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
+            np.savez(folder / "readings.npz", **vars(found))
+
+        spec = {"version": readings.VERSION, "model": model.artifact.digest, "images": _named(runs)}
+        done = store.fetch("readings", {"digest": store.digest(spec)}, make)
+        self._stages[f"readings {done.digest}"] = done.record["seconds"]
+        with np.load(done.folder / "readings.npz") as file:
+            found = Readings(**file)
+        return found, Features(*found.features(), done.digest)
+
+    def runs(self, chosen: AuditSet) -> list[tuple[Database, np.ndarray]]:
+        """Return the images of an audit set in its order: databases, and the indices wanted of each."""
+        databases = {
+            db.name: db for db in (self.training, *self.external_train, self.external_eval)
         }
-        return store.fetch("features", {"digest": store.digest(spec)}, make)
+        images = zip(chosen.images["database"], chosen.images["index"], strict=True)
+        return [
+            (databases[name], np.array([index for _, index in run]))
+            for name, run in itertools.groupby(images, key=lambda pair: pair[0])
+        ]
 
     def _fit(
         self,
-        model: AuditedModel,
-        features: store.Artifact,
+        features: Features,
         chosen: AuditSet,
         names: list[tuple[tuple[str, str], str]],
         folder: Path,
     ) -> dict[str, Any]:
         settings = self.config.mint
-        network, _ = model.load()
-        where = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
         tasks = []
         for key, row in names:
-            split = chosen.splits[key]
+            split, where = chosen.splits[key], features.rows[row]
             tasks += [
-                MintTask(where[row], split.train, split.train_labels, split.evaluation, seed)
+                MintTask(where, split.train, split.train_labels, split.evaluation, seed)
                 for seed in range(settings.mint_seeds)
             ]
         recipe = MintRecipe(epochs=settings.mint_epochs, batch_size=settings.mint_batch_size)
-        array = np.load(features.folder / "features.npy", mmap_mode="r")
-        found = fit(array, tasks, recipe, train.default_device())
+        found = fit(features.array, tasks, recipe, train.default_device())
         each = settings.mint_seeds
         scores = {str(i): np.stack(found[i * each : (i + 1) * each]) for i in range(len(names))}
         np.savez(folder / "scores.npz", **scores)
         return {"networks": len(tasks)}
+
+
+def _named(runs: Iterable[tuple[Database, np.ndarray]]) -> list[list[Any]]:
+    return [[db.fingerprint, indices.tolist()] for db, indices in runs]
 
 
 @functools.lru_cache(maxsize=16)

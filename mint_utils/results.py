@@ -49,7 +49,8 @@ class MintTable:
         scores = {
             (name, protocol, row): np.stack([one.scores[(group, protocol), row] for one in found])
             for name, (found, group) in columns.items()
-            for protocol, row in itertools.product(PROTOCOLS, ROWS)
+            for (of, protocol), row in found[0].scores
+            if of == group
         }
         return cls(chosen, scores, replicates)
 
@@ -74,7 +75,7 @@ class MintTable:
     def cells(self) -> pd.DataFrame:
         """One line a cell: row, column, protocol, accuracy with its interval, AUC, TPR at low FPR, n."""
         lines = []
-        for column, protocol, row in itertools.product(self.chosen, PROTOCOLS, ROWS):
+        for column, protocol, row in self.scores:
             labels, scores, clusters = self.evaluation(column, protocol, row)
             found = summarise(labels, scores, clusters, self.replicates)
             lines.append({"row": row, "column": column, "protocol": protocol} | found)
