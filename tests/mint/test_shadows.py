@@ -127,18 +127,20 @@ def test_rmia_is_the_triple_loop(views, offline, monkeypatch):
 
 
 def test_rmia_by_hand():
-    """Ratios .8 / .4 = 2 of x, and 1/2, 1, 4/3 of the population: x dominates the two that it doubles."""
+    """Ratios .8 / .4 = 2 of x, and 1/2, 1, 4/3 of the population: x is 4, 2 and 1.5 times as large."""
     target = np.log([[0.8], [0.2], [0.4], [0.6]])
     seen = np.array([[True] * 4, [False] * 4])
     shadow = np.log([[[0.5], [0.6], [0.5], [0.6]], [[0.3], [0.2], [0.3], [0.3]]])
-    found = shadows.rmia_online(target, shadow, seen, np.array([1, 2, 3]))
+    found = shadows.rmia_online(target, shadow, seen, np.array([1, 2, 3]), gamma=1.9)
     np.testing.assert_allclose(found[0], 2 / 3)
 
 
 def test_offline_rmia_where_training_changes_nothing():
     """With a = 1 the prior is the mean of the models that never saw the image."""
     target, shadow = np.log([[0.9], [0.3]]), np.log([[[0.3], [0.3]], [[0.3], [0.3]]])
-    found = shadows.rmia_offline(target, shadow, np.zeros((2, 2), bool), np.array([1]), a=1.0)
+    found = shadows.rmia_offline(
+        target, shadow, np.zeros((2, 2), bool), np.array([1]), gamma=2, a=1.0
+    )
     np.testing.assert_array_equal(found, [1, 0])
 
 
