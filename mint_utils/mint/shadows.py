@@ -104,7 +104,8 @@ def rmia_online(
         ParameterError: No image of the population has a ratio.
     """
     inside, outside = (_log_mean(log_p_shadow, side) for side in (seen, ~seen))
-    return _dominated(log_p_target - _mixture(inside, outside, 0.5), population, gamma)
+    prior = _mixture(np.stack([inside, outside]), np.array(0.5))
+    return _dominated(log_p_target - prior, population, gamma)
 
 
 def rmia_offline(
@@ -132,7 +133,8 @@ def rmia_offline(
         ParameterError: No image of the population has a ratio.
     """
     outside = _log_mean(log_p_shadow, ~seen)
-    prior = _mixture(outside, np.zeros_like(outside), (1 + a) / 2)
+    weights = np.array([1 + a, 1 - a]).reshape(2, 1, 1) / 2
+    prior = _mixture(np.stack([outside, np.zeros_like(outside)]), weights)
     return _dominated(log_p_target - prior, population, gamma)
 
 
@@ -157,14 +159,16 @@ def _log_mean(log_p: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Return (N, V), the log of the mean probability over the models of that side."""
     valid = side[:, :, None] & ~np.isnan(log_p)
     count = valid.sum(axis=0)
-    total = logsumexp(np.where(valid, log_p, -np.inf).astype(np.float64), axis=0)
-    return np.where(count > 0, total - np.log(np.maximum(count, 1)), np.nan)
+    weights = valid / np.where(count > 0, count, np.nan)
+    return _mixture(np.where(valid, log_p, 0).astype(np.float64), weights)
 
 
-def _mixture(one: np.ndarray, other: np.ndarray, weight: float) -> np.ndarray:
-    """Return the log of a weighted mean of two probabilities, of their logs."""
-    weights = np.array([weight, 1 - weight]).reshape(2, 1, 1)
-    return logsumexp(np.stack([one, other]), axis=0, b=weights)
+def _mixture(log_p: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the log of the weighted mean over the first axis of probabilities given by their logs."""
+    missing = -(weights * np.expm1(log_p)).sum(axis=0)
+    # Near 1 it is what is missing to 1 that tells images apart, and a sum of probabilities rounds it away.
+    near = np.log1p(-np.minimum(missing, 0.5))
+    return np.where(missing < 0.5, near, logsumexp(log_p, axis=0, b=weights))
 
 
 def _dominated(ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:

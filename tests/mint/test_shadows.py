@@ -144,6 +144,15 @@ def test_offline_rmia_where_training_changes_nothing():
     np.testing.assert_array_equal(found, [1, 0])
 
 
+@pytest.mark.parametrize("name", ["rmia_online", "rmia_offline"])
+def test_rmia_tells_images_apart_where_all_models_are_sure(name):
+    """What is missing to 1 is 1e-18 for x, 9e-18 for y, 3e-18 for z, by M; 4e-18 by the others."""
+    target = -np.array([[1e-18], [9e-18], [3e-18]])
+    seen = np.array([[True] * 3, [False] * 3])
+    found = getattr(shadows, name)(target, np.full((2, 3, 1), -4e-18), seen, np.array([2]))
+    np.testing.assert_array_equal(found[:2], [1, 0])
+
+
 def test_rmia_refuses_a_population_without_readings():
     phi_target, phi_shadow, seen, _ = study()
     phi_target[POPULATION] = np.nan
