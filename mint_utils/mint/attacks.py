@@ -1,0 +1,238 @@
+"""Known attacks on M, as references for MINT: what membership can be read without a MINT Model.
+
+In: arrays of what M gives for N images, each in V views of which the first is the image itself. Out: (N,)
+float64 scores, higher for likelier members, NaN where an attack does not apply to an image (it asks for the
+own class, and M was never shown that person). ``ATTACKS`` lists them with what each needs; those with shadow
+models are in `shadows`.
+
+No package is used for them: ML Privacy Meter's release has neither LiRA nor RMIA, the Adversarial Robustness
+Toolbox decides for a classifier that it calls itself, and TensorFlow Privacy brings TensorFlow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from mint_utils.errors import ParameterError
+from mint_utils.mint import shadows
+
+RESOLVED = 1e-3  # a loss that a difference of float32 logits of about 64 still holds to one percent
+QUANTILE = 0.95  # of the non-members: a higher one would rest on a handful of them
+
+
+def largest_cosine(nearest: np.ndarray) -> np.ndarray:
+    """Return the cosine to the nearest class centre, of (N, V, K) cosines in descending order."""
+    return nearest[:, 0, 0].astype(np.float64)
+
+
+def cosine_gap(nearest: np.ndarray) -> np.ndarray:
+    """Return by how much the nearest class centre is nearer than the second, of (N, V, K) cosines."""
+    first = nearest[:, 0].astype(np.float64)
+    return first[:, 0] - first[:, 1]
+
+
+def confidence(nearest: np.ndarray, log_sum: np.ndarray, s: float) -> np.ndarray:
+    """Return the log probability of the nearest class: the largest logit less their logsumexp.
+
+    Args:
+        nearest: (N, V, K), the K largest cosines to class centres, in descending order.
+        log_sum: (N, V), logsumexp of s times the cosines to all centres.
+        s: Scale of the head.
+    """
+    logits = s * nearest[:, 0].astype(np.float64)
+    others = np.exp(logits[:, 1:] - logits[:, :1]).sum(axis=1)
+    # Where M is sure, the two large numbers differ by less than their last digit: there the classes next
+    # to the nearest are summed instead, and those beyond the K nearest are nothing beside them.
+    return -np.where(others > RESOLVED, log_sum[:, 0] - logits[:, 0], np.log1p(others))
+
+
+def own_cosine(own: np.ndarray) -> np.ndarray:
+    """Return the cosine to the centre of the own class, of (N, V)."""
+    return own[:, 0].astype(np.float64)
+
+
+def loss(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
+    """Return the negative of the cross-entropy on the own class, no margin (arXiv 1709.01604).
+
+    Args:
+        own: (N, V) cosines to the centre of the own class.
+        log_rest: (N, V), logsumexp of s times the cosines to all other centres.
+        s: Scale of the head.
+    """
+    return shadows.log_probability(shadows.log_odds(own[:, 0], log_rest[:, 0], s))
+
+
+def embedding_norm(norm: np.ndarray) -> np.ndarray:
+    """Return the length of the embedding before normalisation, of (N, V)."""
+    return norm[:, 0].astype(np.float64)
+
+
+def batch_norm_distances(network: nn.Module, inputs: torch.Tensor) -> np.ndarray:
+    """Return how far each image is from the statistics of every BatchNorm2d (arXiv 2401.13719).
+
+    The paper measures the squared distance of the layer's input, averaged over the map, from the running
+    mean. Here each channel is divided by its running variance and the channels are averaged, so that
+    layers of any width and scale compare: mean over c of (mean of x_c - mean_c)^2 / (var_c + eps).
+
+    Args:
+        network: In evaluation mode.
+        inputs: (N, 3, S, S) float32, on the network's device.
+
+    Returns:
+        (N, L) float32, layers in the order of ``network.modules()``; from one forward pass.
+
+    Raises:
+        ParameterError: The network is in training mode, in which a pass would change its statistics, or
+            it has no BatchNorm2d.
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if network.training or not layers:
+        raise ParameterError(
+            "Distances to batch-norm statistics need a network with BatchNorm2d in evaluation mode."
+        )
+    found: dict[nn.Module, torch.Tensor] = {}
+
+    def measure(layer: nn.BatchNorm2d, args: tuple[torch.Tensor]) -> None:
+        away = args[0].float().mean(dim=(2, 3)) - layer.running_mean
+        found[layer] = (away.square() / (layer.running_var + layer.eps)).mean(dim=1)
+
+    hooks = [layer.register_forward_pre_hook(measure) for layer in layers]
+    try:
+        with torch.inference_mode():
+            network(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack([found[layer] for layer in layers], dim=1).cpu().numpy()
+
+
+def batch_norm_distance(distances: np.ndarray) -> np.ndarray:
+    """Return the negative of the mean distance over layers, of (N, L): no member is needed."""
+    return -distances.mean(axis=1, dtype=np.float64)
+
+
+def batch_norm_classifier(
+    distances: np.ndarray, train: np.ndarray, train_labels: np.ndarray
+) -> np.ndarray:
+    """Return the log odds of a linear layer with a sigmoid on the distances (arXiv 2401.13719).
+
+    Args:
+        distances: (N, L), of `batch_norm_distances`.
+        train: (n,) int64, rows of images whose membership is known.
+        train_labels: (n,) bool, True for members.
+    """
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    classifier.fit(distances[train].astype(np.float64), train_labels)
+    return classifier.decision_function(distances.astype(np.float64))
+
+
+def quantile_regression(
+    statistic: np.ndarray, features: np.ndarray, non_members: np.ndarray
+) -> np.ndarray:
+    """Return by how much a score exceeds what 95% of such images reach unseen (arXiv 2307.03694).
+
+    A quantile regressor (pinball loss, boosted trees) learns the 95% quantile of the score given the
+    image, from known non-members alone. The score returned is the score less the predicted quantile: the
+    paper calls an image a member where that is positive, here every threshold is tried.
+
+    Args:
+        statistic: (N,), a score of another attack; the paper takes a confidence.
+        features: (N, F), what tells which images are easy; best not what membership itself changes.
+        non_members: (n,) int64, rows of known non-members. Their own scores are those of a fit.
+
+    Raises:
+        ParameterError: No known non-member has a score.
+    """
+    rows = non_members[~np.isnan(statistic[non_members])]
+    if not len(rows):
+        raise ParameterError("Quantile regression needs known non-members that have a score.")
+    regressor = HistGradientBoostingRegressor(
+        loss="quantile",
+        quantile=QUANTILE,
+        max_leaf_nodes=8,  # few non-members: small trees
+        early_stopping=False,
+        random_state=0,
+    )
+    return statistic - regressor.fit(features[rows], statistic[rows]).predict(features)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack and what it asks for.
+
+    Attributes:
+        name: As a table shows it.
+        function: Gives (N,) scores when called with the arrays it reads, by name.
+        reads: Names of the arrays.
+        source: arXiv id of its paper, empty where it is an observation of this study.
+        label: Whether the identity of the image must be known, and be a class of M.
+        shadows: Whether it needs shadow models.
+        known: Images whose membership must be known beforehand.
+        access: ``black box`` where what the network puts out is enough, ``white box`` where its inside or
+            the class centres of its head are read. Papers call attacks on class probabilities black box,
+            but a face network in use has no head.
+    """
+
+    name: str
+    function: Callable[..., np.ndarray]
+    reads: tuple[str, ...]
+    source: str = ""
+    label: bool = False
+    shadows: bool = False
+    known: str = "none"
+    access: str = "white box"
+
+
+_LIRA = ("phi_target", "phi_shadow", "seen")
+_RMIA = ("log_p_target", "log_p_shadow", "seen", "population")
+ATTACKS = (
+    Attack("largest cosine", largest_cosine, ("nearest",)),
+    Attack("gap of the two largest", cosine_gap, ("nearest",)),
+    Attack("confidence", confidence, ("nearest", "log_sum", "s"), "1806.01246"),
+    Attack("own cosine", own_cosine, ("own",), label=True),
+    Attack("loss", loss, ("own", "log_rest", "s"), "1709.01604", label=True),
+    Attack("embedding norm", embedding_norm, ("norm",), access="black box"),
+    Attack("batch-norm distance", batch_norm_distance, ("distances",), "2401.13719"),
+    Attack(
+        "batch-norm classifier",
+        batch_norm_classifier,
+        ("distances", "train", "train_labels"),
+        "2401.13719",
+        known="members and non-members",
+    ),
+    Attack(
+        "quantile regression",
+        quantile_regression,
+        ("statistic", "features", "non_members"),
+        "2307.03694",
+        label=True,
+        known="non-members",
+    ),
+    Attack("LiRA, offline", shadows.lira_offline, _LIRA, "2112.03570", label=True, shadows=True),
+    Attack("LiRA, online", shadows.lira_online, _LIRA, "2112.03570", label=True, shadows=True),
+    Attack(
+        "RMIA, offline",
+        shadows.rmia_offline,
+        _RMIA,
+        "2312.03262",
+        label=True,
+        shadows=True,
+        known="non-members",
+    ),
+    Attack(
+        "RMIA, online",
+        shadows.rmia_online,
+        _RMIA,
+        "2312.03262",
+        label=True,
+        shadows=True,
+        known="non-members",
+    ),
+)

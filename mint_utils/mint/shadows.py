@@ -1,0 +1,187 @@
+"""Attacks that compare M with shadow models, trained as M on known halves of D: LiRA and RMIA.
+
+In: what M and each shadow model give for N images in V views (log odds or log probabilities of the own
+class), and which shadow model was trained on which image. Out: (N,) float64 scores, higher for likelier
+members.
+
+A shadow model that was never shown a person has no class for it: its reading is NaN and is left out for
+that image. A score is NaN where M has no reading, or no shadow model is left on a side that is needed.
+"""
+
+import numpy as np
+from scipy.special import log_expit, logsumexp
+from scipy.stats import norm
+
+from mint_utils.errors import ParameterError
+
+# RMIA asks for a ratio gamma times as large. With one view gamma moves scores and hardly their order, and
+# 1, the default of its authors' ML Privacy Meter, leaves no ties where all probabilities are near 1.
+GAMMA = 1.0
+OFFLINE_A = 0.3  # RMIA without models trained on the image, its value for CIFAR-10
+AT_ONCE = 1 << 24  # comparisons of an image with a population image held at once
+
+
+def log_odds(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
+    """Return LiRA's confidence, log p - log(1 - p) of the own class (arXiv 2112.03570, Section IV-C).
+
+    Nothing is exponentiated, so that p may be as near to 0 or 1 as it likes.
+
+    Args:
+        own: (N, V) cosines to the centre of the own class, NaN where there is none.
+        log_rest: (N, V), logsumexp of s times the cosines to all other centres.
+        s: Scale of the head.
+    """
+    return s * own.astype(np.float64) - log_rest
+
+
+def log_probability(odds: np.ndarray) -> np.ndarray:
+    """Return log p of log odds, exact to rounding however far from 0 they are."""
+    return log_expit(odds)
+
+
+def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the log likelihood ratio of member to non-member (arXiv 2112.03570, Algorithm 1).
+
+    Each image has its own two means; the two variances are those of all images together, which the paper
+    advises where shadow models are few (Section VI). They are taken around the means of the images: it is
+    the scatter between models that the test needs, not the scatter between images. Views count as
+    independent.
+
+    Args:
+        phi_target: (N, V) log odds by M.
+        phi_shadow: (S, N, V) log odds by each shadow model.
+        seen: (S, N) bool, True where the shadow model was trained on the image.
+
+    Raises:
+        ParameterError: No image has two readings on a side: there is no variance.
+    """
+    inside, outside = (_gaussian(phi_shadow, side) for side in (seen, ~seen))
+    phi = phi_target.astype(np.float64)
+    return (norm.logpdf(phi, *inside) - norm.logpdf(phi, *outside)).sum(axis=1)
+
+
+def lira_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return how improbable so high a confidence is by models that never saw the image.
+
+    The score is -log Pr[Z > phi], Z normal as the shadow models that were not trained on the image have
+    it: it orders images as the paper's 1 - Pr[Z > phi] does, without ties where that rounds to 1
+    (arXiv 2112.03570, Section V). The variance is that of `lira_online`; views are summed, as independent
+    tests are.
+
+    Args:
+        phi_target: (N, V) log odds by M.
+        phi_shadow: (S, N, V) log odds by each shadow model.
+        seen: (S, N) bool, True where the shadow model was trained on the image.
+
+    Raises:
+        ParameterError: No image has two readings by such models: there is no variance.
+    """
+    phi = phi_target.astype(np.float64)
+    return -norm.logsf(phi, *_gaussian(phi_shadow, ~seen)).sum(axis=1)
+
+
+def rmia_online(
+    log_p_target: np.ndarray,
+    log_p_shadow: np.ndarray,
+    seen: np.ndarray,
+    population: np.ndarray,
+    gamma: float = GAMMA,
+) -> np.ndarray:
+    """Return the share of the population that an image dominates (arXiv 2312.03262).
+
+    An image x dominates z where Pr(x|M) / Pr(x) is at least gamma times Pr(z|M) / Pr(z). Pr(x) is the mean
+    probability by shadow models trained on x and by shadow models that were not, half each. With several
+    views, x dominates z where it does in half of the views or more.
+
+    Args:
+        log_p_target: (N, V) log probabilities of the own class by M.
+        log_p_shadow: (S, N, V), the same by each shadow model.
+        seen: (S, N) bool, True where the shadow model was trained on the image.
+        population: (Z,) int64, rows of known non-members of M: the z.
+        gamma: How much larger the ratio of x must be.
+
+    Raises:
+        ParameterError: No image of the population has a ratio.
+    """
+    inside, outside = (_log_mean(log_p_shadow, side) for side in (seen, ~seen))
+    prior = _mixture(np.stack([inside, outside]), np.array(0.5))
+    return _dominated(log_p_target - prior, population, gamma)
+
+
+def rmia_offline(
+    log_p_target: np.ndarray,
+    log_p_shadow: np.ndarray,
+    seen: np.ndarray,
+    population: np.ndarray,
+    gamma: float = GAMMA,
+    a: float = OFFLINE_A,
+) -> np.ndarray:
+    """Return `rmia_online`'s score from shadow models that never saw the image alone.
+
+    What a model trained on x would give is taken to be a P + (1 - a), P the mean probability by those that
+    were not, so that Pr(x) = ((1 + a) P + (1 - a)) / 2.
+
+    Args:
+        log_p_target: (N, V) log probabilities of the own class by M.
+        log_p_shadow: (S, N, V), the same by each shadow model.
+        seen: (S, N) bool, True where the shadow model was trained on the image.
+        population: (Z,) int64, rows of known non-members of M: the z.
+        gamma: How much larger the ratio of x must be.
+        a: 1 where training changes nothing, 0 where it makes every probability 1.
+
+    Raises:
+        ParameterError: No image of the population has a ratio.
+    """
+    outside = _log_mean(log_p_shadow, ~seen)
+    weights = np.array([1 + a, 1 - a]).reshape(2, 1, 1) / 2
+    prior = _mixture(np.stack([outside, np.zeros_like(outside)]), weights)
+    return _dominated(log_p_target - prior, population, gamma)
+
+
+def _gaussian(phi: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of each image and view (N, V), and the deviation of each view (V,)."""
+    phi = phi.astype(np.float64)
+    valid = side[:, :, None] & ~np.isnan(phi)
+    count = valid.sum(axis=0)
+    total = np.where(valid, phi, 0).sum(axis=0)
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    squares = (np.where(valid, phi - mean, 0) ** 2).sum(axis=(0, 1))
+    freedom = np.maximum(count - 1, 0).sum(axis=0)  # a mean fitted to each image costs one reading
+    if not freedom.all():
+        raise ParameterError(
+            "LiRA needs images with two readings on the same side (trained on it, or not): "
+            "train two pairs of shadow models or more."
+        )
+    return mean, np.sqrt(squares / freedom)
+
+
+def _log_mean(log_p: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Return (N, V), the log of the mean probability over the models of that side."""
+    valid = side[:, :, None] & ~np.isnan(log_p)
+    count = valid.sum(axis=0)
+    weights = valid / np.where(count > 0, count, np.nan)
+    return _mixture(np.where(valid, log_p, 0).astype(np.float64), weights)
+
+
+def _mixture(log_p: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the log of the weighted mean over the first axis of probabilities given by their logs."""
+    missing = -(weights * np.expm1(log_p)).sum(axis=0)
+    # Near 1 it is what is missing to 1 that tells images apart, and a sum of probabilities rounds it away.
+    near = np.log1p(-np.minimum(missing, 0.5))
+    return np.where(missing < 0.5, near, logsumexp(log_p, axis=0, b=weights))
+
+
+def _dominated(ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:
+    """Return (N,): the share of the population that each image dominates, of log ratios (N, V)."""
+    thresholds = ratio[population] + np.log(gamma)
+    thresholds = thresholds[~np.isnan(thresholds).any(axis=1)]
+    if not len(thresholds):
+        raise ParameterError(
+            "RMIA needs a population: none of its images has a probability by M and the shadow models."
+        )
+    scores = np.full(len(ratio), np.nan)
+    known = np.flatnonzero(~np.isnan(ratio).any(axis=1))
+    for block in np.array_split(known, -(-len(known) * thresholds.size // AT_ONCE) or 1):
+        above = ratio[block, None] >= thresholds
+        scores[block] = (above.mean(axis=2) >= 0.5).mean(axis=1)
+    return scores
