@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from mint_utils.data.images import normalise
+from mint_utils.mint.attacks import batch_norm_distances
 
 VERSION = 1  # of the readings: raised when the same model and images give others
 NEAREST = 20  # centres of which the cosine is kept
@@ -27,10 +28,12 @@ BATCH = 256
 
 CENTRES = "Class centres"
 MANY = f"{NEAREST} nearest centres"
+STATISTICS = "Batch-norm statistics"
 COPIES = "Outcomes of copies"
 TESTS = {  # row -> what is read, for whom
     CENTRES: "two nearest centres, mirror, shifted copies, length of the centre (white box with head)",
     MANY: "cosines to the nearest centres (white box with head)",
+    STATISTICS: "distance to the statistics of each batch normalisation (white box)",
     COPIES: "cosines of the outcome to those of its copies (black box)",
 }
 
@@ -49,6 +52,7 @@ class Readings:
         own: (N, V) float32, cosine to the centre of the image's own class; NaN where M has none.
         log_sum: (N, V) float32, log of the sum over classes of exp(s cosine).
         log_rest: (N, V) float32, the same over all classes but the own one; NaN where M has none.
+        distances: (N, L) float32, of view 0 to the statistics of each batch normalisation.
     """
 
     nearest: np.ndarray
@@ -59,13 +63,19 @@ class Readings:
     own: np.ndarray
     log_sum: np.ndarray
     log_rest: np.ndarray
+    distances: np.ndarray
 
     def features(self) -> tuple[np.ndarray, dict[str, slice]]:
         """Return (N, L) float32 for MINT Models, and the columns of each row of `TESTS`."""
         centres = np.column_stack(
             [self.nearest[:, :2], self.follow[:, 1], self.follow[:, 2:].mean(axis=1), self.length]
         )
-        parts = {CENTRES: centres, MANY: self.nearest, COPIES: self.copies}
+        parts = {
+            CENTRES: centres,
+            MANY: self.nearest,
+            STATISTICS: self.distances,
+            COPIES: self.copies,
+        }
         ends = np.cumsum([part.shape[1] for part in parts.values()]).tolist()
         slices = (slice(a, b) for a, b in zip([0, *ends], ends, strict=False))
         return np.hstack(list(parts.values())), dict(zip(parts, slices, strict=True))
@@ -127,9 +137,11 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
     }
     column, known = own.clamp(min=0)[:, None], own >= 0
     for i, view in enumerate(views(batch.permute(0, 3, 1, 2))):
-        outcome, norm = network(normalise(view, colour_order))
+        inputs = normalise(view, colour_order)
+        outcome, norm = network(inputs)
         cosines = head.cosines(outcome)
         if i == 0:
+            distances = batch_norm_distances(network, inputs)
             nearest = cosines.topk(min(NEAREST, cosines.shape[1]), dim=1)
             first = outcome
         else:
@@ -148,5 +160,6 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
     return Readings(
         nearest=nearest.values.cpu().numpy(),
         length=lengths[nearest.indices[:, 0]].cpu().numpy(),
+        distances=distances,
         **arrays,
     )
