@@ -1,0 +1,59 @@
+"""An untrained network that can be audited as a trained one is: a null model of membership.
+
+In: an initialised network and images. Out: the same network, its weights as they were, its BatchNorm
+statistics those of the images, in evaluation mode. Without them its layers would see other inputs than
+those of a trained network, and differ from one for another reason than training.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from mint_utils.data.images import normalise
+from mint_utils.errors import ParameterError
+
+BATCH = 256
+
+
+def calibrated(
+    network: nn.Module, images: np.ndarray, indices: np.ndarray, colour_order: str
+) -> nn.Module:
+    """Set the running statistics of every BatchNorm from images; nothing else of the network changes.
+
+    Means and variances are averages over batches of nearly equal size. The images are mixed first, in an
+    order that depends on their number alone: a database lies in the order of its identities, and people
+    do not vary within a batch of one. No label is read, dropout is off, and no gradient is computed.
+
+    Args:
+        network: Such as `train.build` gives; changed in place, on its own device.
+        images: (N, S, S, 3) uint8 RGB, an array or what is indexed like one.
+        indices: (n,) int64, the images to use; a few thousand will do.
+        colour_order: Of the network's input, ``bgr`` or ``rgb``.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        ParameterError: Fewer than two images, which have no variance.
+    """
+    if len(indices) < 2:
+        raise ParameterError(
+            f"BatchNorm statistics cannot be taken from {len(indices)} images: give at least 2, "
+            "better a few thousand."
+        )
+    mixed = indices[np.random.default_rng(0).permutation(len(indices))]
+    batches = np.array_split(mixed, -(-len(mixed) // BATCH))
+    device = next(network.parameters()).device
+    dropouts = [m for m in network.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    rates = [module.p for module in dropouts]
+    for module in dropouts:
+        module.p = 0.0
+    update_bn((_inputs(images[batch], colour_order, device) for batch in batches), network)
+    for module, rate in zip(dropouts, rates, strict=True):
+        module.p = rate
+    return network.eval()
+
+
+def _inputs(batch: np.ndarray, colour_order: str, device: torch.device) -> torch.Tensor:
+    return normalise(torch.from_numpy(batch).to(device).permute(0, 3, 1, 2), colour_order)
