@@ -228,9 +228,10 @@ class Audit:
 
     def prepare(self, recipe: Audited, kinds: Iterable[str]) -> None:
         """Make everything that tables need of an Audited Model, as far as it is not there."""
-        model = self.model(recipe)
-        self.verified(model)
-        self.identified(model)
+        model, kinds = self.model(recipe), list(kinds)
+        if kinds:  # else it is a model that controls compare with, and has no line in a table
+            self.verified(model)
+            self.identified(model)
         for kind in kinds:
             self.scores(model, kind)
 

@@ -125,6 +125,7 @@ class Scenarios:
     audited_seeds: int = 1  # trainings of M for each column, from its seed on
     frequency_seeds: int = 1  # the same in Scenario 1, whose epochs are 15 times as long
     frequency_epochs: int | None = None  # of Scenario 1; None: as many as the baseline's
+    shadow_models: int = 8  # of the attacks that need them, in pairs that share no image
 
     def __post_init__(self):
         for name in ("frequencies", "batch_sizes", "dropouts", "losses"):
@@ -136,6 +137,8 @@ class Scenarios:
         _check(self, "losses", set(self.losses) <= set(LOSSES), f"some of {', '.join(LOSSES)}")
         _check(self, "audited_seeds", self.audited_seeds >= 1, "at least 1")
         _check(self, "frequency_seeds", self.frequency_seeds >= 1, "at least 1")
+        even = self.shadow_models >= 4 and self.shadow_models % 2 == 0
+        _check(self, "shadow_models", even, "an even number from 4 on")
         epochs = self.frequency_epochs
         _check(self, "frequency_epochs", epochs is None or epochs >= 1, "at least 1")
 

@@ -16,6 +16,15 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "03_reduced_batch_size": ("batch_size", "batch_size_scaled"),
     "04_no_dropout": ("dropout",),
     "05_loss_function": ("loss",),
+    "06_controls": ("baseline", "swap", "batch_size", "dropout", "loss"),
+    "06b_better_test": (
+        "baseline",
+        "shadows",
+        "frequency",
+        "batch_size",
+        "dropout",
+        "loss",
+    ),
     "07_summary": ("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
 }
 TABLES = {  # of the paper
@@ -34,6 +43,7 @@ TITLES = {
     "dropout": "dropout",
     "loss": "loss function",
 }
+SHADOW_SEED = 100  # of the first shadow model: theirs are no other model's
 LOSS_NAMES = {"adaface": "AdaFace", "cosface": "CosFace", "arcface": "ArcFace"}
 NEVER = "x0"  # the part of D that no model saw, in the place of members
 
@@ -46,13 +56,14 @@ class Column:
         name: As the paper prints it, where it has the column.
         model: Name of its Audited Model, as a reader knows it.
         recipe: Of the Audited Model, with the first of its seeds.
-        group: The images that are its positives: ``members``, or a part such as ``x10``.
+        group: The images that are its positives: ``members``, or a part such as ``x10``; None for a
+            model that controls need and that has no table of its own.
     """
 
     name: str
     model: str
     recipe: Audited
-    group: str = "members"
+    group: str | None = "members"
 
 
 def columns(config: Config, scenario: str) -> list[Column]:
@@ -65,7 +76,28 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
     count = config.scenarios.audited_seeds
     if scenario == "frequency":
         count = config.scenarios.frequency_seeds
+    elif scenario == "shadows":
+        count = 1
     return [replace(column.recipe, seed=column.recipe.seed + i) for i in range(count)]
+
+
+def end_points(config: Config, scenario: str) -> list[Column]:
+    """Return the columns at the ends of a scenario, of which the paper says most.
+
+    The baseline itself; the images shown least and most often; the smallest batch; no dropout; the other
+    losses.
+    """
+    found = columns(config, scenario)
+    if scenario == "frequency":
+        own = [c for c in found if c.group == c.name and c.group != NEVER]
+        return [own[0], own[-1]]
+    if scenario == "batch_size":
+        return [min(found, key=lambda c: c.recipe.batch_size)]
+    if scenario == "dropout":
+        return [c for c in found if c.recipe.dropout == 0]
+    if scenario == "loss":
+        return [c for c in found if c.recipe.loss != config.audited.loss]
+    return found
 
 
 def parts(config: Config) -> list[str]:
@@ -142,6 +174,21 @@ def _loss(config: Config) -> list[Column]:
     ]
 
 
+def _swap(config: Config) -> list[Column]:
+    """Return the recipe of the baseline trained on what the baseline never saw: a null model."""
+    return [Column("other half", "Other half", replace(config.audited, shown="held_out"), None)]
+
+
+def _shadows(config: Config) -> list[Column]:
+    """Return the recipe of the baseline trained on random halves of D, each with a seed of its own."""
+    found = []
+    for i in range(config.scenarios.shadow_models):
+        seed = config.audited.seed + SHADOW_SEED + i
+        recipe = replace(config.audited, shown=f"shadow-{i}", seed=seed)
+        found.append(Column(f"shadow {i}", f"Shadow {i}", recipe, None))
+    return found
+
+
 _SCENARIOS = {
     "baseline": _baseline,
     "frequency": _frequency,
@@ -149,4 +196,6 @@ _SCENARIOS = {
     "batch_size_scaled": _batch_size_scaled,
     "dropout": _dropout,
     "loss": _loss,
+    "swap": _swap,
+    "shadows": _shadows,
 }

@@ -160,8 +160,9 @@ class Study(Audit):
             for column in self.columns(name):
                 for recipe in scenarios.recipes(self.config, name, column):
                     title = f"{column.model}, seed {recipe.seed}"
-                    kind = "members" if column.group == "members" else "parts"
-                    found.setdefault(recipe, (title, set()))[1].add(kind)
+                    kinds = found.setdefault(recipe, (title, set()))[1]
+                    if column.group is not None:
+                        kinds.add(KINDS[column.group != "members"])
         return found
 
     def exposures(self, recipe: Audited) -> int:
@@ -185,7 +186,7 @@ class Study(Audit):
         needed = {
             recipe: (title, kinds)
             for recipe, (title, kinds) in self.needed(names).items()
-            if not kinds <= self._ready.get(recipe, set())
+            if recipe not in self._ready or not kinds <= self._ready[recipe]
         }
         missing = [recipe for recipe in needed if not self.is_trained(recipe)]
         jobs = jobs or (workers.cores() if default_device().type == "cpu" else 1)

@@ -75,23 +75,111 @@ def interval(
         )
     trainings = sum(sign * cell.accuracies for sign, cell in terms)
     rng = np.random.default_rng(seed)
+    drawn = sum(
+        sign * each
+        for (sign, _), each in zip(
+            terms, _resampled([cell for _, cell in terms], replicates, rng), strict=True
+        )
+    )
+    return _estimate(trainings.mean(), drawn + _noise(trainings, replicates, rng))
+
+
+def share(
+    part: Decided, whole: Decided, chance: float = 0.5, replicates: int = 2000, seed: int = 0
+) -> Estimate:
+    """Return how much of an excess over chance remains: (part - chance) / (whole - chance).
+
+    Args:
+        part: The cell that is left, by as many trainings as the other.
+        whole: The cell of the excess.
+        chance: Accuracy of a coin.
+        replicates: Of the bootstrap, joint for both cells.
+        seed: Of the bootstrap.
+
+    Returns:
+        The share with its interval; not a number where the whole does not lie above chance by its own
+        interval, for then there is nothing to be shared.
+    """
+    if interval([(1, whole)], replicates, seed).low <= chance:
+        return Estimate(np.nan, np.nan, np.nan)
+    rng = np.random.default_rng(seed)
+    above, excess = (cell.accuracies - chance for cell in (part, whole))
+    value = above.mean() / excess.mean()
+    drawn = _resampled([part, whole], replicates, rng) - chance
+    # The noise of training, to first order.
+    noise = _noise((above - value * excess) / excess.mean(), replicates, rng)
+    return _estimate(value, drawn[0] / drawn[1] + noise)
+
+
+def auc(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    clusters: np.ndarray,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Return the area under the ROC curve with its interval, over clusters and trainings.
+
+    Args:
+        labels: (n,) bool, True for members; both kinds must occur.
+        scores: (S, n), higher for likelier members, by S trainings.
+        clusters: (n,) identities; an image of unknown identity is its own.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+    """
+    rng = np.random.default_rng(seed)
+    which, names = pd.factorize(np.asarray(clusters, dtype=object))
+    trainings = np.array([_auc(labels, one, np.ones((1, len(labels))))[0] for one in scores])
+    drawn = np.concatenate(
+        [
+            np.mean([_auc(labels, one, weights[:, which]) for one in scores], axis=0)
+            for weights in _weights(rng, replicates, max(len(names), len(labels)), len(names))
+        ]
+    )
+    return _estimate(trainings.mean(), drawn + _noise(trainings, replicates, rng))
+
+
+def _auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (b,) areas of (n,) scores with (b, n) weights: the chance that a member scores higher."""
+    _, ranks = np.unique(scores, return_inverse=True)
+    order = np.argsort(ranks, kind="stable")
+    starts = np.flatnonzero(np.diff(ranks[order], prepend=-1))  # where each distinct score begins
+    positive, negative = (
+        np.add.reduceat((weights * mask)[:, order], starts, axis=1) for mask in (labels, ~labels)
+    )
+    below = np.cumsum(negative, axis=1) - negative / 2  # of equal scores half
+    return (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+
+
+def _estimate(value: float, drawn: np.ndarray) -> Estimate:
+    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high))
+
+
+def _noise(trainings: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray | float:
+    """Return draws of the error of a mean over trainings, by Student's t; nothing of a single one."""
+    spread = trainings.std(ddof=1) if len(trainings) > 1 else 0.0
+    if not spread > 0:
+        return 0.0
+    return rng.standard_t(len(trainings) - 1, replicates) * spread / np.sqrt(len(trainings))
+
+
+def _resampled(cells: Sequence[Decided], replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (cells, replicates): the accuracy of each cell when clusters are drawn with replacement."""
     # Numbered as they appear, so that their names do not matter.
     numbers, names = pd.factorize(
-        np.concatenate([np.asarray(cell.clusters, dtype=object) for _, cell in terms])
+        np.concatenate([np.asarray(cell.clusters, dtype=object) for cell in cells])
     )
-    each = np.split(numbers, np.cumsum([len(cell.labels) for _, cell in terms])[:-1])
-    parts = [
-        (sign / len(cell.classes), *_of_clusters(cell, mask, which, len(names)))
-        for (sign, cell), which in zip(terms, each, strict=True)
-        for mask in cell.classes
+    each = np.split(numbers, np.cumsum([len(cell.labels) for cell in cells])[:-1])
+    kinds = [
+        [_of_clusters(cell, mask, which, len(names)) for mask in cell.classes]
+        for cell, which in zip(cells, each, strict=True)
     ]
-    drawn = np.concatenate([_replicates(parts, w) for w in _weights(rng, replicates, len(names))])
-    spread = trainings.std(ddof=1) if len(trainings) > 1 else 0.0
-    if spread > 0:
-        noise = rng.standard_t(len(trainings) - 1, replicates)
-        drawn = drawn + noise * spread / np.sqrt(len(trainings))
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(trainings.mean()), float(low), float(high))
+    blocks = [
+        [np.mean([_weighted(kind, weights) for kind in of_cell], axis=0) for of_cell in kinds]
+        for weights in _weights(rng, replicates, len(names), len(names))
+    ]
+    return np.concatenate(blocks, axis=1)
 
 
 def _of_clusters(
@@ -105,22 +193,23 @@ def _of_clusters(
     )
 
 
-def _weights(rng: np.random.Generator, replicates: int, count: int) -> Iterable[np.ndarray]:
-    """Yield (b, count) how often each cluster is drawn, in blocks that fit into memory."""
-    step = max(1, AT_ONCE // count)
+def _weights(
+    rng: np.random.Generator, replicates: int, width: int, count: int
+) -> Iterable[np.ndarray]:
+    """Yield (b, count) how often each cluster is drawn, in blocks of b x width that fit into memory."""
+    step = max(1, AT_ONCE // width)
     for start in range(0, replicates, step):
         b = min(step, replicates - start)
         drawn = rng.integers(count, size=(b, count)) + count * np.arange(b)[:, None]
         yield np.bincount(drawn.ravel(), minlength=b * count).reshape(b, count).astype(np.float64)
 
 
-def _replicates(parts: Sequence[tuple], weights: np.ndarray) -> np.ndarray:
-    total = np.zeros(len(weights))
-    for sign, sums, sizes in parts:
-        drawn = weights @ sizes
-        # A replicate without this kind counts for nothing.
-        total += sign * (weights @ sums) / np.where(drawn > 0, drawn, np.nan)
-    return total
+def _weighted(kind: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Return (b,) the accuracy on one kind of image under (b, clusters) weights."""
+    sums, sizes = kind
+    drawn = weights @ sizes
+    # A replicate without this kind counts for nothing.
+    return (weights @ sums) / np.where(drawn > 0, drawn, np.nan)
 
 
 def verdict(low: float, high: float, margin: float = 0.0) -> str:

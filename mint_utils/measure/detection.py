@@ -41,15 +41,23 @@ def summarise(
         raise ParameterError("Scores hold values that are no numbers.")
     accuracy, low, high = interval([(1, decided(labels, scores, clusters))], replicates)
     each = scores.reshape(-1, len(labels))
-    curves = [roc_curve(labels, one, drop_intermediate=False)[:2] for one in each]
     return {
         "accuracy": accuracy,
         "low": low,
         "high": high,
         "auc": float(np.mean([roc_auc_score(labels, one) for one in each])),
-        "tpr_at_1pct_fpr": float(np.mean([tpr_at(fpr, tpr, 0.01) for fpr, tpr in curves])),
-        "tpr_at_01pct_fpr": float(np.mean([tpr_at(fpr, tpr, 0.001) for fpr, tpr in curves])),
+        **low_fpr(labels, each),
         "n": len(labels),
+    }
+
+
+def low_fpr(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Return tpr_at_1pct_fpr and tpr_at_01pct_fpr of (S, n) scores, means over trainings."""
+    curves = [roc_curve(labels, one, drop_intermediate=False)[:2] for one in scores]
+    limits = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
+    return {
+        name: float(np.mean([tpr_at(fpr, tpr, limit) for fpr, tpr in curves]))
+        for name, limit in limits.items()
     }
 
 

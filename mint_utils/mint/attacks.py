@@ -9,7 +9,8 @@ No package is used for them: ML Privacy Meter's release has neither LiRA nor RMI
 Toolbox decides for a classifier that it calls itself, and TensorFlow Privacy brings TensorFlow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,19 +75,20 @@ def embedding_norm(norm: np.ndarray) -> np.ndarray:
     return norm[:, 0].astype(np.float64)
 
 
-def batch_norm_distances(network: nn.Module, inputs: torch.Tensor) -> np.ndarray:
-    """Return how far each image is from the statistics of every BatchNorm2d (arXiv 2401.13719).
+@contextmanager
+def batch_norm_probe(network: nn.Module) -> Iterator[Callable[[], np.ndarray]]:
+    """Measure, in the forward pass made inside, how far each image is from every BatchNorm2d's statistics.
 
-    The paper measures the squared distance of the layer's input, averaged over the map, from the running
+    arXiv 2401.13719 takes the squared distance of the layer's input, averaged over the map, from the running
     mean. Here each channel is divided by its running variance and the channels are averaged, so that
     layers of any width and scale compare: mean over c of (mean of x_c - mean_c)^2 / (var_c + eps).
 
     Args:
         network: In evaluation mode.
-        inputs: (N, 3, S, S) float32, on the network's device.
 
-    Returns:
-        (N, L) float32, layers in the order of ``network.modules()``; from one forward pass.
+    Yields:
+        A function that returns, after the pass, (N, L) float32, layers in the order of
+        ``network.modules()``.
 
     Raises:
         ParameterError: The network is in training mode, in which a pass would change its statistics, or
@@ -105,12 +107,10 @@ def batch_norm_distances(network: nn.Module, inputs: torch.Tensor) -> np.ndarray
 
     hooks = [layer.register_forward_pre_hook(measure) for layer in layers]
     try:
-        with torch.inference_mode():
-            network(inputs)
+        yield lambda: torch.stack([found[layer] for layer in layers], dim=1).cpu().numpy()
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack([found[layer] for layer in layers], dim=1).cpu().numpy()
 
 
 def batch_norm_distance(distances: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def batch_norm_classifier(
     """Return the log odds of a linear layer with a sigmoid on the distances (arXiv 2401.13719).
 
     Args:
-        distances: (N, L), of `batch_norm_distances`.
+        distances: (N, L), of `batch_norm_probe`.
         train: (n,) int64, rows of images whose membership is known.
         train_labels: (n,) bool, True for members.
     """

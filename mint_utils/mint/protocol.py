@@ -12,7 +12,7 @@ them is what the protocol gives without any membership.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -121,6 +121,25 @@ def audit_set(
                 *_labelled(chosen["evaluation"]["member"], chosen["evaluation"][protocol]),
             )
     return AuditSet(rows.table(training, exposures), splits, frozenset(never_shown))
+
+
+def permuted(chosen: AuditSet, seed: int = 0) -> AuditSet:
+    """Return an audit set whose labels are dealt anew within each side: no test can beat .50 on them.
+
+    The labels of the evaluation are dealt as well. With those of the training alone permuted, T would still
+    answer by database, and a few databases make few coins.
+    """
+    rng = np.random.default_rng(seed)
+    splits = {
+        key: Split(
+            split.train,
+            rng.permutation(split.train_labels),
+            split.evaluation,
+            rng.permutation(split.labels),
+        )
+        for key, split in chosen.splits.items()
+    }
+    return replace(chosen, splits=splits)
 
 
 def equal_shares(n: int, sizes: Sequence[int]) -> list[int]:

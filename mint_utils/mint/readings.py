@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from mint_utils.data.images import normalise
-from mint_utils.mint.attacks import batch_norm_distances
+from mint_utils.mint.attacks import batch_norm_probe
 
 VERSION = 1  # of the readings: raised when the same model and images give others
 NEAREST = 20  # centres of which the cosine is kept
@@ -30,11 +30,25 @@ CENTRES = "Class centres"
 MANY = f"{NEAREST} nearest centres"
 STATISTICS = "Batch-norm statistics"
 COPIES = "Outcomes of copies"
-TESTS = {  # row -> what is read, for whom
-    CENTRES: "two nearest centres, mirror, shifted copies, length of the centre (white box with head)",
-    MANY: "cosines to the nearest centres (white box with head)",
-    STATISTICS: "distance to the statistics of each batch normalisation (white box)",
-    COPIES: "cosines of the outcome to those of its copies (black box)",
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a row of features reads, in words, and the access that it takes."""
+
+    description: str
+    access: str
+
+
+TESTS = {
+    CENTRES: Reading(
+        "cosines to the two nearest class centres, of its mirror and of shifted copies to the nearest, "
+        "and the length of that centre",
+        "white box",
+    ),
+    MANY: Reading(f"cosines to the {NEAREST} nearest class centres", "white box"),
+    STATISTICS: Reading("distance to the statistics of each batch normalisation", "white box"),
+    COPIES: Reading("cosines of the outcome to those of altered copies", "black box"),
 }
 
 
@@ -131,17 +145,60 @@ def read(
     )
 
 
+@torch.inference_mode()
+def own_class(
+    network: nn.Module,
+    head: nn.Module,
+    colour_order: str,
+    images: np.ndarray,
+    indices: np.ndarray,
+    classes: np.ndarray,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``own`` and ``log_rest`` of `Readings` alone, for images and their mirrors: (n, 2) each.
+
+    It is what attacks ask shadow models for.
+
+    Args:
+        network: In evaluation mode, on the device.
+        head: On the device.
+        colour_order: Of the network's input.
+        images: (N, S, S, 3) uint8 RGB.
+        indices: (n,) of the images that are wanted.
+        classes: (n,) int64, the class of each of them in the head, -1 for none.
+        device: Where the network is.
+    """
+    found = []
+    for i in range(0, len(indices), BATCH):
+        batch = torch.from_numpy(images[indices[i : i + BATCH]]).to(device).permute(0, 3, 1, 2)
+        own = torch.from_numpy(classes[i : i + BATCH]).to(device)
+        told = []
+        for view in (batch, batch.flip(3)):
+            outcome, _ = network(normalise(view, colour_order))
+            told.append(_own(head.cosines(outcome), own))
+        found.append(torch.stack([torch.stack(pair) for pair in told], dim=2).cpu().numpy())
+    return tuple(np.concatenate(found, axis=1))
+
+
+def _own(cosines: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the cosine to the own class and the log of the sum over all others, NaN for no class."""
+    column, unknown = classes.clamp(min=0)[:, None], classes < 0
+    own = cosines.gather(1, column)[:, 0]
+    # Without the own class, rather than by a difference, which would lose all digits.
+    rest = torch.logsumexp(SCALE * cosines.scatter(1, column, -torch.inf), dim=1)
+    return own.masked_fill(unknown, torch.nan), rest.masked_fill(unknown, torch.nan)
+
+
 def _read(network, head, colour_order, batch, own, lengths) -> Readings:
     told: dict[str, list[torch.Tensor]] = {
         name: [] for name in ("follow", "copies", "norm", "own", "log_sum", "log_rest")
     }
-    column, known = own.clamp(min=0)[:, None], own >= 0
     for i, view in enumerate(views(batch.permute(0, 3, 1, 2))):
-        inputs = normalise(view, colour_order)
-        outcome, norm = network(inputs)
+        with batch_norm_probe(network) as probe:
+            outcome, norm = network(normalise(view, colour_order))
         cosines = head.cosines(outcome)
         if i == 0:
-            distances = batch_norm_distances(network, inputs)
+            distances = probe()
             nearest = cosines.topk(min(NEAREST, cosines.shape[1]), dim=1)
             first = outcome
         else:
@@ -149,11 +206,8 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
         told["follow"].append(cosines.gather(1, nearest.indices[:, :1])[:, 0])
         told["norm"].append(norm[:, 0])
         told["log_sum"].append(torch.logsumexp(SCALE * cosines, dim=1))
-        mine = cosines.gather(1, column)
-        told["own"].append(mine[:, 0].masked_fill(~known, torch.nan))
-        # Without the own class, rather than by a difference, which would lose all digits.
-        rest = torch.logsumexp(SCALE * cosines.scatter(1, column, -torch.inf), dim=1)
-        told["log_rest"].append(rest.masked_fill(~known, torch.nan))
+        for name, value in zip(("own", "log_rest"), _own(cosines, own), strict=True):
+            told[name].append(value)
     arrays = {
         name: torch.stack(values, dim=1).float().cpu().numpy() for name, values in told.items()
     }

@@ -151,7 +151,9 @@ def test_distances_are_those_of_hooks_image_by_image(network):
     torch.manual_seed(1)
     inputs = torch.rand(5, 3, 16, 16) * 2 - 1
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = attacks.batch_norm_distances(network, inputs)
+    with torch.inference_mode(), attacks.batch_norm_probe(network) as probe:
+        network(inputs)
+        found = probe()
     layers = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert found.dtype == np.float32 and found.shape == (5, len(layers))
     assert len(layers) == 1 + 4 * 3 + 3 + 1  # stem, units, projections, output
@@ -173,11 +175,9 @@ def test_distances_are_those_of_hooks_image_by_image(network):
 
 def test_distances_refuse_a_network_that_would_be_changed(network):
     with pytest.raises(ParameterError, match="evaluation mode"):
-        attacks.batch_norm_distances(
-            timm.create_model("ir_tiny", img_size=16), torch.zeros(2, 3, 16, 16)
-        )
+        attacks.batch_norm_probe(timm.create_model("ir_tiny", img_size=16)).__enter__()
     with pytest.raises(ParameterError, match="BatchNorm2d"):
-        attacks.batch_norm_distances(torch.nn.Flatten().eval(), torch.zeros(2, 3, 16, 16))
+        attacks.batch_norm_probe(torch.nn.Flatten().eval()).__enter__()
 
 
 def test_the_batch_norm_classifier_finds_the_layer_that_tells():

@@ -1,0 +1,128 @@
+"""The figures of the controls, 6 inches wide for a printed page.
+
+In: data frames of `mint_utils.controls` and `mint_utils.detectors`. Out: matplotlib Figures, which a
+notebook shows once as a cell's last expression.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.report.style import CHANCE, GREY, done, legend, panels
+
+# Of the steps of a ladder, in their order: grey without M, then M, then M held out.
+STEPS = (
+    {"color": GREY, "marker": "s", "mfc": "white"},
+    {"color": GREY, "marker": "o", "mfc": "white"},
+    {"color": "#3182bd", "marker": "o", "mfc": "white"},
+    {"color": "#08306b", "marker": "o"},
+    {"color": "#d55e00", "marker": "D"},
+)
+PROTOCOL_LOOKS = {
+    "paper": {"color": "#08306b", "marker": "o"},
+    "held_out": {"color": "#d55e00", "marker": "D"},
+}
+ACCESS = {"white box": "#08306b", "black box": "#d55e00"}
+
+
+def ladder(steps: pd.DataFrame) -> Figure:
+    """Draw for every row of the paper's tables what is left of its number as things are taken away.
+
+    Args:
+        steps: row, step, accuracy, low, high, the steps in their order.
+    """
+    figure, axes = panels(1, 1, 4.3)
+    ax, names = axes[0, 0], list(dict.fromkeys(steps["step"]))
+    offsets = np.linspace(-0.3, 0.3, len(names))
+    for name, offset, look in zip(names, offsets, STEPS, strict=True):
+        of = steps[steps["step"] == name].set_index("row").reindex(ROWS)
+        _interval(ax, of, np.arange(len(ROWS)) + offset, look)
+    for place in range(1, len(ROWS)):
+        ax.axhline(place - 0.5, color="#dddddd", linewidth=0.8)
+    ax.axvline(0.5, **CHANCE)
+    ax.set(yticks=range(len(ROWS)), yticklabels=ROWS, ylim=(len(ROWS) - 0.45, -0.55))
+    ax.set_xlabel("accuracy at threshold 0.5 (fraction of images), 95% interval")
+    ax.grid(axis="y", visible=False)
+    handles = {
+        name: Line2D([], [], linestyle="", ms=5, **look)
+        for name, look in zip(names, STEPS, strict=True)
+    }
+    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=3)
+    return done(figure)
+
+
+def rows_by_protocol(cells: Mapping[str, pd.DataFrame], rows: Sequence[str]) -> Figure:
+    """Draw accuracies with intervals, a panel a row, a line a column of the table, both protocols.
+
+    Args:
+        cells: Panel -> cells with the columns of ``tables.CELLS`` that hold the panel's row.
+        rows: The row of each panel.
+    """
+    columns = list(dict.fromkeys(next(iter(cells.values()))["column"]))
+    figure, axes = panels(1, len(cells), 1.5 + 0.27 * len(columns), sharex=True, sharey=True)
+    place = np.arange(len(columns))
+    for (title, found), row, ax in zip(cells.items(), rows, axes[0], strict=True):
+        for protocol, shift in zip(PROTOCOLS, (-0.14, 0.14), strict=True):
+            of = found[(found["row"] == row) & (found["protocol"] == protocol)]
+            of = of.set_index("column").reindex(columns)
+            _interval(ax, of, place + shift, PROTOCOL_LOOKS[protocol])
+        ax.axvline(0.5, **CHANCE)
+        ax.set_title(title)
+        ax.grid(axis="y", visible=False)
+    axes[0, 0].set(yticks=place, yticklabels=columns, ylim=(len(columns) - 0.4, -0.6))
+    figure.supxlabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
+    handles = {
+        f"protocol {protocol}": Line2D([], [], linestyle="", ms=5, **look)
+        for protocol, look in PROTOCOL_LOOKS.items()
+    }
+    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=3)
+    return done(figure)
+
+
+def detectors(compared: pd.DataFrame) -> Figure:
+    """Draw the AUC of detectors with its interval, MINT Models filled and attacks hollow.
+
+    Args:
+        compared: Of `detectors.Detectors.compared`.
+    """
+    n = len(compared)
+    figure, axes = panels(1, 1, 1.1 + 0.22 * n)
+    ax = axes[0, 0]
+    for place, line in enumerate(compared.itertuples()):
+        look = {"color": ACCESS[line.access], "marker": "D"}
+        if not line.detector.startswith(("MINT", "Vanilla")):
+            look |= {"marker": "o", "mfc": "white"}
+        of = pd.DataFrame({"accuracy": [line.auc], "low": [line.low], "high": [line.high]})
+        _interval(ax, of, np.array([place]), look)
+    ax.axvline(0.5, **CHANCE)
+    names = [
+        f"{d} *" if "label" in needs else d
+        for d, needs in zip(compared["detector"], compared["needs"], strict=True)
+    ]
+    ax.set(yticks=range(n), yticklabels=names, ylim=(n - 0.4, -0.6))
+    ax.set_xlabel(
+        "area under the ROC curve, held_out, 95% interval (* needs the identity of the image)"
+    )
+    ax.grid(axis="y", visible=False)
+    handles = {
+        "MINT Model": Line2D([], [], linestyle="", marker="D", color="black", ms=5),
+        "attack": Line2D([], [], linestyle="", marker="o", mfc="white", color="black", ms=5),
+    }
+    handles |= {
+        access: Line2D([], [], linestyle="-", color=colour) for access, colour in ACCESS.items()
+    }
+    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=5)
+    return done(figure)
+
+
+def _interval(ax: Axes, of: pd.DataFrame, place: np.ndarray, look: Mapping) -> None:
+    value = of["accuracy"].to_numpy(float)
+    ends = np.maximum([value - of["low"], of["high"] - value], 0)
+    ax.errorbar(
+        value, place, xerr=ends, fmt="", linestyle="", ms=5, capsize=1.8, elinewidth=1.1, **look
+    )
