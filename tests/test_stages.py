@@ -16,7 +16,7 @@ from mint_utils.stages import Stage, stages
 from mint_utils.study import Study
 
 TINY = ["--only", "01", "-p", "image_size", "16", "-p", "epochs", "1", "-p", "mint_seeds", "1"]
-TINY += ["-p", "mint_samples", "100", "-p", "replicates", "100"]
+TINY += ["-p", "mint_samples", "100"]
 
 
 def found(chosen=tuple(NOTEBOOKS), data=None, **changes) -> dict[str, Stage]:
@@ -137,9 +137,7 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stages")
     with pytest.MonkeyPatch.context() as patch:
         move(patch, folder)
-        config = resolve(
-            "quick", image_size=16, epochs=1, mint_seeds=1, mint_samples=100, replicates=100
-        )
+        config = resolve("quick", image_size=16, epochs=1, mint_seeds=1, mint_samples=100)
         listed = stages(Study(config), ["01_baseline"], {})
         for id, stage in listed.items():
             assert not stage.mark.exists()
