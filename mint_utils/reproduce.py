@@ -4,6 +4,7 @@
     python -m mint_utils.reproduce --profile faces --data DIR         # real faces
     python -m mint_utils.reproduce --only 01 -p dropout 0 -p epochs 5
     python -m mint_utils.reproduce --dry-run                          # what it would cost
+    python -m mint_utils.reproduce --list                             # its stages; --stage ID does one
 
 Tables and figures go to ``figures/<profile>/``, executed notebooks and a page to ``reports/<profile>/``.
 What is stored is not made again; an interrupted run goes on when the same command is given. The exit
@@ -11,27 +12,19 @@ status is 0 only when every result is there.
 """
 
 import argparse
-import functools
-import hashlib
-import json
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import papermill
 import yaml
 from filelock import FileLock
 from tqdm import tqdm
-from traitlets.config import Config as Traits
 
-from mint_utils import paths, store, workers
+from mint_utils import notebooks, paths, stages, store
 from mint_utils.audited import train
-from mint_utils.config import Config, profiles, resolve, unknown
+from mint_utils.config import profiles, resolve, unknown
 from mint_utils.errors import ParameterError, StudyError
-from mint_utils.report import page, tables
 from mint_utils.scenarios import NOTEBOOKS
 from mint_utils.study import Study
 
@@ -47,6 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
         study = Study(config)
         if options.dry_run:
             return _announce(study, chosen, options.jobs)
+        if options.list or options.stage:
+            found = stages.stages(study, chosen, changes)
+            if options.list:
+                print(*(stage.line() for stage in found.values()), sep="\n")
+            else:
+                stages.do(found, options.stage)
+            return 0
         return _run(study, chosen, options.jobs, changes)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
         help="models trained side by side; as many as there are cores, on a GPU one",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    stage = (
+        parser.add_mutually_exclusive_group()
+    )  # for the Snakefile, or any other that starts jobs
+    stage.add_argument("--list", action="store_true", help="print the stages, each a line of JSON")
+    stage.add_argument("--stage", metavar="ID", help="do one of the stages that --list prints")
     parser.add_argument(
         "-p", dest="parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="a parameter of the notebooks, as papermill takes it; repeatable",
@@ -126,19 +131,18 @@ def _announce(study: Study, chosen: list[str], jobs: int | None) -> int:
 
 def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, Any]) -> int:
     started = time.perf_counter()
-    reports = paths.reports() / study.figures.name
-    reports.mkdir(parents=True, exist_ok=True)
+    reports = notebooks.folder(study)
     with FileLock(reports / ".lock"):
-        pending = [name for name in chosen if not _complete(study, name, reports)]
+        pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
         needed = study.needed(_scenarios(pending))
         stage = _Stages(1 + len(needed) + len(pending))
         stage(f"databases of profile {study.config.profile}")
         study.roles()
         study.prepare_all(_scenarios(pending), jobs, lambda title: stage(f"audited: {title}"))
-        for name in _executed(study.config, pending, reports, changes, jobs):
+        for name in notebooks.execute_all(study.config, pending, reports, changes, jobs):
             stage(f"notebook {name}")
-        _close(study, reports)
-        missing = [name for name in chosen if not _complete(study, name, reports)]
+        notebooks.close(study, reports)
+        missing = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
     for name in missing:
         print(f"error: the results of {name} are not complete", file=sys.stderr)
     print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, ", end="")
@@ -157,85 +161,6 @@ class _Stages:
         since = _duration(time.perf_counter() - self.started)
         tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {told}")
         sys.stdout.flush()
-
-
-def _executed(
-    config: Config, names: list[str], reports: Path, changes: dict[str, Any], jobs: int | None
-) -> Iterator[str]:
-    """Execute notebooks, side by side where there are cores, and yield each name as it is done."""
-    longest_first = sorted(names, key=lambda name: -len(NOTEBOOKS[name]))
-    tasks = [(config, name, reports, tuple(changes.items())) for name in longest_first]
-    jobs = min(jobs or workers.cores(), len(names))
-    if jobs > 1:
-        for task, _ in workers.side_by_side(_execute, tasks, jobs, len(tasks), "notebooks"):
-            yield task[1]
-        return
-    for task in tasks:
-        _execute(task)
-        yield task[1]
-
-
-def _execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None:
-    config, name, reports, changes = task
-    executed = reports / f"{name}.ipynb"
-    given = {"profile": config.profile, "data": config.data} | dict(changes)
-    with tempfile.TemporaryDirectory(prefix="mint-") as sockets:
-        # Sockets in a folder of the kernel's own: it listens on no port, warns of none, and two kernels
-        # do not get in each other's way.
-        kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
-        try:
-            papermill.execute_notebook(
-                str(paths.NOTEBOOKS / f"{name}.ipynb"),
-                str(executed),
-                parameters={key: value for key, value in given.items() if value is not None},
-                cwd=str(paths.NOTEBOOKS),
-                config=Traits({"KernelManager": kernel}),
-            )
-        except papermill.PapermillExecutionError as error:
-            raise StudyError(
-                f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
-            ) from error
-    page.write_notebook_page(executed)
-    store.write_text(reports / f"{name}.done", _state(config, name))
-    workers.advance(1)
-
-
-def _state(config: Config, name: str) -> str:
-    """Return a hash of what an executed notebook depends on: itself, the package, the configuration."""
-    sources = [paths.NOTEBOOKS / f"{name}.ipynb", *_package()]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
-    return store.digest({"config": config.results(), "sources": hashes})
-
-
-@functools.cache
-def _package() -> tuple[Path, ...]:
-    return tuple(sorted((paths.ROOT / "mint_utils").rglob("*.py")))
-
-
-def _complete(study: Study, name: str, reports: Path) -> bool:
-    """Say whether a notebook's results are all there and are those of the present code."""
-    done, record = reports / f"{name}.done", study.figures / "record.json"
-    if not (done.exists() and record.exists() and (reports / f"{name}.html").exists()):
-        return False
-    told = json.loads(record.read_text())
-    if told["config"] != study.config.results() or done.read_text() != _state(study.config, name):
-        return False
-    files = told["notebooks"].get(name, {"files": ["nothing"]})["files"]
-    return all((study.figures / file).exists() for file in files)
-
-
-def _close(study: Study, reports: Path) -> None:
-    """Print the tables and write the page that leads to everything."""
-    chapters = [(p.stem, page.heading(p)) for p in sorted(reports.glob("*.ipynb"))]
-    shown = []
-    for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not those beside them
-        table = tables.side_by_side(tables.read(study.figures, path.stem))
-        print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
-        shown.append((path.stem, table.to_html(index=False, border=0)))
-    told = store.provenance()
-    summary = f"Profile {study.config.profile}, on {told['device']}, commit {told['commit']}."
-    index = page.write_index(reports, "What lets a MINT tell", summary, chapters, shown)
-    print(f"\ntables and figures: {study.figures}\npage to open:       {index}")
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mint_utils import paths, reproduce, study
+from mint_utils import notebooks, paths, reproduce, study
 from mint_utils.scenarios import NOTEBOOKS
 
 
@@ -110,7 +110,7 @@ def test_a_second_call_repeats_nothing(small, capsys, monkeypatch):
     monkeypatch.undo()
     for name in ("ARTIFACTS", "FIGURES", "REPORTS"):
         monkeypatch.setenv(f"MINT_{name}", str(folder / name.lower()))
-    monkeypatch.setattr(reproduce, "_execute", lambda *_: pytest.fail("executed again"))
+    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("executed again"))
     monkeypatch.setattr(study.Study, "prepare", lambda *_: pytest.fail("trained again"))
     assert run(*SMALL) == 0
     assert "table1" in capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_a_lost_result_is_made_again_or_told(small, monkeypatch, capsys):
     lost = results(folder) / "table1.csv"
     kept = lost.read_text()
     lost.unlink()
-    monkeypatch.setattr(reproduce, "_execute", lambda *_: None)  # a run that leaves no result
+    monkeypatch.setattr(notebooks, "execute", lambda *_: None)  # a run that leaves no result
     assert run(*SMALL) == 1
     assert "01_baseline are not complete" in capsys.readouterr().err
     lost.write_text(kept)
