@@ -107,3 +107,18 @@ def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
             line["spread of lengths"] = float(length.std() / length.mean())
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def permutation(cells: pd.DataFrame) -> dict[str, bool]:
+    """Return whether permuted labels give .50: in the interval of nearly every cell, and near it in all.
+
+    Args:
+        cells: Of the column with the permuted labels, every row under both protocols.
+    """
+    inside = (cells["low"] <= 0.5) & (cells["high"] >= 0.5)
+    return {
+        "intervals hold .50, but for one in twenty": bool(
+            (~inside).sum() <= max(1, len(cells) // 10)
+        ),
+        "every cell within .06 of it": bool((cells["accuracy"] - 0.5).abs().max() < 0.06),
+    }

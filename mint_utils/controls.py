@@ -7,6 +7,7 @@ T still scores then is not membership.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +24,10 @@ from mint_utils.config import ROWS
 from mint_utils.data import equalise
 from mint_utils.data.equalise import equalised
 from mint_utils.data.manifest import Database
-from mint_utils.measure.bootstrap import share
+from mint_utils.measure.bootstrap import interval, share, verdict
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import AuditSet, permuted
-from mint_utils.results import MintTable
+from mint_utils.results import MintTable, estimate
 
 UNTRAINED_VERSION = 1  # of the untrained network: raised when its statistics change
 MEMBERS = ("members", "paper"), ("members", "held_out")
@@ -112,7 +113,8 @@ class Controls:
         Returns:
             row, step, accuracy, low, high; the best blind baseline is one number for all rows.
         """
-        best = self.best_blind()
+        of_blind = self.blind.cells.set_index(["protocol", "row"]).loc["paper", self.blind_row]
+        best = of_blind[["accuracy", "low", "high"]].to_dict()
         lines = [best | {"row": row, "step": BEST_BLIND} for row in ROWS]
         cells = self.nulls.cells.set_index(["column", "protocol", "row"])
         for step, (column, protocol) in STEPS.items():
@@ -123,10 +125,11 @@ class Controls:
                 )
         return pd.DataFrame(lines)[["row", "step", "accuracy", "low", "high"]]
 
-    def best_blind(self) -> dict[str, float]:
-        """Return accuracy, low and high of the blind baseline that tells the databases apart best."""
+    @property
+    def blind_row(self) -> str:
+        """The blind baseline that tells the databases apart best."""
         cells = self.blind.cells[self.blind.cells["protocol"] == "paper"]
-        return cells.loc[cells["accuracy"].idxmax(), ["accuracy", "low", "high"]].to_dict()
+        return cells.loc[cells["accuracy"].idxmax(), "row"]
 
     def shares(self) -> pd.DataFrame:
         """Return for each row which share of the paper's excess over .50 is left without the database.
@@ -146,6 +149,65 @@ class Controls:
             names = ("value", "low", "high", "null", "null_low", "null_high")
             lines.append({"row": row} | dict(zip(names, (*left, *null), strict=True)))
         return pd.DataFrame(lines)
+
+    def claims(self) -> pd.DataFrame:
+        """Return what the controls say, decided by the intervals of differences over the same images.
+
+        Returns:
+            The columns of `claims.decide`, of which ``protocol`` is where the first cell is from.
+        """
+        blind_row = self.blind_row
+        lines = []
+        for row in ("All Conv Layers", "Model Outcome"):
+            paper = self.nulls.decided(THIS, "paper", row)
+            held = self.nulls.decided(THIS, "held_out", row)
+            asked = [
+                ("the paper's protocol tells more than a coin", "paper", [(1, paper)], 0.5),
+                (
+                    "more than for a network that saw other images",
+                    "paper",
+                    [(1, paper), (-1, self.nulls.decided(OTHER, "paper", row))],
+                    0.0,
+                ),
+                (
+                    "more than for an untrained network",
+                    "paper",
+                    [(1, paper), (-1, self.nulls.decided(UNTRAINED, "paper", row))],
+                    0.0,
+                ),
+                (
+                    f"more than for no network at all ({blind_row})",
+                    "paper",
+                    [(1, paper), (-1, self.blind.decided(BLIND, "paper", blind_row))],
+                    0.0,
+                ),
+                ("with non-members of the same database", "held_out", [(1, held)], 0.5),
+            ]
+            for text, protocol, terms, above in asked:
+                value, low, high = interval(terms, self.replicates)
+                told = {"where": "added", "claim": f"{row}: {text}", "printed": "–"}
+                told |= {"protocol": protocol, "value": value - above}
+                ends = {"low": low - above, "high": high - above}
+                lines.append(told | ends | {"verdict": verdict(*ends.values())})
+        return pd.DataFrame(lines)
+
+    def conclusion(self) -> str:
+        """Return what the controls say, in words made of their numbers."""
+        row = "All Conv Layers"
+        steps = self.ladder().set_index(["step", "row"])
+        numbers = [f"{estimate(steps.loc[name, row])} ({name})" for name in (BEST_BLIND, *STEPS)]
+        left = self.shares().set_index("row").loc[row]
+        if np.isnan(left["value"]):
+            rest = "The paper's protocol does not lie above chance: there is no excess to share."
+        else:
+            null = f"{left['null']:.0%} [{left['null_low']:.0%}, {left['null_high']:.0%}]"
+            held = f"{left['value']:.0%} [{left['low']:.0%}, {left['high']:.0%}]"
+            rest = (
+                f"Of the excess of the paper's protocol over .50, {null} is there with a network that "
+                f"never saw these images, and {held} is left when the non-members come from the same "
+                "database."
+            )
+        return f"{row}: {'; '.join(numbers)}.\n\n{rest}"
 
     def end_points(self, *scenario: str) -> pd.DataFrame:
         """Return the decomposition at the end points of scenarios whose positives are all members.
@@ -224,6 +286,26 @@ def blind_features(audit: Audit, chosen: AuditSet) -> Features:
     slices = map(slice, [0, *ends[:-1]], ends)
     array = np.load(done.folder / "features.npy", mmap_mode="r")
     return Features(array, dict(zip(blind.BASELINES, slices, strict=True)), done.digest)
+
+
+def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", "Model Outcome")):
+    """Return the end points as text: what the paper's protocol gives for members, and without them.
+
+    Args:
+        ends: Of `Controls.end_points`.
+        rows: Of the paper's tables.
+    """
+    headings = {
+        ("paper", "members"): "paper: members",
+        ("paper", "never shown"): "paper: never shown in their place",
+        ("held_out", "members"): "held_out: members",
+    }
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for _, cell in ends[ends["row"].isin(rows)].iterrows():
+        where = {"model": cell["column"], "row": cell["row"]}
+        line = lines.setdefault((cell["column"], cell["row"]), where)
+        line[headings[cell["protocol"], cell["positives"]]] = estimate(cell)
+    return pd.DataFrame(lines.values())
 
 
 class _Equalised(Audit):

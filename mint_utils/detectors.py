@@ -6,22 +6,23 @@ same M and the same images, under ``held_out``.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mint_utils import scenarios, store
-from mint_utils.audit import KINDS, Audit
+from mint_utils.audit import KINDS, Audit, Features
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
-from mint_utils.measure.bootstrap import auc
+from mint_utils.measure.bootstrap import auc, interval
 from mint_utils.measure.detection import low_fpr
 from mint_utils.mint import readings, shadows
 from mint_utils.mint.attacks import ATTACKS
+from mint_utils.mint.protocol import AuditSet
 from mint_utils.mint.readings import SCALE
 from mint_utils.results import MintTable
-from mint_utils.scenarios import Column
 
 KEY = "members", "held_out"
 VANILLA = ("All Conv Layers", "Model Outcome")
@@ -35,22 +36,49 @@ class Detectors:
         self.audit = audit
         self.replicates = audit.config.mint.replicates
 
-    def table(self, *scenario: str) -> MintTable:
+    def table(self, *names: str) -> MintTable:
         """Return the MINT Models on readings at the end points of scenarios: rows `readings.TESTS`.
 
-        Columns are named as the paper's tables name them, beside their scenario where that is needed.
+        Args:
+            names: Scenarios; a column of the result is an end point of one of them.
         """
+        return self._table(names, lambda m, chosen: self.audit.readings(m, chosen)[1])
+
+    def vanilla(self, *names: str) -> MintTable:
+        """Return the Vanilla MINT Models at the same end points: the rows of the paper's tables."""
+        return self._table(names, self.audit.activations)
+
+    def _table(
+        self, names: Sequence[str], read: Callable[[AuditedModel, AuditSet], Features]
+    ) -> MintTable:
         found = {}
-        for name in scenario:
+        for name in names:
             for column in scenarios.end_points(self.audit.config, name):
                 kind = KINDS[column.group != "members"]
                 scores = []
                 for recipe in scenarios.recipes(self.audit.config, name, column):
                     model = self.audit.model(recipe)
                     chosen = self.audit.audit_set(kind, model.ledger["exposures"].to_numpy())
-                    scores.append(self.audit.mint(self.audit.readings(model, chosen)[1], chosen))
-                found[column_title(column)] = scores, column.group
+                    scores.append(self.audit.mint(read(model, chosen), chosen))
+                title = column.model if column.group == "members" else column.name
+                found[title] = scores, column.group
         return MintTable.of(found, self.replicates)
+
+    def conclusion(self, read: MintTable, vanilla: MintTable) -> str:
+        """Return how much better the test on class centres is under ``held_out``, in words."""
+        told = []
+        for column in read.chosen:
+            better = read.decided(column, "held_out", readings.CENTRES)
+            plain = vanilla.decided(column, "held_out", VANILLA[0])
+            values = [interval([(1, cell)], self.replicates) for cell in (better, plain)]
+            gain = interval([(1, better), (-1, plain)], self.replicates)
+            sure = "more" if gain.low > 0 else "less" if gain.high < 0 else "undecided"
+            told.append(
+                f"* {column}: {values[0].value:.2f} [{values[0].low:.2f}, {values[0].high:.2f}] from the "
+                f"class centres, {values[1].value:.2f} [{values[1].low:.2f}, {values[1].high:.2f}] from all "
+                f"activations: {sure}, {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]."
+            )
+        return "Accuracy with non-members of the same database:\n\n" + "\n".join(told)
 
     @functools.cached_property
     def model(self) -> AuditedModel:
@@ -177,6 +205,33 @@ class Detectors:
         return np.load(store.fetch("odds", spec, make).folder / "odds.npy")
 
 
-def column_title(column: Column) -> str:
-    """Return the name of an end point as it stands alone: that of its model, or of its images."""
-    return column.name if column.group != "members" else column.model
+def described() -> pd.DataFrame:
+    """Return what each MINT Model on readings reads, and the access that it takes."""
+    return pd.DataFrame(
+        {"row": row, "reads": of.description, "access": of.access}
+        for row, of in readings.TESTS.items()
+    )
+
+
+def ranking(compared: pd.DataFrame) -> str:
+    """Return which detectors lead, and where MINT stands among the attacks, in words made of numbers.
+
+    Args:
+        compared: Of `Detectors.compared`.
+    """
+    told = compared.set_index("detector")
+    mine = told.loc[f"MINT, {readings.CENTRES}"]
+    of_attacks = told[~told.index.str.startswith(("MINT", "Vanilla"))]
+    no_label = of_attacks[~of_attacks["needs"].str.contains("label")]
+    sentences = [f"MINT on class centres has an AUC of {_area(mine)} on {mine['n']:,} images."]
+    for name, among in (("attack", of_attacks), ("attack that needs no label", no_label)):
+        best = among["auc"].idxmax()
+        sentences.append(f"The best {name} is {best}, with {_area(among.loc[best])}.")
+    plain = told[told.index.str.startswith("Vanilla")]
+    best = plain["auc"].idxmax()
+    sentences.append(f"The better Vanilla MINT Model ({best}) has {_area(plain.loc[best])}.")
+    return " ".join(sentences)
+
+
+def _area(line: pd.Series) -> str:
+    return f"{line['auc']:.2f} [{line['low']:.2f}, {line['high']:.2f}]"

@@ -122,9 +122,9 @@ def conclusion(cells: pd.DataFrame, verification: float) -> str:
     told = {0: "no row", len(ROWS): "every row"}.get(len(above), ", ".join(above))
     return (
         f"M verifies faces with an accuracy of {verification:.3f}. By the paper's protocol the best row is "
-        f"{best}, with {_interval(ours.loc[best])} where the paper has {ours.loc[best, 'paper']:.2f}. "
+        f"{best}, with {estimate(ours.loc[best])} where the paper has {ours.loc[best, 'paper']:.2f}. "
         f"With non-members of the same database the best row is {best_held}, with "
-        f"{_interval(held.loc[best_held])}, and {told} lies above chance by its interval."
+        f"{estimate(held.loc[best_held])}, and {told} lies above chance by its interval."
     )
 
 
@@ -150,8 +150,7 @@ def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
     for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
         of = of_row[(of_row["protocol"] == protocol) & (of_row["part"] == part)]
         lines[protocol, part] = {"protocol": protocol, "images": part} | {
-            cell["model"]: f"{_interval(cell)}, {cell['x']:,} exposures"
-            for _, cell in of.iterrows()
+            cell["model"]: f"{estimate(cell)}, {cell['x']:,} exposures" for _, cell in of.iterrows()
         }
     return pd.DataFrame(lines.values())
 
@@ -184,5 +183,6 @@ def summary(decided: pd.DataFrame) -> str:
     return "\n\n".join(told)
 
 
-def _interval(cell: pd.Series) -> str:
+def estimate(cell: pd.Series) -> str:
+    """Return accuracy, low and high of a cell as text: 0.84 [0.82, 0.86]."""
     return f"{cell['accuracy']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
