@@ -26,7 +26,7 @@ from mint_utils.mint.fit import MintRecipe, MintTask, fit
 from mint_utils.mint.protocol import AuditSet, audit_set
 from mint_utils.mint.readings import Readings
 
-VERSION = 1  # of the MINT training: raised when the same features give other scores
+VERSION = 2  # of the MINT training: raised when the same features give other scores
 VERIFICATION_VERSION = 2  # of verification and identification
 KINDS = ("members", "parts")  # of groups whose images are positives
 SWAPPED = "swapped"  # the same for a model that is shown what the others hold out

@@ -24,6 +24,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 ORDERS = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop, which then takes the whole image
 WEIGHT_BITS = 14  # of a resampling weight: sums of products with pixels are exact in float32
+CACHED = 16  # images normalised at once: as many as stay in a core's cache
 BLOCK, REACH = 32, 16  # pixels of a line resampled at once, and how far away others weigh on them
 
 # Columns of an image's random numbers.
@@ -86,12 +87,14 @@ def normalise(images: torch.Tensor, colour_order: Literal["rgb", "bgr"]) -> torc
         colour_order: Of the output; AdaFace's own weights take BGR.
     """
     pixels = images.permute(0, 2, 3, 1).contiguous()
-    if colour_order == "bgr":
-        # Rows turned around by byte, then by pixel: ten times as fast as .flip(-1) of three channels.
-        n, height, width, _ = pixels.shape
-        turned = pixels.view(n, height, width * 3).flip(-1).view(pixels.shape)
-        pixels = _flip(turned)
-    return pixels.float().sub_(127.5).div_(127.5).permute(0, 3, 1, 2)
+    values = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
+    for part, target in zip(pixels.split(CACHED), values.split(CACHED), strict=True):
+        if colour_order == "bgr":
+            # Rows turned by byte, then by pixel: ten times as fast as .flip(-1) of three channels.
+            turned = part.flatten(2).flip(-1)
+            part = _flip(turned.view(part.shape))
+        target.copy_(part).sub_(127.5).div_(127.5)
+    return values.permute(0, 3, 1, 2)
 
 
 def augment(images: torch.Tensor, keys: np.ndarray, p: float) -> torch.Tensor:
@@ -181,7 +184,8 @@ def _low_res(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
     lines = torch.cat(
         [torch.bmm(lines[..., k:m], matrices[:, k:m, i:j]) for i, j, k, m in blocks], 2
     )
-    return _bytes(lines.round_().clamp_(0, 255)).view(n, side, 3, side).transpose(2, 3)
+    planes = lines.round_().clamp_(0, 255).view(n, side, 3, side)
+    return _pixels(planes.unbind(2))
 
 
 @functools.lru_cache(maxsize=2048)
@@ -217,12 +221,15 @@ def _jitter(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
         base = grey.mul_(column(which == 2)).add_(mean * column(which == 1))
         base.mul_(column(1 - factor))
         planes.mul_(column(factor)).add_(base).clamp_(0, 255).floor_()
-    return _bytes(planes).permute(0, 2, 3, 1)
+    return _pixels(planes.unbind(1))
 
 
-def _bytes(values: torch.Tensor) -> torch.Tensor:
-    """Return whole numbers as uint8; by way of int32, which a CPU does three times as fast."""
-    return values.int().byte()
+def _pixels(planes: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Return three planes (n, S, S) of whole numbers as (n, S, S, 3) uint8.
+
+    By way of int32, which a CPU does three times as fast, and stacked, twice as fast as permuted.
+    """
+    return torch.stack([plane.int().byte() for plane in planes], dim=-1)
 
 
 class RecordImages:

@@ -34,29 +34,32 @@ class VanillaMint(nn.Module):
 
 
 class BatchedMint(nn.Module):
-    """K MINT Models side by side: every layer one batched matrix product."""
+    """K MINT Models side by side: every layer one batched matrix product.
+
+    Inside, samples are the last axis, along which a unit's values lie side by side: batch normalisation
+    reads them as they are.
+    """
 
     def __init__(self, models: list[VanillaMint]):
         super().__init__()
         self.dropout = models[0].dropout
         layers = [[m.first, m.second, m.last] for m in models]
         self.weights = nn.ParameterList(
-            torch.stack([layer.weight.detach().T for layer in column])
+            torch.stack([layer.weight.detach() for layer in column])
             for column in zip(*layers, strict=True)
         )
         self.biases = nn.ParameterList(
-            torch.stack([layer.bias.detach() for layer in column])[:, None]
+            torch.stack([layer.bias.detach() for layer in column])[..., None]
             for column in zip(*layers, strict=True)
         )
         self.norm = nn.BatchNorm1d(len(models) * models[0].norm.num_features)
 
     def forward(self, x: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Return logits (K, B) of inputs (K, B, L), with dropout masks (K, B, 128) in training."""
+        """Return logits (K, B) of inputs (K, B, L), with dropout masks (K, 128, B) in training."""
+        x = x.transpose(1, 2)
         for i in range(2):
-            x = torch.baddbmm(self.biases[i], x, self.weights[i]).relu()
-        models, batch, width = x.shape
-        x = self.norm(x.transpose(0, 1).reshape(batch, models * width))
-        x = x.view(batch, models, width).transpose(0, 1)
+            x = torch.baddbmm(self.biases[i], self.weights[i], x).relu()
+        x = self.norm(x.reshape(1, -1, x.shape[2])).view(x.shape)
         if kept is not None:
-            x = x * kept / (1 - self.dropout)
-        return torch.baddbmm(self.biases[2], x, self.weights[2])[..., 0]
+            x = x * (kept / (1 - self.dropout))
+        return torch.baddbmm(self.biases[2], self.weights[2], x)[:, 0]

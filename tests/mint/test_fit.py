@@ -94,10 +94,12 @@ def test_the_vanilla_mint_model_is_the_papers():
 
 def test_batched_forward_is_each_models_own():
     models = [VanillaMint(7) for _ in range(3)]
-    x, kept = torch.randn(3, 11, 7), torch.rand(3, 11, 128) < 0.7
+    x, kept = torch.randn(3, 11, 7), torch.rand(3, 128, 11) < 0.7
     together = BatchedMint(models).train()(x, kept)
     for i, model in enumerate(models):
-        torch.testing.assert_close(together[i], model.train()(x[i], kept[i]), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            together[i], model.train()(x[i], kept[i].T), atol=1e-5, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("n", [1, 5, 127, 128, 129, 130, 300, 1000])
