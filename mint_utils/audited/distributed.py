@@ -18,6 +18,7 @@ for each rank. Every rank holds the whole network and head: over 93,431 identiti
 """
 
 import json
+import logging
 import os
 import pickle
 import signal
@@ -227,10 +228,14 @@ def _surroundings() -> Iterator[None]:
     os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     in_main = threading.current_thread() is threading.main_thread()
     stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    agent = logging.getLogger("torch.distributed.elastic.multiprocessing.api")
+    level = agent.level
+    agent.setLevel(logging.CRITICAL)  # what it would say is in the error
     handlers = {stop: signal.getsignal(stop) for stop in stops if in_main}
     try:
         yield
     finally:
+        agent.setLevel(level)
         for stop, handler in handlers.items():
             signal.signal(stop, handler)
         os.environ.clear()
