@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -64,6 +64,16 @@ def find(kind: str, spec: Mapping[str, Any]) -> Artifact | None:
                 f"delete the folder {folder} and it is made again."
             )
     return Artifact(folder, record)
+
+
+def begun(kind: str, specs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the first specification whose artifact is finished, else the first that was begun, or None."""
+    folders = [paths.artifacts() / kind / digest(spec) for spec in specs]
+    for there in (lambda f: f / "record.json", lambda f: f.with_name(f"{f.name}.partial")):
+        for spec, folder in zip(specs, folders, strict=True):
+            if there(folder).exists():
+                return spec
+    return None
 
 
 def fetch(

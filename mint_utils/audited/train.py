@@ -5,7 +5,8 @@ and of the head), ``ledger.npz`` (key -> exposures) and ``history.csv`` (loss an
 
 The order of images comes from (seed, epoch), augmentation from (seed, epoch, position), dropout from
 (seed, step). No generator's state is stored, and a resumed run ends in the same weights, bit for
-bit on a CPU with the same number of threads.
+bit on a CPU with the same number of threads. On several GPUs the same loop runs on each: `distributed`
+says what a batch is there.
 """
 
 import math
@@ -23,9 +24,14 @@ from torch import nn
 from tqdm import tqdm
 
 from mint_utils import store, workers
-from mint_utils.audited import ir  # noqa: F401  (registers the networks with timm)
+from mint_utils.audited import (
+    distributed,
+    ir,  # noqa: F401  (registers the networks with timm)
+)
+from mint_utils.audited.distributed import ALONE, Group
 from mint_utils.audited.exposure import Plan, classes, plan
 from mint_utils.audited.margins import make_head
+from mint_utils.audited.synchronised import synchronise
 from mint_utils.config import Audited, plain, unknown
 from mint_utils.data.images import augment, normalise
 from mint_utils.data.manifest import Database
@@ -75,33 +81,76 @@ def default_device() -> torch.device:
 
 
 def specification(
-    recipe: Audited, database: Database, held_out: float, partition_seed: int
+    recipe: Audited,
+    database: Database,
+    held_out: float,
+    partition_seed: int,
+    ranks: int | None = None,
 ) -> dict[str, Any]:
-    """Return exactly what determines an Audited Model."""
-    return {
+    """Return exactly what determines an Audited Model.
+
+    On several ranks with statistics of their own their number is part of it. A model that is stored, or was
+    begun, on another number than asked for is taken as it is: GPUs come and go, and a notebook without one
+    reads what eight have trained. The record says on how many each step was made.
+
+    Args:
+        recipe: Of the model.
+        database: D.
+        held_out: Share of D that is never shown.
+        partition_seed: Of the hash that says which.
+        ranks: That it would be trained on; None: as many as are here.
+    """
+    alone = {
         "version": VERSION,
         "recipe": plain(recipe),
         "database": database.fingerprint,
         "held_out": held_out,
         "partition_seed": partition_seed,
     }
+    ours = ranks or distributed.ranks_here(recipe.batch_size)
+    numbers = [ours, *range(1, distributed.MOST + 1)]
+    specs = [alone if n == 1 else alone | {"ranks": n} for n in numbers]
+    return store.begun("audited", specs) or specs[0]
 
 
 def audited_model(
-    recipe: Audited, database: Database, held_out: float, partition_seed: int
+    recipe: Audited,
+    database: Database,
+    held_out: float,
+    partition_seed: int,
+    ranks: int | None = None,
+    synchronised: bool = False,
 ) -> AuditedModel:
     """Return the Audited Model of a recipe: from the store, or trained now.
 
+    Args:
+        recipe: Of the model.
+        database: D.
+        held_out: Share of D that is never shown.
+        partition_seed: Of the hash that says which.
+        ranks: Processes that train together; None: one for each GPU that helps.
+        synchronised: BatchNorm and AdaFace see the global batch on several ranks too. It is then the
+            model of one rank, up to rounding and the draws of dropout.
+
     Raises:
-        ParameterError: The database cannot be trained on.
+        ParameterError: The database cannot be trained on, or not by so many ranks.
         TrainingError: The loss is no longer a number, or the ledger differs from the plan.
+        StudyError: One of several ranks failed.
     """
+    n = ranks or distributed.ranks_here(recipe.batch_size)
 
     def make(folder: Path) -> dict[str, Any]:
         exposures = plan(recipe, database, held_out, partition_seed)
-        return train(recipe, database, exposures, folder, default_device())
+        told = distributed.launch(
+            train, n, default_device(), synchronised,
+            recipe=recipe, database=database, exposures=exposures, folder=folder,
+        )  # fmt: skip
+        if n > 1:
+            workers.advance(told["exposures"])  # which the ranks could not
+        return told
 
-    spec = specification(recipe, database, held_out, partition_seed)
+    local = n if not synchronised else 1
+    spec = specification(recipe, database, held_out, partition_seed, local)
     return AuditedModel(store.fetch("audited", spec, make, resumes=True), recipe)
 
 
@@ -143,18 +192,34 @@ class Step:
     bf16 autocast and torch.compile on a GPU, plain float32 on a CPU; channels_last on both.
     """
 
-    def __init__(self, network: nn.Module, head: nn.Module, recipe: Audited, device: torch.device):
+    def __init__(
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        recipe: Audited,
+        device: torch.device,
+        group: Group = ALONE,
+    ):
         self.network = network.to(device, memory_format=torch.channels_last).train()
         self.head = head.to(device).train()
+        if group.synchronised:
+            self.network = synchronise(self.network, self.head)
         self.recipe = recipe
         self.device = device
-        self.optimiser = optimiser(network, head, recipe)
+        self.optimiser = optimiser(self.network, self.head, recipe)
         on_gpu = device.type == "cuda"
         self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=on_gpu)
-        self.forward = torch.compile(self.network) if on_gpu else self.network
+        self.forward = group.wrap(torch.compile(self.network) if on_gpu else self.network)
+        self.logits = group.wrap(self.head)
 
     def __call__(
-        self, images: torch.Tensor, labels: torch.Tensor, keys: np.ndarray, lr: float, seed: int
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        keys: np.ndarray,
+        lr: float,
+        seed: int,
+        weight: float = 1.0,
     ) -> torch.Tensor:
         """Train on one batch.
 
@@ -164,9 +229,10 @@ class Step:
             keys: (B,) uint64, the random key of each image's augmentation.
             lr: Learning rate of the step.
             seed: Of the step's dropout.
+            weight: Of the loss, where the batch is a part of a larger one.
 
         Returns:
-            The loss before the update, a scalar on the device.
+            The loss before the update, weighted, a scalar on the device.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -174,7 +240,7 @@ class Step:
         torch.manual_seed(seed)
         with self.autocast:
             embeddings, norms = self.forward(inputs)
-        loss = nn.functional.cross_entropy(self.head(embeddings, norms, labels), labels)
+        loss = weight * nn.functional.cross_entropy(self.logits(embeddings, norms, labels), labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -188,45 +254,60 @@ def train(
     folder: Path,
     device: torch.device,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train in a folder, from the checkpoint in it if there is one, and return the record.
 
+    Every rank of a group calls it. The checkpoint may be of another number of ranks.
+
     Raises:
+        ParameterError: A rank would get fewer than two images of a batch.
         TrainingError: The loss is no longer a number, or the ledger differs from the plan.
     """
+    group.check(exposures.smallest_batch)
     labels = classes(exposures, database)
     identities = int(labels.max()) + 1
-    step = Step(*build(recipe, database.images.shape[1], identities), recipe, device)
+    step = Step(*build(recipe, database.images.shape[1], identities), recipe, device, group)
     checkpoint = folder / "checkpoint.pt"
-    ledger, history, first = _resume(checkpoint, step, len(database))
+    ledger, history, trained_on = _resume(checkpoint, step, len(database))
+    first = len(history)
+    trained_on = group.told(trained_on, first, recipe.batch_size)
+    ledger *= group.writes  # the others count from 0: what the checkpoint counted is in rank 0's
     source, target = _placed(database.images, labels, device)
     progress = tqdm(
-        total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False
-    )
+        total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False,
+        **group.bar,
+    )  # fmt: skip
     workers.advance(int(ledger.sum()))
     saved, pending = time.monotonic(), []
-    for number, epoch, batch, keys in _schedule(exposures, first):
+    for number, epoch, batch, keys, size in group.shares(_schedule(exposures, first)):
         lr = rate(recipe, number, exposures.steps)
         images, classes_ = _gather(source, target, batch, device)
-        loss = step(images, classes_, keys, lr, seed=recipe.seed * 2**32 + number)
+        seed, weight = group.seed(recipe.seed * 2**32 + number), group.weight(len(batch), size)
+        loss = group.mean(step(images, classes_, keys, lr, seed, weight))
         np.add.at(ledger, batch, 1)
-        pending.append((number, epoch, loss, lr, len(batch)))
+        pending.append((number, epoch, loss, lr, size))
         progress.update()
         workers.advance(len(batch))
         last = number + 1 == exposures.steps
-        late = time.monotonic() - saved > checkpoint_seconds
+        late = group.agreed(time.monotonic() - saved > checkpoint_seconds)
         # Reading the loss waits for the GPU: done rarely there, at every step on a CPU.
         if device.type == "cpu" or late or last or len(pending) >= 50:
             history += _finite(pending, recipe)
             pending = []
             progress.set_postfix(loss=f"{history[-1][2]:.2f}", refresh=False)
         if late and not last:
-            _save(checkpoint, step, {"ledger": torch.from_numpy(ledger), "history": history})
+            counted = torch.from_numpy(group.total(ledger))
+            state = {"ledger": counted, "history": history, "trained_on": trained_on}
+            if group.writes:
+                _save(checkpoint, step, state)
             saved = time.monotonic()
     progress.close()
+    ledger = group.total(ledger)
     exposures.check(ledger)
-    _write(folder, step, database, labels, ledger, history)
-    checkpoint.unlink(missing_ok=True)
+    if group.writes:
+        _write(folder, step, database, labels, ledger, history)
+        checkpoint.unlink(missing_ok=True)
     return {
         "image_size": database.images.shape[1],
         "classes": identities,
@@ -234,6 +315,7 @@ def train(
         "exposures": int(ledger.sum()),
         "steps": exposures.steps,
         "device": str(device),
+        "trained_on": trained_on,
     }
 
 
@@ -297,16 +379,17 @@ def _save(path: Path, step: Step, rest: dict[str, Any]) -> None:
     beside.replace(path)
 
 
-def _resume(path: Path, step: Step, images: int) -> tuple[np.ndarray, list[tuple], int]:
-    """Load a checkpoint into the step; return the ledger, the history and the next step's number."""
+def _resume(path: Path, step: Step, images: int) -> tuple[np.ndarray, list[tuple], list[dict]]:
+    """Load a checkpoint into the step; return the ledger, the history and what it was trained on."""
     if not path.exists():
-        return np.zeros(images, np.int64), [], 0
+        return np.zeros(images, np.int64), [], []
     state = torch.load(path, map_location=step.device, weights_only=True)
     step.network.load_state_dict(state["network"])
     step.head.load_state_dict(state["head"])
     step.optimiser.load_state_dict(state["optimiser"])
     history = [tuple(line) for line in state["history"]]
-    return state["ledger"].cpu().numpy(), history, len(history)
+    alone = ALONE.told([], 0, step.recipe.batch_size)  # an older checkpoint's, which does not say
+    return state["ledger"].cpu().numpy(), history, state.get("trained_on", alone)
 
 
 def _write(folder: Path, step: Step, database: Database, labels, ledger, history) -> None:
