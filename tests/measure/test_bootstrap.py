@@ -155,3 +155,73 @@ def test_verdicts_on_what_stays_the_same(low, high, says):
 )
 def test_verdicts(low, high, says):
     assert verdict(low, high) == says
+
+
+def excess(rng, share_left, identities=80, each=8):
+    """Return two cells of which the first has ``share_left`` of the second's excess over .5, on average."""
+    people = np.repeat(np.arange(identities), each)
+    labels = np.arange(len(people)) % 2 == 0
+    cells = []
+    for accuracy in (0.5 + 0.3 * share_left, 0.8):
+        ease = rng.normal(0, 0.08, identities)[people]  # people differ, images of one do so together
+        right = rng.random((1, len(people))) < accuracy + ease
+        cells.append(Decided(labels, right, people))
+    return cells
+
+
+def test_a_share_is_the_ratio_of_the_excesses():
+    part, whole = excess(np.random.default_rng(0), 0.4)
+    expected = (part.accuracies.mean() - 0.5) / (whole.accuracies.mean() - 0.5)
+    found = share(part, whole, replicates=500)
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high
+
+
+def test_a_share_covers_as_often_as_it_says():
+    hits = 0
+    for i in range(400):
+        found = share(*excess(np.random.default_rng(i), 0.4), replicates=300)
+        hits += found.low <= 0.4 <= found.high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_there_is_no_share_of_an_excess_that_is_not_there():
+    cell, _ = excess(np.random.default_rng(1), 0.0)
+    assert all(np.isnan(share(cell, cell)))
+
+
+def test_all_of_an_excess_is_one_whatever_is_drawn():
+    _, whole = excess(np.random.default_rng(2), 0.4)
+    assert share(whole, whole) == pytest.approx((1, 1, 1))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 12))
+def test_auc_is_that_of_scikit_learn_with_ties_too(seed, kinds):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(40) % 2 == 0
+    scores = rng.integers(0, kinds, (2, 40)).astype(float)
+    found = auc(labels, scores, np.arange(40), replicates=100)
+    expected = np.mean([roc_auc_score(labels, one) for one in scores])
+    assert found.value == pytest.approx(expected)
+
+
+def test_auc_covers_as_often_as_it_says():
+    """Members score higher by one deviation: the area is the normal distribution at 1 / sqrt(2)."""
+    people, hits = np.repeat(np.arange(60), 6), 0
+    labels = np.arange(len(people)) % 2 == 0
+    for i in range(400):
+        rng = np.random.default_rng(i)
+        scores = labels + rng.normal(size=(1, len(people)))
+        _, low, high = auc(labels, scores, people, replicates=300)
+        hits += low <= norm.cdf(1 / np.sqrt(2)) <= high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_of_auc_too_clusters_count():
+    """Six copies of an image say no more than one."""
+    rng = np.random.default_rng(0)
+    labels, scores = np.arange(60) % 2 == 0, rng.normal(size=(1, 60))
+    alone = auc(labels, scores, np.arange(60))
+    copied = auc(np.repeat(labels, 6), np.repeat(scores, 6, axis=1), np.repeat(np.arange(60), 6))
+    assert copied.value == pytest.approx(alone.value)
+    assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)

@@ -1,0 +1,118 @@
+"""Readings of the class centres, against the plainest computation, and what they are made of."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from scipy.special import logsumexp
+
+from mint_utils.audited import ir  # noqa: F401  (registers the networks)
+from mint_utils.audited.margins import make_head
+from mint_utils.data.images import normalise
+from mint_utils.mint import readings
+
+CLASSES = 7
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    network = timm.create_model("ir_tiny", img_size=20)
+    head = make_head("adaface", network.num_features, CLASSES)
+    head.kernel.data.mul_(torch.linspace(0.5, 2, CLASSES))  # lengths that differ
+    return network.eval(), head.eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (300, 20, 20, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def found(model, images):
+    classes = np.arange(10) % CLASSES
+    classes[3] = -1
+    pieces = [(images, np.arange(6), classes[:6]), (images, np.array([290, 7, 8, 9]), classes[6:])]
+    return readings.read(*model, "bgr", pieces, torch.device("cpu")), classes
+
+
+@torch.no_grad()
+def cosines(model, images):
+    network, head = model
+    outcome, norm = network(normalise(torch.from_numpy(images).permute(0, 3, 1, 2), "bgr"))
+    centres = head.kernel.numpy() / np.linalg.norm(head.kernel.numpy(), axis=0)
+    return outcome.numpy() @ centres, outcome.numpy(), norm.numpy()[:, 0]
+
+
+WANTED = [*range(6), 290, 7, 8, 9]
+
+
+def test_what_is_read_of_the_image_itself(model, images, found):
+    read, classes = found
+    all_, _, norm = cosines(model, images[WANTED])
+    np.testing.assert_allclose(read.nearest, -np.sort(-all_, axis=1), atol=1e-5)
+    np.testing.assert_allclose(read.follow[:, 0], all_.max(axis=1), atol=1e-5)
+    lengths = np.linalg.norm(model[1].kernel.detach().numpy(), axis=0)
+    np.testing.assert_allclose(read.length, lengths[all_.argmax(axis=1)], rtol=1e-5)
+    np.testing.assert_allclose(read.norm[:, 0], norm, rtol=1e-4)
+    np.testing.assert_allclose(read.log_sum[:, 0], logsumexp(64 * all_, axis=1), atol=1e-3)
+    for i, label in enumerate(classes):
+        if label < 0:
+            assert np.isnan(read.own[i]).all() and np.isnan(read.log_rest[i]).all()
+        else:
+            others = np.delete(64 * all_[i], label)
+            assert read.own[i, 0] == pytest.approx(all_[i, label], abs=1e-5)
+            assert read.log_rest[i, 0] == pytest.approx(logsumexp(others), abs=1e-3)
+
+
+def test_what_is_read_of_the_copies(model, images, found):
+    read, _ = found
+    mine = images[WANTED]
+    whole = np.pad(mine, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    copies = [
+        mine[:, :, ::-1],
+        whole[:, :20, 1:21],  # moved down: the first line is there twice
+        whole[:, 2:, 1:21],
+        whole[:, 1:21, :20],
+        whole[:, 1:21, 2:],
+    ]
+    first, outcome, _ = cosines(model, mine)
+    nearest = first.argmax(axis=1)
+    for i, copy in enumerate(copies):
+        other, moved, _ = cosines(model, np.ascontiguousarray(copy))
+        np.testing.assert_allclose(read.copies[:, i], (outcome * moved).sum(axis=1), atol=1e-5)
+        np.testing.assert_allclose(read.follow[:, i + 1], other[np.arange(10), nearest], atol=1e-5)
+
+
+def test_features_need_no_label_and_no_image_beside_them(model, images, found):
+    read, _ = found
+    features, rows = read.features()
+    assert list(rows) == list(readings.TESTS) and np.isfinite(features).all()
+    centres = features[:, rows[readings.CENTRES]]
+    assert centres.shape == (10, 5)
+    np.testing.assert_allclose(centres[:, :2], read.nearest[:, :2])
+    np.testing.assert_allclose(centres[:, 3], read.follow[:, 2:].mean(axis=1), rtol=1e-6)
+    alone = readings.read(
+        *model, "bgr", [(images, np.array([290]), np.array([-1]))], torch.device("cpu")
+    )
+    np.testing.assert_allclose(alone.features()[0][0], features[6], atol=1e-5)
+    assert sum(where.stop - where.start for where in rows.values()) == features.shape[1]
+
+
+def test_shadow_models_are_asked_for_the_own_class_alone(model, images, found):
+    read, classes = found
+    own, rest = readings.own_class(
+        *model, "bgr", images, np.array(WANTED), classes, torch.device("cpu")
+    )
+    np.testing.assert_allclose(own, read.own[:, :2], atol=1e-5)
+    np.testing.assert_allclose(rest, read.log_rest[:, :2], atol=1e-3)
+
+
+def test_a_copy_is_moved_by_at_least_a_pixel_and_keeps_its_size():
+    image = torch.arange(16 * 16, dtype=torch.uint8).reshape(1, 1, 16, 16).repeat(1, 3, 1, 1)
+    itself, mirror, down, up, right, left = readings.views(image)
+    assert torch.equal(itself, image) and torch.equal(mirror, image.flip(3))
+    assert torch.equal(down[..., 1:, :], image[..., :-1, :])
+    assert torch.equal(up[..., :-1, :], image[..., 1:, :])
+    assert torch.equal(right[..., 1:], image[..., :-1])
+    assert torch.equal(left[..., :-1], image[..., 1:])
