@@ -75,8 +75,8 @@ def fingerprint(path: str | Path) -> str:
 
     A folder: the hash of all its images (`folders.fingerprint`). A file up to 1 GiB: its SHA-256. A larger
     one, 30 GB for MS1MV3, is not read as a whole: hashed are its size, 1,024 blocks of 64 KiB at equal
-    distances with the first and the last, and, where they lie beside it, the whole ``.idx`` and the index
-    that preparation writes with the SHA-256 of every image (``.csv``). This reads 64 MiB of the file.
+    distances with the first and the last, and, where they lie beside it, the whole ``.idx`` and the
+    ``index.csv`` that preparation writes with the SHA-256 of every image. This reads 64 MiB of the file.
 
     It notices another version, a truncated copy, another order of the images, and any image encoded to
     another length, because the ``.idx`` holds the offset of each. It cannot notice bytes that changed in
@@ -101,7 +101,7 @@ def fingerprint(path: str | Path) -> str:
         for start in np.linspace(0, size - BLOCK, BLOCKS).astype(np.int64).tolist():
             file.seek(start)
             content.update(file.read(BLOCK))
-    for beside in (path.with_suffix(".idx"), path.with_suffix(".csv")):
+    for beside in (path.with_suffix(".idx"), path.with_name("index.csv")):
         if beside.is_file():
             content.update(f"{beside.suffix} {_sha256(beside)}\n".encode())
     return content.hexdigest()

@@ -65,7 +65,7 @@ def test_the_papers_databases_are_described():
     assert read_manifest("ms1mv3")["images"] == 5_179_510
     assert read_manifest("ms1mv3")["identities"] == 93_431
     assert "withdrew" in read_manifest("ms1mv3")["licence"]
-    assert read_manifest("calfw")["layout"] == "bin"
+    assert read_manifest("calfw")["layout"] == "recordio_pairs"
 
 
 def test_the_schema_is_one_and_explains_its_fields():
@@ -150,7 +150,7 @@ def large(tmp_path, monkeypatch):
     path = tmp_path / "db.rec"
     path.write_bytes(np.random.default_rng(0).bytes(100_000))
     path.with_suffix(".idx").write_text("1\t0\n2\t600\n")
-    path.with_suffix(".csv").write_text("1,0,a.jpg,00ff\n")
+    path.with_name("index.csv").write_text("1,0,a.jpg,00ff\n")
     return path
 
 
@@ -164,8 +164,8 @@ def test_a_large_file_is_recognised_by_blocks_of_it(large, where):
 
 def test_a_large_file_is_recognised_by_its_length_and_what_lies_beside_it(large):
     found = {fingerprint(large)}
-    for suffix, text in ((".idx", "1\t0\n2\t604\n"), (".csv", "1,0,a.jpg,00fe\n")):
-        large.with_suffix(suffix).write_text(text)
+    for name, text in (("db.idx", "1\t0\n2\t604\n"), ("index.csv", "1,0,a.jpg,00fe\n")):
+        large.with_name(name).write_text(text)
         found.add(fingerprint(large))
     with open(large, "ab") as file:
         file.write(bytes(4))
