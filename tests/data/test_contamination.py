@@ -105,15 +105,14 @@ def test_the_search_finds_what_comparing_all_pairs_finds(seed, flips, skewed):
 
 def test_exact_at_the_edge_of_what_it_promises():
     """31 bits spread over the blocks as evenly as they can be are found, 32 are not."""
-    stored = np.zeros((1, 4), np.uint64)
-    word = np.full(16, 0b11, np.uint16)
-    word[5] = 0b1  # 15 blocks with two bits, one with one: 31
-    near = word.view(np.uint64)[None]
-    assert nearest_hash(near, stored) == (np.array([0]), np.array([31]))
-    word[5] = 0b11
-    assert nearest_hash(word.view(np.uint64)[None], stored)[0].tolist() == [-1]
+    stored, words = np.zeros((1, 4), np.uint64), np.full((256, 16), 0b11, np.uint16)
+    one = words.copy()  # two bits in 15 blocks, one in the other: each of its 16 in turn
+    one[np.arange(256), np.arange(256) // 16] = 1 << np.arange(256) % 16
+    rows, distances = nearest_hash(one.view(np.uint64), stored)
+    assert (rows == 0).all() and (distances == 31).all()
+    assert (nearest_hash(words.view(np.uint64), stored)[0] == -1).all()
     with pytest.raises(ValueError, match="exact for 0 to 31 bits, not for 32"):
-        nearest_hash(near, stored, most=32)
+        nearest_hash(stored, stored, most=32)
 
 
 def test_the_first_of_equals_is_named_and_windows_change_nothing(monkeypatch):
