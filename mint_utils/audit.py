@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mint_utils import scenarios, store
 from mint_utils.audited import train
 from mint_utils.audited.exposure import Plan, plan
 from mint_utils.audited.train import AuditedModel
 from mint_utils.config import Audited, Config, plain
+from mint_utils.data import identities
+from mint_utils.data.contamination import contaminated
 from mint_utils.data.manifest import Database, open_database
 from mint_utils.data.membership import part
 from mint_utils.measure.verification import verification_accuracy
@@ -88,6 +91,26 @@ class Audit:
     def external_eval(self) -> Database:
         """The External Dataset of T's evaluation."""
         return self.database(self.config.databases.external_eval)
+
+    def contamination(self) -> pd.DataFrame:
+        """Return the external images that D holds too: one line each, see `contaminated`.
+
+        They are no non-members: `audit_set` never chooses one.
+        """
+        externals = (*self.external_train, self.external_eval)
+        return pd.concat([contaminated(self.training, db) for db in externals], ignore_index=True)
+
+    def shared_names(self) -> pd.DataFrame:
+        """Return the people of D who are in the verification sets too: database, identities, name.
+
+        Only of databases whose manifest names a file of ``names``; of others nothing is known by name.
+        """
+        roles, tables = self.config.databases, []
+        ours = identities.names(roles.training, self.config.data)
+        for database in roles.verification:
+            found = identities.shared_names(ours, identities.names(database, self.config.data))
+            tables.append(found.assign(database=database))
+        return pd.concat(tables, ignore_index=True)
 
     def plan(self, recipe: Audited | None = None) -> Plan:
         """Return the plan of exposures of an Audited Model; None: of the baseline."""
@@ -189,6 +212,7 @@ class Audit:
             self.config.databases,
             self.config.mint,
             never_shown=[scenarios.NEVER] if kind == "parts" else [],
+            excluded=self.contamination().groupby("database")["key"].agg(set).to_dict(),
         )
 
     def scores(

@@ -24,7 +24,7 @@ from mint_utils.audit import KINDS, Audit
 from mint_utils.audited.train import AuditedModel, default_device
 from mint_utils.claims import ALL, CLAIMS, VERIFICATION, Term, decide
 from mint_utils.config import PROTOCOLS, Audited, Config, resolve
-from mint_utils.data.manifest import read_manifest
+from mint_utils.data.description import manifests, read_manifest
 from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.parameters import refuse_unknown, run_cells
 from mint_utils.report import paper, style, tables
@@ -94,6 +94,30 @@ class Study(Audit):
                 }
             )
         return pd.DataFrame(lines).astype({"identities": "Int64"})
+
+    def catalogue(self) -> pd.DataFrame:
+        """Return one line a manifest, of this profile or not: role, counts, licence, how it is obtained.
+
+        ``at hand``: the package draws it, or its files are in the folder of the databases.
+        """
+        data, lines = self.config.data, []
+        for name in manifests():
+            manifest = read_manifest(name)
+            counts = manifest.get("published", {}) | manifest
+            drawn = "path" not in manifest
+            at_hand = drawn or (data is not None and Path(data, manifest["path"]).exists())
+            lines.append(
+                {
+                    "database": name,
+                    "role": manifest.get("role"),
+                    "images": counts.get("images"),
+                    "identities": counts.get("identities"),
+                    "licence": manifest["licence"].strip(),
+                    "how obtained": manifest.get("obtained", "").strip(),
+                    "at hand": "yes" if at_hand else "no",
+                }
+            )
+        return pd.DataFrame(lines).astype({"images": "Int64", "identities": "Int64"})
 
     # ---- exposures ----------------------------------------------------------------------------
 
@@ -190,8 +214,9 @@ class Study(Audit):
         }
         missing = [recipe for recipe in needed if not self.is_trained(recipe)]
         jobs = jobs or (workers.cores() if default_device().type == "cpu" else 1)
-        # The images are prepared once, before anybody asks for them in parallel.
+        # The images are prepared and compared once, before anybody asks for them in parallel.
         self.roles()
+        self.contamination()
         order = sorted(needed, key=lambda r: -self.exposures(r) if r in missing else 1)
         for recipe in self._made(order, needed, missing, jobs):
             title, kinds = needed[recipe]
@@ -405,6 +430,9 @@ class Study(Audit):
             record = json.loads(path.read_text()) if path.exists() else {}
             if record.get("config") != self.config.results():
                 record = {"config": self.config.results(), "notebooks": {}}
+            roles, found = self.config.databases, self.contamination()["database"]
+            external = (*roles.external_train, roles.external_eval)
+            record["contamination"] = {name: int((found == name).sum()) for name in external}
             record["notebooks"][notebook] = {
                 "files": sorted({p.name for p in self._written}),
                 "seconds": self._stages,

@@ -8,6 +8,7 @@ import pytest
 
 from mint_utils import audit, checks, claims, results, scenarios, study
 from mint_utils.audited import train
+from mint_utils.data import contamination
 from mint_utils.errors import DataError, ParameterError
 from mint_utils.mint import aad, fit
 
@@ -99,6 +100,31 @@ def test_finish_writes_what_it_came_from(s):
     assert entry["files"] == ["table1.csv", "table1.md", "table1.tex"]
     assert record["config"]["audited"]["epochs"] == 1 and entry["seconds"]
     assert {"device", "versions", "commit"} <= set(entry["provenance"])
+    assert record["contamination"] == dict.fromkeys(
+        ["embedded_video", "embedded_rendered", "embedded_news", "embedded_albums"], 0
+    )
+
+
+def test_images_that_d_holds_too_are_no_non_members(s, monkeypatch):
+    chosen = s.audit_set().images
+    key = chosen[chosen["database"] == "embedded_albums"]["key"].iloc[0]
+    line = ("embedded_albums", key, s.training.keys[0], 3, False)
+    found = pd.DataFrame([line], columns=contamination.COLUMNS)
+    monkeypatch.setattr(s, "contamination", lambda: found)
+    again = s.audit_set().images
+    assert key not in set(again[again["database"] == "embedded_albums"]["key"])
+    assert len(again) == len(chosen)
+    s.finish("00_databases")
+    record = json.loads((s.figures / "record.json").read_text())
+    assert record["contamination"]["embedded_albums"] == 1
+
+
+def test_the_catalogue_has_every_manifest(s):
+    told = s.catalogue().set_index("database")
+    assert told.loc["ms1mv3", "images"] == 5_179_510 and told.loc["adience", "identities"] == 2284
+    assert told.loc["embedded_web", "at hand"] == "yes" and told.loc["ms1mv3", "at hand"] == "no"
+    assert told["how obtained"].str.len().all() and told["role"].notna().all()
+    assert s.shared_names().empty
 
 
 def test_conclusions_are_written_by_the_numbers(s):

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from tqdm import tqdm
 
-from mint_utils import paths, store
+from mint_utils import store
 from mint_utils.data import folders, images, pairs, synthetic
+from mint_utils.data.description import read_manifest, recognised
 from mint_utils.data.recordio import RecordFile
-from mint_utils.errors import DataError, ParameterError
+from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
-LAYOUTS = ("embedded", "embedded_pairs", "recordio", "folder", "bin")
-FIELDS = ("name", "title", "layout", "images", "licence", "citation", "origin", "preparation")
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,6 @@ class Database:
         return len(self.keys)
 
 
-def read_manifest(name: str) -> dict[str, Any]:
-    """Return the manifest of a database.
-
-    Raises:
-        ParameterError: There is no such manifest.
-        DataError: It lacks a field, or its layout is unknown.
-    """
-    path = paths.MANIFESTS / f"{name}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in paths.MANIFESTS.glob("*.yaml")))
-        raise ParameterError(
-            f"There is no database {name!r} in data_manifests. There are: {known}."
-        )
-    manifest = yaml.safe_load(path.read_text())
-    missing = [key for key in FIELDS if key not in manifest]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}.")
-    if manifest["name"] != name or manifest["layout"] not in LAYOUTS:
-        raise DataError(f"{path}: the name must be {name}, the layout one of {', '.join(LAYOUTS)}.")
-    return manifest
-
-
 def open_database(
     name: str, data: str | Path | None, image_size: int, scale: float = 1.0
 ) -> Database:
@@ -84,17 +60,18 @@ def open_database(
     Raises:
         DataError: Files are missing, damaged, or not those of the manifest.
     """
-    manifest = read_manifest(name)
+    manifest = recognised(read_manifest(name), data)
     if manifest["layout"].startswith("embedded"):
         manifest = _scaled(manifest, scale)
         source = {"pixels": _embedded_probe(manifest, image_size)}
     else:
-        source = {"sha256": manifest["sha256"], "native_size": manifest["image_size"]}
+        known = manifest.get("sha256") or manifest.get("fingerprint")
+        source = {"sha256": known, "native_size": manifest["image_size"]}
     spec = {
         "version": VERSION,
         "name": name,
         "image_size": image_size,
-        "images": manifest["images"],
+        "images": manifest.get("images"),
         "identities": manifest.get("identities"),
         "source": source,
     }
@@ -124,7 +101,7 @@ def _prepare(
         keys, identities, same, chunks = _embedded_pairs(manifest, size)
     else:
         keys, identities, same, chunks = _files(manifest, _located(manifest, data), size)
-    if len(keys) != manifest["images"]:
+    if len(keys) != manifest.get("images", len(keys)):
         raise DataError(
             f"{manifest['name']} has {len(keys)} images and its manifest says {manifest['images']}: "
             f"the copy is not the one described in data_manifests/{manifest['name']}.yaml."
@@ -150,7 +127,7 @@ def _prepare(
 
 
 def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
-    """Return the verified path of a database: there, and the one that its manifest describes."""
+    """Return the path of a database: there, and the copy that its manifest describes if it has a checksum."""
     name = manifest["name"]
     remedy = (
         f"data_manifests/{name}.yaml says how to get it; "
@@ -163,6 +140,8 @@ def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
     path = Path(data) / manifest["path"]
     if not path.exists():
         raise DataError(f"Database {name!r}: there is no {path}. {remedy}")
+    if "sha256" not in manifest:
+        return path
     found = folders.fingerprint(path) if path.is_dir() else _file_sha256(path)
     if found != manifest["sha256"]:
         raise DataError(

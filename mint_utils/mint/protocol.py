@@ -6,6 +6,7 @@ needed, one row each, and for every group and protocol the rows of T's training 
 
 The positives are the same images under every protocol, so that two protocols differ in their
 negatives alone. Classes are of equal size, and no image is on both sides (paper, Section 4.1).
+External images that D holds too are no non-members and never chosen.
 
 A group may also be declared never shown: held-out images in the place of members. What T scores on
 them is what the protocol gives without any membership.
@@ -61,6 +62,7 @@ def audit_set(
     roles: Databases,
     mint: Mint,
     never_shown: Collection[str] = (),
+    excluded: Mapping[str, Collection[str]] | None = None,
 ) -> AuditSet:
     """Choose the images of an audit.
 
@@ -74,6 +76,7 @@ def audit_set(
         mint: Number of samples, and whether images or identities fall together.
         never_shown: Names of the groups that are of held-out images; the negatives under ``held_out``
             are then the other held-out images.
+        excluded: Name of an External Dataset -> keys of its images that D holds too, which are never chosen.
 
     Returns:
         The audit set; ``mint.mint_samples`` is an upper bound, the smallest class decides.
@@ -101,7 +104,10 @@ def audit_set(
         for side, (inside, externals, limit) in sides.items():
             positives = order[(members & inside)[order]]
             negatives = order[(others & inside)[order]]
-            sizes = [len(db) for db in externals]
+            candidates = [
+                _candidates(db, seed, (excluded or {}).get(db.name, ())) for db in externals
+            ]
+            sizes = [len(found) for found in candidates]
             n = min(limit, len(positives), len(negatives), sum(sizes))
             if n < FEWEST:
                 raise ParameterError(
@@ -109,11 +115,11 @@ def audit_set(
                     f"members, {len(negatives)} held-out and {sum(sizes)} external images to take from, "
                     f"and {FEWEST} is the least. Take larger databases or another held_out."
                 )
-            shares = zip(externals, equal_shares(n, sizes), strict=True)
+            shares = zip(externals, candidates, equal_shares(n, sizes), strict=True)
             chosen[side] = {
                 "member": rows.of(training, positives[:n]),
                 "held_out": rows.of(training, negatives[:n]),
-                "paper": np.concatenate([rows.of(db, _order(db, seed)[:k]) for db, k in shares]),
+                "paper": np.concatenate([rows.of(db, found[:k]) for db, found, k in shares]),
             }
         for protocol in PROTOCOLS:
             splits[name, protocol] = Split(
@@ -179,6 +185,11 @@ class _Rows:
 def _order(database: Database, seed: int) -> np.ndarray:
     """Return the images of a database in the order in which they are chosen, of their hashes."""
     return np.argsort(uniform(database.name, database.keys, "mint-pick", seed), kind="stable")
+
+
+def _candidates(database: Database, seed: int, excluded: Collection[str]) -> np.ndarray:
+    order = _order(database, seed)
+    return order[~np.isin(database.keys[order], list(excluded))] if excluded else order
 
 
 def _in_training(database: Database, split: str, seed: int) -> np.ndarray:

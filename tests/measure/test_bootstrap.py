@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
 
 from mint_utils.errors import ParameterError
-from mint_utils.measure.bootstrap import Decided, interval, verdict
+from mint_utils.measure.bootstrap import Decided, auc, interval, share, verdict
 
 
 def accuracy_interval(labels, right, clusters, replicates, seed=0):
@@ -163,7 +167,9 @@ def excess(rng, share_left, identities=80, each=8):
     labels = np.arange(len(people)) % 2 == 0
     cells = []
     for accuracy in (0.5 + 0.3 * share_left, 0.8):
-        ease = rng.normal(0, 0.08, identities)[people]  # people differ, images of one do so together
+        ease = rng.normal(0, 0.08, identities)[
+            people
+        ]  # people differ, images of one do so together
         right = rng.random((1, len(people))) < accuracy + ease
         cells.append(Decided(labels, right, people))
     return cells

@@ -58,6 +58,41 @@ def test_nothing_leaks_across_the_split(split):
         assert len(set(s.train)) == len(s.train) and len(set(s.evaluation)) == len(s.evaluation)
 
 
+def test_without_exclusions_nothing_changes():
+    one, two = audit(), with_excluded({"film": set()})
+    assert one.images.equals(two.images)
+    for key, split in one.splits.items():
+        for name, rows in vars(split).items():
+            np.testing.assert_array_equal(rows, getattr(two.splits[key], name))
+
+
+def test_an_excluded_image_is_never_chosen_and_the_next_one_takes_its_place():
+    before = audit().images
+    film = before[before["database"] == "film"]["key"].tolist()
+    wild = before[before["database"] == "wild"]["key"].tolist()
+    chosen = with_excluded({"film": set(film[:3]), "wild": set(wild[1:2])})
+    after = chosen.images.groupby("database")["key"].agg(list)
+    assert after["film"][: len(film) - 3] == film[3:] and len(after["film"]) == len(film)
+    assert after["wild"][: len(wild) - 1] == [wild[0], *wild[2:]] and len(after["wild"]) == len(
+        wild
+    )
+    assert after["photos"] == before[before["database"] == "photos"]["key"].tolist()
+    assert after["d"] == before[before["database"] == "d"]["key"].tolist()
+
+
+def test_excluded_images_do_not_count_as_candidates():
+    s = with_excluded({"wild": set(EVALUATION.keys[:-30])}).splits["Baseline", "paper"]
+    assert (~s.labels).sum() == 30
+    with pytest.raises(ParameterError, match="6 external images to take from"):
+        with_excluded({"wild": set(EVALUATION.keys[:-6])})
+
+
+def with_excluded(excluded):
+    return audit_set(
+        D, EXPOSURES, EXTERNAL, EVALUATION, ALL, Databases(), Mint(), excluded=excluded
+    )
+
+
 def test_classes_are_of_equal_size_and_positives_the_same_under_both_protocols():
     chosen = audit()
     paper, held = chosen.splits["Baseline", "paper"], chosen.splits["Baseline", "held_out"]

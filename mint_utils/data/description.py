@@ -1,0 +1,178 @@
+"""What is said of a database, and how it is recognised: its manifest, and the fingerprint of its files.
+
+In: a YAML file of ``data_manifests``, checked against ``schema.json`` there; the path of the files that it
+describes. Out: the manifest as a dictionary; a hash of the files.
+"""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import yaml
+
+from mint_utils import paths
+from mint_utils.data import folders
+from mint_utils.errors import DataError, ParameterError
+
+WHOLE = 1 << 30  # bytes of a file up to which all of them are hashed
+BLOCK, BLOCKS = 1 << 16, 1024  # bytes and number of the blocks that stand for a larger one
+FIRST = ("required", "additionalProperties")  # of several faults, a field's name before its value
+
+
+def manifests() -> list[str]:
+    """Return the names of all manifests, in order."""
+    return sorted(path.stem for path in paths.MANIFESTS.glob("*.yaml"))
+
+
+def read_manifest(name: str) -> dict[str, Any]:
+    """Return the manifest of a database.
+
+    Raises:
+        ParameterError: There is no such manifest.
+        DataError: It is no YAML, or not what ``data_manifests/schema.json`` asks for: one sentence that
+            names the file, the field and the remedy.
+    """
+    path = paths.MANIFESTS / f"{name}.yaml"
+    if not path.exists():
+        raise ParameterError(
+            f"There is no database {name!r} in data_manifests. There are: {', '.join(manifests())}."
+        )
+    try:
+        manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise DataError(f"{path}{line} is no YAML: write it as the manifests beside it.") from error
+    faults = sorted(_validator().iter_errors(manifest), key=_precedence)
+    if faults:
+        raise DataError(f"{path}{_sentence(faults[0])}")
+    if manifest["name"] != name:
+        raise DataError(
+            f"{path}, field name, is {manifest['name']!r}: it must be the file's own, {name!r}."
+        )
+    return manifest
+
+
+def recognised(manifest: dict[str, Any], data: str | Path | None) -> dict[str, Any]:
+    """Return a manifest; where it has no ``sha256``, with the ``fingerprint`` of the files if they are there.
+
+    Args:
+        manifest: Of a database.
+        data: The folder that its path starts from; None if it is not at hand.
+    """
+    if "path" not in manifest or "sha256" in manifest or data is None:
+        return manifest
+    path = Path(data) / manifest["path"]
+    return manifest | {"fingerprint": fingerprint(path)} if path.exists() else manifest
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return a hash that changes with the content of a database whose checksum nobody published.
+
+    A folder: the hash of all its images (`folders.fingerprint`). A file up to 1 GiB: its SHA-256. A larger
+    one, 30 GB for MS1MV3, is not read as a whole: hashed are its size, 1,024 blocks of 64 KiB at equal
+    distances with the first and the last, and, where they lie beside it, the whole ``.idx`` and the
+    ``index.csv`` that preparation writes with the SHA-256 of every image. This reads 64 MiB of the file.
+
+    It notices another version, a truncated copy, another order of the images, and any image encoded to
+    another length, because the ``.idx`` holds the offset of each. It cannot notice bytes that changed in
+    place between the blocks, as on a failing disk, without the index being written anew.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        DataError: There is no such file, or the folder holds no image.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return folders.fingerprint(path)
+    if not path.is_file():
+        raise DataError(f"There is no file {path}: data_manifests says how to get a database.")
+    size = path.stat().st_size
+    if size <= WHOLE:
+        return _sha256(path)
+    content = hashlib.sha256(f"{size}\n".encode())
+    with open(path, "rb") as file:
+        for start in np.linspace(0, size - BLOCK, BLOCKS).astype(np.int64).tolist():
+            file.seek(start)
+            content.update(file.read(BLOCK))
+    for beside in (path.with_suffix(".idx"), path.with_name("index.csv")):
+        if beside.is_file():
+            content.update(f"{beside.suffix} {_sha256(beside)}\n".encode())
+    return content.hexdigest()
+
+
+def read_names(path: str | Path) -> dict[int, str]:
+    """Return the names of the identities of a database: identity -> name.
+
+    Args:
+        path: Of a text file, UTF-8: an identity (a whole number), a tab and a name a line.
+
+    Raises:
+        DataError: The file is missing, a line is not such a pair, or an identity occurs twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(
+            f"There is no file {path}, which a manifest calls names: get or correct it."
+        )
+    names: dict[int, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        identity, tab, name = line.partition("\t")
+        if not (tab and name.strip() and identity.isdecimal()):
+            raise DataError(
+                f"{path}, line {number}, is not an identity, a tab and a name: {line[:40]!r}."
+            )
+        if int(identity) in names:
+            raise DataError(f"{path}, line {number}: identity {identity} has a name. Remove one.")
+        names[int(identity)] = name.strip()
+    return names
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    # The schema of the package, also where tests have manifests of their own elsewhere.
+    return json.loads((paths.ROOT / "data_manifests" / "schema.json").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(_schema())
+
+
+def _precedence(fault: jsonschema.ValidationError) -> tuple[bool, str]:
+    return fault.validator not in FIRST, fault.json_path
+
+
+def _sentence(fault: jsonschema.ValidationError) -> str:
+    """Return what is wrong with which field, and what to write there."""
+    field = fault.json_path.removeprefix("$").lstrip(".")
+    meaning = fault.schema.get("description", "see data_manifests/schema.json")
+    match fault.validator:
+        case "required":
+            missing = [name for name in fault.validator_value if name not in fault.instance]
+            return f" lacks {', '.join(missing)}: add what data_manifests/README.md says of it."
+        case "additionalProperties":
+            extra = sorted(set(fault.instance) - set(fault.schema["properties"]))
+            known = ", ".join(fault.schema["properties"])
+            return f" has an unknown field {', '.join(map(str, extra))}. There are: {known}."
+        case "type" if not field:
+            return " is not a list of fields: write it as the manifests beside it."
+        case "enum":
+            rule = f"one of {', '.join(fault.validator_value)}"
+        case "type":
+            kinds = {"integer": "a whole number", "string": "text", "object": "a list of fields"}
+            rule = kinds[fault.validator_value]
+        case _:
+            rule = f"as the schema says ({fault.validator}: {fault.validator_value})"
+    return f", field {field}, must be {rule}, not {fault.instance!r} ({meaning})."
