@@ -129,6 +129,8 @@ def test_record_images_index_as_arrays_do(tmp_path):
         whole = np.stack(pictures[::-1])
         np.testing.assert_array_equal(array[np.array([4, 0, 4])], whole[[4, 0, 4]])
         np.testing.assert_array_equal(array[1:3], whole[1:3])
+        np.testing.assert_array_equal(array[5], whole[5])
+        assert array[:0].shape == (0, 24, 24, 3) and array.nbytes == whole.nbytes
 
 
 # ---- augmentation ----------------------------------------------------------------------------
