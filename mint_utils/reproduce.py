@@ -28,9 +28,10 @@ from tqdm import tqdm
 from traitlets.config import Config as Traits
 
 from mint_utils import paths, store, workers
-from mint_utils.audited import train
 from mint_utils.config import Config, profiles, resolve, unknown
+from mint_utils.cost import duration
 from mint_utils.errors import ParameterError, StudyError
+from mint_utils.forecast import announce, check
 from mint_utils.report import page, tables
 from mint_utils.scenarios import NOTEBOOKS
 from mint_utils.study import Study
@@ -46,7 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
         _check_parameters(chosen, changes)
         study = Study(config)
         if options.dry_run:
-            return _announce(study, chosen, options.jobs)
+            device = store.provenance()["device"]
+            print(f"profile {config.profile} on {device}: {', '.join(chosen)}")
+            print(f"results: {study.figures}")
+            announce(study, _scenarios(chosen), options.jobs, options.rate)
+            return 0
         return _run(study, chosen, options.jobs, changes)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -72,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         help="models trained side by side; as many as there are cores, on a GPU one",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    parser.add_argument(
+        "--rate", type=float, metavar="IMAGES_PER_SECOND",
+        help="of training, for --dry-run; it is measured here where none is given",
+    )  # fmt: skip
     parser.add_argument(
         "-p", dest="parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="a parameter of the notebooks, as papermill takes it; repeatable",
@@ -102,31 +111,12 @@ def _scenarios(chosen: list[str]) -> list[str]:
     return list(dict.fromkeys(name for notebook in chosen for name in NOTEBOOKS[notebook]))
 
 
-def _announce(study: Study, chosen: list[str], jobs: int | None) -> int:
-    """Print what a run would do and what it would cost here."""
-    print(f"profile {study.config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
-    print(f"results: {study.figures}")
-    rates: dict[tuple[str, int], float] = {}
-    total = 0.0
-    for recipe, (title, _) in study.needed(_scenarios(chosen)).items():
-        exposures, steps = study.exposures(recipe), study.plan(recipe).steps
-        told = f"  {title}: {recipe.network}, {steps:,} steps, {exposures:,} exposures"
-        if study.is_trained(recipe):
-            print(f"{told}: stored")
-            continue
-        kind = recipe.network, recipe.batch_size
-        if kind not in rates:
-            rates[kind] = train.images_per_second(recipe, study.training)
-        total += exposures / rates[kind]
-        print(f"{told}: about {_duration(exposures / rates[kind])} at {rates[kind]:,.0f} images/s")
-    print(f"training in all: about {_duration(total)} one after the other, less side by side;")
-    print("then the MINT Models, and the notebooks")
-    return 0
-
-
 def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, Any]) -> int:
     started = time.perf_counter()
     reports = paths.reports() / study.figures.name
+    pending = [name for name in chosen if not _complete(study, name, reports)]
+    if pending:
+        check(study, _scenarios(pending), jobs)
     reports.mkdir(parents=True, exist_ok=True)
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not _complete(study, name, reports)]
@@ -142,7 +132,7 @@ def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, A
     for name in missing:
         print(f"error: the results of {name} are not complete", file=sys.stderr)
     print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, ", end="")
-    print(f"{_duration(time.perf_counter() - started)}")
+    print(f"{duration(time.perf_counter() - started)}")
     return 1 if missing else 0
 
 
@@ -154,7 +144,7 @@ class _Stages:
 
     def __call__(self, told: str) -> None:
         self.number += 1
-        since = _duration(time.perf_counter() - self.started)
+        since = duration(time.perf_counter() - self.started)
         tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {told}")
         sys.stdout.flush()
 
@@ -236,14 +226,6 @@ def _close(study: Study, reports: Path) -> None:
     summary = f"Profile {study.config.profile}, on {told['device']}, commit {told['commit']}."
     index = page.write_index(reports, "What lets a MINT tell", summary, chapters, shown)
     print(f"\ntables and figures: {study.figures}\npage to open:       {index}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ def run(*arguments) -> int:
         (["--only", "05", "-p", "losses", "[softmax]"], "losses must be some of"),
         (["--profile", "quik"], "Did you mean 'quick'"),
         (["--only", "99"], "there is no notebook '99'"),
-        (["--profile", "faces", "--dry-run"], "--data DIR"),
+        (["--profile", "faces"], "--data DIR"),
+        (["--profile", "faces", "--data", "/nowhere"], "there is no /nowhere"),
         (["--profile", "faces", "--data", "/nowhere", "--dry-run"], "there is no /nowhere"),
     ],
 )

@@ -124,7 +124,7 @@ def is_prepared(manifest: dict[str, Any], image_size: int) -> bool:
 
 def is_streamed(manifest: dict[str, Any], image_size: int) -> bool:
     """Say whether the images of a database stay in its ``.rec``, because prepared they are too large."""
-    fits = manifest["images"] * image_size**2 * 3 <= PREPARED_BYTES
+    fits = (manifest.get("images") or 0) * image_size**2 * 3 <= PREPARED_BYTES
     return manifest["layout"] == "recordio" and manifest["image_size"] == image_size and not fits
 
 
@@ -133,12 +133,12 @@ def _specification(manifest: dict[str, Any], image_size: int) -> dict[str, Any]:
     if manifest["layout"].startswith("embedded"):
         source = {"pixels": _embedded_probe(manifest, image_size)}
     else:
-        source = {"sha256": manifest["sha256"], "native_size": manifest["image_size"]}
+        source = {"sha256": manifest.get("sha256"), "native_size": manifest["image_size"]}
     return {
         "version": VERSION,
         "name": manifest["name"],
         "image_size": image_size,
-        "images": manifest["images"],
+        "images": manifest.get("images"),
         "identities": manifest.get("identities"),
         "source": source,
     }
@@ -152,7 +152,7 @@ def _stream(
     keys: np.ndarray,
 ) -> images.RecordImages:
     """Return the images of a ``.rec`` that was checked when its index was stored."""
-    path = _path(manifest, data)
+    path = locate(manifest, data)
     expected = prepared.record["rec_bytes"]
     record = RecordFile(path) if path.stat().st_size == expected else None
     if record is None or not np.array_equal(record.keys, keys.astype(np.int64)):
@@ -181,7 +181,7 @@ def _prepare(
     told = {"images": len(keys), "identities": len(np.unique(identities[identities >= 0]))}
     if is_streamed(manifest, size):
         next(chunks)  # a wrong size is told now, any other fault when the record is read
-        told["rec_bytes"] = _path(manifest, data).stat().st_size
+        told["rec_bytes"] = locate(manifest, data).stat().st_size
     else:
         _store_pixels(manifest["name"], chunks, (len(keys), size, size, 3), folder)
     index = {"keys": keys, "identities": identities} | ({} if same is None else {"same": same})
@@ -204,8 +204,12 @@ def _store_pixels(
     array.flush()
 
 
-def _path(manifest: dict[str, Any], data: str | Path | None) -> Path:
-    """Return the path of a database, which is there."""
+def locate(manifest: dict[str, Any], data: str | Path | None) -> Path:
+    """Return the path of a database, which is there.
+
+    Raises:
+        DataError: It is not.
+    """
     name = manifest["name"]
     remedy = (
         f"data_manifests/{name}.yaml says how to get it; "
@@ -223,7 +227,7 @@ def _path(manifest: dict[str, Any], data: str | Path | None) -> Path:
 
 def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
     """Return the verified path of a database: there, and the one that its manifest describes."""
-    name, path = manifest["name"], _path(manifest, data)
+    name, path = manifest["name"], locate(manifest, data)
     found = folders.fingerprint(path) if path.is_dir() else _file_sha256(path)
     if found != manifest["sha256"]:
         raise DataError(
