@@ -11,7 +11,7 @@ from mint_utils import cost, scenarios, workers
 from mint_utils.audited import train
 from mint_utils.config import Audited
 from mint_utils.data.manifest import described, is_prepared, is_streamed, locate
-from mint_utils.errors import DataError
+from mint_utils.errors import DataError, ParameterError
 from mint_utils.study import Study
 
 
@@ -165,8 +165,10 @@ def announce(study: Study, names: Sequence[str], jobs: int | None, rate: float |
         rate: Images a second in training; None: measured here, on blank images.
 
     Raises:
-        ParameterError: It does not fit.
+        ParameterError: It does not fit, or the rate is none.
     """
+    if rate is not None and not rate > 0:
+        raise ParameterError(f"--rate must be above 0 images a second, not {rate:g}.")
     plan, device = forecast(study, names, jobs), train.default_device()
     size = study.config.databases.image_size
     print("\n".join(f"  {line}" for line in plan.databases))
