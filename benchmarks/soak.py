@@ -146,9 +146,9 @@ def main() -> None:
         print(f"  {largest / n:g} times as many images as {n:,} take")
         for name, (seconds, size) in taken[n].items():
             more, larger = taken[largest][name]
-            print(
-                f"    {name:45} {more / seconds:9.1f} times {larger / max(size, 1):9.1f} times the memory"
-            )
+            time_ = f"{more / seconds:.1f} times the time" if seconds > 0.05 else ""
+            memory = f"{larger / size:.1f} times the memory" if size > 1e6 else ""
+            print(f"    {name:45} {time_:>20} {memory:>24}")
     print(f"  MS1MV3's {MS1MV3:,} images in proportion (its images are larger)")
     for name, (seconds, size) in taken[largest].items():
         scale = MS1MV3 / largest

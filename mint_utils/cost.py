@@ -28,6 +28,9 @@ INDEX_BYTES = 300  # an image of D: keys, offsets, identities, cuts, plan, ledge
 STORED_INDEX_BYTES = 60  # the same in files: key, identity; and in the ledger of a model
 HISTORY_BYTES = 200  # a step of the training, as long as it runs
 LOGITS = 4  # arrays of batch x classes: cosines, clamped, their softmax, and a gradient
+PASSING = (
+    5  # a fifth more for what lives shortly: gradients of activations, augmentation (measured)
+)
 CENTRES = 3  # arrays of the size of the class centres, besides weights, gradient and momentum
 KINDS = {"disk": "disk space", "gpu": "GPU memory", "memory": "main memory"}
 
@@ -102,7 +105,8 @@ def training_bytes(recipe: Audited, size: Size, classes: int, on_gpu: bool) -> i
     centres = size.embedding * classes
     held = 3 * (size.network + centres) + CENTRES * centres + LOGITS * recipe.batch_size * classes
     activations = recipe.batch_size * size.activations // (2 if on_gpu else 1)
-    return FLOAT * held + activations + (WORKSPACE if on_gpu else PROCESS)
+    passing = (FLOAT * held + activations) // PASSING
+    return FLOAT * held + activations + passing + (WORKSPACE if on_gpu else PROCESS)
 
 
 def host_bytes(images: int, epoch: int, steps: int) -> int:
