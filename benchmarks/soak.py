@@ -87,18 +87,18 @@ def soak(n: int) -> dict[str, tuple[float, int]]:
     phase = Phases()
     with tempfile.TemporaryDirectory() as folder:
         path, roles = Path(folder) / "train.rec", Databases(held_out=0.05)
-        os.environ["MINT_ARTIFACTS"], paths.MANIFESTS = str(Path(folder) / "made"), Path(folder)
+        os.environ["MINT_ARTIFACTS"] = str(Path(folder) / "made")
         with phase("write the file"):
             write_records(path, pictures(n))
-        told = dict.fromkeys(manifest.FIELDS, "-") | {
+        told = manifest.read_manifest("lfw") | {
             "name": "soak",
-            "layout": "recordio",
             "path": path.name,
             "image_size": SIDE,
             "images": n,
             "identities": -(-n // EACH),
             "sha256": manifest._file_sha256(path),
         }
+        paths.MANIFESTS = Path(folder)
         (paths.MANIFESTS / "soak.yaml").write_text(yaml.safe_dump(told))
         manifest.PREPARED_BYTES = 0
         with phase("open, first time: checksum, index, labels"):
