@@ -1,7 +1,18 @@
 """Run every benchmark: ``python -m benchmarks``, or ``make bench``."""
 
-from benchmarks import auditable, contamination, databases, loading, mint, synthetic, training
+from benchmarks import (
+    auditable,
+    contamination,
+    databases,
+    loading,
+    mint,
+    streaming,
+    synthetic,
+    training,
+)
 
-for part in (synthetic, databases, contamination, loading, training, auditable, mint):
+PARTS = (synthetic, databases, contamination, loading, streaming, training, auditable, mint)
+
+for part in PARTS:
     print(f"\n{part.__doc__.splitlines()[0]}", flush=True)
     part.main()

@@ -22,9 +22,10 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from mint_utils import notebooks, paths, stages, store
-from mint_utils.audited import train
 from mint_utils.config import profiles, resolve, unknown
+from mint_utils.cost import duration
 from mint_utils.errors import ParameterError, StudyError
+from mint_utils.forecast import announce, check
 from mint_utils.scenarios import NOTEBOOKS
 from mint_utils.study import Study
 
@@ -39,7 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
         _check_parameters(chosen, changes)
         study = Study(config)
         if options.dry_run:
-            return _announce(study, chosen, options.jobs)
+            device = store.provenance()["device"]
+            print(f"profile {config.profile} on {device}: {', '.join(chosen)}")
+            print(f"results: {study.figures}")
+            announce(study, _scenarios(chosen), options.jobs, options.rate)
+            return 0
         if options.list or options.stage:
             found = stages.stages(study, chosen, changes)
             if options.list:
@@ -78,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--list", action="store_true", help="print the stages, each a line of JSON")
     stage.add_argument("--stage", metavar="ID", help="do one of the stages that --list prints")
     parser.add_argument(
+        "--rate", type=float, metavar="IMAGES_PER_SECOND",
+        help="of training, for --dry-run; it is measured here where none is given",
+    )  # fmt: skip
+    parser.add_argument(
         "-p", dest="parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="a parameter of the notebooks, as papermill takes it; repeatable",
     )  # fmt: skip
@@ -107,31 +116,12 @@ def _scenarios(chosen: list[str]) -> list[str]:
     return list(dict.fromkeys(name for notebook in chosen for name in NOTEBOOKS[notebook]))
 
 
-def _announce(study: Study, chosen: list[str], jobs: int | None) -> int:
-    """Print what a run would do and what it would cost here."""
-    print(f"profile {study.config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
-    print(f"results: {study.figures}")
-    rates: dict[tuple[str, int], float] = {}
-    total = 0.0
-    for recipe, (title, _) in study.needed(_scenarios(chosen)).items():
-        exposures, steps = study.exposures(recipe), study.plan(recipe).steps
-        told = f"  {title}: {recipe.network}, {steps:,} steps, {exposures:,} exposures"
-        if study.is_trained(recipe):
-            print(f"{told}: stored")
-            continue
-        kind = recipe.network, recipe.batch_size
-        if kind not in rates:
-            rates[kind] = train.images_per_second(recipe, study.training)
-        total += exposures / rates[kind]
-        print(f"{told}: about {_duration(exposures / rates[kind])} at {rates[kind]:,.0f} images/s")
-    print(f"training in all: about {_duration(total)} one after the other, less side by side;")
-    print("then the MINT Models, and the notebooks")
-    return 0
-
-
 def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, Any]) -> int:
     started = time.perf_counter()
     reports = notebooks.folder(study)
+    pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
+    if pending:
+        check(study, _scenarios(pending), jobs)
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
         needed = study.needed(_scenarios(pending))
@@ -146,7 +136,7 @@ def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, A
     for name in missing:
         print(f"error: the results of {name} are not complete", file=sys.stderr)
     print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, ", end="")
-    print(f"{_duration(time.perf_counter() - started)}")
+    print(f"{duration(time.perf_counter() - started)}")
     return 1 if missing else 0
 
 
@@ -158,17 +148,9 @@ class _Stages:
 
     def __call__(self, told: str) -> None:
         self.number += 1
-        since = _duration(time.perf_counter() - self.started)
+        since = duration(time.perf_counter() - self.started)
         tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {told}")
         sys.stdout.flush()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ def run(*arguments) -> int:
         (["--only", "01", "-p", "losses", "[adaface]"], "there is no parameter 'losses'"),
         (["--only", "05", "-p", "losses", "[softmax]"], "losses must be some of"),
         (["--profile", "quik"], "Did you mean 'quick'"),
+        (["--dry-run", "--rate", "0"], "--rate must be above 0"),
         (["--only", "99"], "there is no notebook '99'"),
-        (["--profile", "faces", "--dry-run"], "--data DIR"),
+        (["--profile", "faces"], "--data DIR"),
+        (["--profile", "faces", "--data", "/nowhere"], "there is no /nowhere"),
         (["--profile", "faces", "--data", "/nowhere", "--dry-run"], "there is no /nowhere"),
     ],
 )

@@ -33,6 +33,7 @@ from mint_utils.audited.exposure import Plan, classes, plan
 from mint_utils.audited.margins import make_head
 from mint_utils.audited.synchronised import synchronise
 from mint_utils.config import Audited, plain, unknown
+from mint_utils.data.ahead import read_ahead
 from mint_utils.data.images import augment, normalise
 from mint_utils.data.manifest import Database
 from mint_utils.errors import ParameterError, TrainingError
@@ -274,15 +275,15 @@ def train(
     trained_on = group.told(trained_on, first, recipe.batch_size)
     ledger *= group.writes  # the others count from 0: what the checkpoint counted is in rank 0's
     source, target = _placed(database.images, labels, device)
+    schedule = _gathered(source, target, group.shares(_schedule(exposures, first)), device)
     progress = tqdm(
         total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False,
         **group.bar,
     )  # fmt: skip
     workers.advance(int(ledger.sum()))
     saved, pending = time.monotonic(), []
-    for number, epoch, batch, keys, size in group.shares(_schedule(exposures, first)):
+    for number, epoch, batch, keys, size, images, classes_ in schedule:
         lr = rate(recipe, number, exposures.steps)
-        images, classes_ = _gather(source, target, batch, device)
         seed, weight = group.seed(recipe.seed * 2**32 + number), group.weight(len(batch), size)
         loss = group.mean(step(images, classes_, keys, lr, seed, weight))
         np.add.at(ledger, batch, 1)
@@ -343,14 +344,19 @@ def _placed(images: np.ndarray, labels: np.ndarray, device: torch.device):
     return images, target
 
 
-def _gather(source, target: torch.Tensor, batch: np.ndarray, device: torch.device):
-    rows = torch.from_numpy(batch)
+def _gathered(source, target: torch.Tensor, schedule, device: torch.device):
+    """Yield what a schedule does, with the images (B, 3, S, S) and classes (B,) of each batch.
+
+    Images that are not on the GPU are read, or decoded, ahead of the step that needs them.
+    """
     if isinstance(source, torch.Tensor):
-        rows = rows.to(device)
-        images = source[rows]
-    else:
-        images = torch.from_numpy(source[batch]).to(device)
-    return images.permute(0, 3, 1, 2), target[rows].to(device)
+        for item in schedule:
+            rows = torch.from_numpy(item[2]).to(device)
+            yield *item, source[rows].permute(0, 3, 1, 2), target[rows]
+        return
+    for item, pixels in read_ahead(schedule, lambda item: source[item[2]]):
+        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+        yield *item, images, target[torch.from_numpy(item[2])].to(device)
 
 
 def _title(recipe: Audited) -> str:
@@ -400,11 +406,11 @@ def _write(folder: Path, step: Step, database: Database, labels, ledger, history
     pd.DataFrame(history, columns=columns).to_csv(folder / "history.csv", index=False)
 
 
-def images_per_second(recipe: Audited, database: Database) -> float:
-    """Measure the rate of training here, in a trial of a few steps on blank images."""
-    device, size = default_device(), database.images.shape[1]
+def images_per_second(recipe: Audited, size: int, identities: int) -> float:
+    """Measure the rate of training here, in a trial of a few steps on blank images of a size in pixels."""
+    device = default_device()
     n = min(recipe.batch_size, 32 if device.type == "cpu" else 256)
-    step = Step(*build(recipe, size, len(np.unique(database.identities))), recipe, device)
+    step = Step(*build(recipe, size, identities), recipe, device)
     images = torch.zeros(n, size, size, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     labels = torch.zeros(n, dtype=torch.int64, device=device)
     keys = np.arange(n, dtype=np.uint64)

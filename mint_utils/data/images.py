@@ -235,21 +235,23 @@ def _pixels(planes: tuple[torch.Tensor, ...]) -> torch.Tensor:
 class RecordImages:
     """The images of a ``.rec`` as an array (N, S, S, 3) of uint8 that decodes what it is asked for.
 
-    For databases that do not fit into memory. Indexing takes what numpy takes on the first axis.
+    For databases that do not fit into memory. Indexing takes what numpy takes on the first axis; threads
+    may index at the same time, and the decoder lets them run side by side.
     """
 
     def __init__(self, record: RecordFile, keys: np.ndarray, size: int):
         self.record = record
         self.keys = keys
         self.shape = (len(keys), size, size, 3)
+        self.nbytes = len(keys) * size * size * 3  # decoded
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index: np.ndarray) -> np.ndarray:
-        keys = self.keys[index].tolist()
-        images = np.empty((len(keys), *self.shape[1:]), np.uint8)
-        for image, key in zip(images, keys, strict=True):
+    def __getitem__(self, index: np.ndarray | slice | int) -> np.ndarray:
+        keys = self.keys[index]
+        images = np.empty((*keys.shape, *self.shape[1:]), np.uint8)
+        for image, key in zip(images.reshape(-1, *self.shape[1:]), keys.ravel(), strict=True):
             name = f"{self.record.path}, record {key}"
             image[:] = decode(self.record.image_bytes(key), name, self.shape[1])
         return images

@@ -1,11 +1,13 @@
 """A manifest says what a database is and where; ``open_database`` makes arrays of its images.
 
 In: a YAML file of ``data_manifests`` and, unless the database is embedded, the folder of the
-databases. Out: a `Database`, whose images are one memory-mapped uint8 array prepared once.
+databases. Out: a `Database`, whose images are one memory-mapped uint8 array prepared once; or, where
+that would take more than `PREPARED_BYTES`, an array that decodes them from the ``.rec`` when asked.
 A file that is missing or is not the one of the manifest is an error that says what to do.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
+PREPARED_BYTES = 16 << 30  # of pixels: a larger RecordIO file of the study's size is streamed
+READ_BYTES = 1 << 24  # of a file whose checksum is taken
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Database:
         name: The manifest's.
         keys: (N,) str, unique.
         identities: (N,) int64, -1 where unknown.
-        images: (N, S, S, 3) uint8, RGB, memory-mapped.
+        images: (N, S, S, 3) uint8, RGB, memory-mapped, or decoded from the file when indexed.
         same: (N/2,) bool for verification pairs (images 2i and 2i+1), else None.
         fingerprint: Hash that changes when an image, a key or an identity does.
     """
@@ -38,7 +42,7 @@ class Database:
     name: str
     keys: np.ndarray
     identities: np.ndarray
-    images: np.ndarray
+    images: np.ndarray | images.RecordImages
     same: np.ndarray | None
     fingerprint: str
 
@@ -60,35 +64,86 @@ def open_database(
     Raises:
         DataError: Files are missing, damaged, or not those of the manifest.
     """
+    manifest = described(name, data, scale)
+
+    def make(folder: Path) -> dict[str, Any]:
+        return _prepare(manifest, data, image_size, folder)
+
+    prepared = store.fetch("databases", _specification(manifest, image_size), make)
+    with np.load(prepared.folder / "index.npz", allow_pickle=False) as file:
+        index = dict(file)
+    pixels = prepared.folder / "images.npy"
+    return Database(
+        name=name,
+        keys=index["keys"],
+        identities=index["identities"],
+        images=np.load(pixels, mmap_mode="r")
+        if pixels.exists()
+        else _stream(manifest, data, image_size, prepared, index["keys"]),
+        same=index.get("same"),
+        fingerprint=prepared.digest,
+    )
+
+
+def described(name: str, data: str | Path | None, scale: float = 1.0) -> dict[str, Any]:
+    """Return the manifest of a database, with its counts at the scale of a study.
+
+    Without a published checksum it has the fingerprint of the files, where they are at hand.
+    """
     manifest = recognised(read_manifest(name), data)
+    return _scaled(manifest, scale) if manifest["layout"] == "embedded" else manifest
+
+
+def is_prepared(manifest: dict[str, Any], image_size: int) -> bool:
+    """Say whether a database of this description is in the store at this size."""
+    return store.find("databases", _specification(manifest, image_size)) is not None
+
+
+def is_streamed(manifest: dict[str, Any], image_size: int) -> bool:
+    """Say whether the images of a database stay in its ``.rec``, because prepared they are too large."""
+    fits = expected_images(manifest) * image_size**2 * 3 <= PREPARED_BYTES
+    return manifest["layout"] == "recordio" and manifest["image_size"] == image_size and not fits
+
+
+def expected_images(manifest: dict[str, Any]) -> int:
+    """Return how many images a database has by its manifest, or had when it was published; 0: unknown."""
+    return manifest.get("images") or manifest.get("published", {}).get("images", 0)
+
+
+def _specification(manifest: dict[str, Any], image_size: int) -> dict[str, Any]:
+    """Return what determines the images of a database; where they are kept is no part of it."""
     if manifest["layout"].startswith("embedded"):
-        manifest = _scaled(manifest, scale)
         source = {"pixels": _embedded_probe(manifest, image_size)}
     else:
         known = manifest.get("sha256") or manifest.get("fingerprint")
         source = {"sha256": known, "native_size": manifest["image_size"]}
-    spec = {
+    return {
         "version": VERSION,
-        "name": name,
+        "name": manifest["name"],
         "image_size": image_size,
         "images": manifest.get("images"),
         "identities": manifest.get("identities"),
         "source": source,
     }
 
-    def make(folder: Path) -> dict[str, Any]:
-        return _prepare(manifest, data, image_size, folder)
 
-    prepared = store.fetch("databases", spec, make)
-    index = np.load(prepared.folder / "index.npz", allow_pickle=False)
-    return Database(
-        name=name,
-        keys=index["keys"],
-        identities=index["identities"],
-        images=np.load(prepared.folder / "images.npy", mmap_mode="r"),
-        same=index.get("same"),
-        fingerprint=prepared.digest,
-    )
+def _stream(
+    manifest: dict[str, Any],
+    data: str | Path | None,
+    size: int,
+    prepared: store.Artifact,
+    keys: np.ndarray,
+) -> images.RecordImages:
+    """Return the images of a ``.rec`` that was checked when its index was stored."""
+    path = locate(manifest, data)
+    expected = prepared.record["rec_bytes"]
+    record = RecordFile(path) if path.stat().st_size == expected else None
+    if record is None or not np.array_equal(record.keys, keys.astype(np.int64)):
+        raise DataError(
+            f"{path} is not the file whose index is stored ({expected:,} bytes, {len(keys):,} images): "
+            f"copy it again with its .idx, or delete {prepared.folder} and it is checked anew."
+        )
+    return images.RecordImages(record, record.keys, size)
 
 
 def _prepare(
@@ -106,28 +161,38 @@ def _prepare(
             f"{manifest['name']} has {len(keys)} images and its manifest says {manifest['images']}: "
             f"the copy is not the one described in data_manifests/{manifest['name']}.yaml."
         )
-    shape = (len(keys), size, size, 3)
+    told = {"images": len(keys), "identities": len(np.unique(identities[identities >= 0]))}
+    if is_streamed(manifest, size):
+        next(chunks)  # a wrong size is told now, any other fault when the record is read
+        told["rec_bytes"] = locate(manifest, data).stat().st_size
+    else:
+        _store_pixels(manifest["name"], chunks, (len(keys), size, size, 3), folder)
+    index = {"keys": keys, "identities": identities} | ({} if same is None else {"same": same})
+    np.savez(folder / "index.npz", **index)
+    return told
+
+
+def _store_pixels(
+    name: str, chunks: Iterator[np.ndarray], shape: tuple[int, ...], folder: Path
+) -> None:
     array = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
-    with tqdm(
-        total=len(keys), desc=f"preparing {manifest['name']}", unit="img", leave=False
-    ) as bar:
+    with tqdm(total=len(array), desc=f"preparing {name}", unit="img", leave=False) as bar:
         done = 0
         for chunk in chunks:
             array[done : done + len(chunk)] = chunk
             done += len(chunk)
             bar.update(len(chunk))
-    if done != len(keys):
-        raise DataError(
-            f"{manifest['name']}: {done} images were read where {len(keys)} were named."
-        )
+    if done != len(array):
+        raise DataError(f"{name}: {done} images were read where {len(array)} were named.")
     array.flush()
-    index = {"keys": keys, "identities": identities} | ({} if same is None else {"same": same})
-    np.savez(folder / "index.npz", **index)
-    return {"images": len(keys), "identities": len(np.unique(identities[identities >= 0]))}
 
 
-def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
-    """Return the path of a database: there, and the copy that its manifest describes if it has a checksum."""
+def locate(manifest: dict[str, Any], data: str | Path | None) -> Path:
+    """Return the path of a database, which is there.
+
+    Raises:
+        DataError: It is not.
+    """
     name = manifest["name"]
     remedy = (
         f"data_manifests/{name}.yaml says how to get it; "
@@ -140,6 +205,12 @@ def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
     path = Path(data) / manifest["path"]
     if not path.exists():
         raise DataError(f"Database {name!r}: there is no {path}. {remedy}")
+    return path
+
+
+def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
+    """Return the path of a database: there, and the copy that its manifest describes if it has a checksum."""
+    name, path = manifest["name"], locate(manifest, data)
     if "sha256" not in manifest:
         return path
     found = folders.fingerprint(path) if path.is_dir() else _file_sha256(path)
@@ -152,15 +223,21 @@ def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
 
 
 def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found, size = hashlib.sha256(), path.stat().st_size
+    bar = tqdm(total=size, desc=f"checksum of {path.name}", unit="B", unit_scale=True, leave=False)
+    with open(path, "rb") as file, bar:
+        while block := file.read(READ_BYTES):
+            found.update(block)
+            bar.update(len(block))
+    return found.hexdigest()
 
 
 def _files(manifest: dict[str, Any], path: Path, size: int):
     native, kind, same = manifest["image_size"], manifest["layout"], None
     if kind == "recordio":
         record = RecordFile(path)
-        keys, identities = record.keys.astype(np.str_), record.labels
+        digits = len(str(record.keys[-1]))  # numpy alone would take 21 for every key
+        keys, identities = record.keys.astype(f"U{digits}"), record.labels
         encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
     elif kind == "bin":
         stored, same = pairs.read_bin(path)
@@ -185,8 +262,6 @@ def _files(manifest: dict[str, Any], path: Path, size: int):
 
 
 def _scaled(manifest: dict[str, Any], scale: float) -> dict[str, Any]:
-    if manifest["layout"] == "embedded_pairs":  # always as many pairs as the manifest says
-        return manifest
     identities = max(2, round(manifest["identities"] * scale))
     images_each = manifest["images"] // manifest["identities"]
     return manifest | {"identities": identities, "images": identities * images_each}

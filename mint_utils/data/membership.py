@@ -3,11 +3,27 @@
 Every set of the study (members, held-out images, parts shown more often, the training and the
 evaluation of T) is cut from hashes of the key alone, so that membership depends neither on the
 order of a file nor on workers, and can be recomputed by anybody from the names.
+
+A cut of a large database takes seconds and is asked for often: the last ones are remembered, under the
+hash of the keys.
 """
 
+import functools
 import hashlib
+from dataclasses import dataclass, field
 
 import numpy as np
+
+REMEMBERED = 16  # cuts, 8 bytes a key each
+CHUNK = 1 << 16  # keys turned into Python's strings at once
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Keys that are known by their hash."""
+
+    digest: str
+    array: np.ndarray = field(compare=False)
 
 
 def uniform(database: str, keys: np.ndarray, purpose: str, seed: int) -> np.ndarray:
@@ -20,15 +36,25 @@ def uniform(database: str, keys: np.ndarray, purpose: str, seed: int) -> np.ndar
         seed: Another seed, another cut.
 
     Returns:
-        (N,) float64, the 53 leading bits of BLAKE2b.
+        (N,) float64, read-only: the 53 leading bits of BLAKE2b.
     """
+    content = np.ascontiguousarray(keys)
+    digest = f"{content.dtype} {hashlib.blake2b(content).hexdigest()}"
+    return _uniform(database, _Keys(digest, content), purpose, seed)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _uniform(database: str, keys: _Keys, purpose: str, seed: int) -> np.ndarray:
     salt = hashlib.blake2b(f"{purpose}\0{seed}\0{database}\0".encode(), digest_size=8)
-    numbers = np.empty(len(keys), dtype=np.uint64)
-    for i, key in enumerate(keys.tolist()):
-        one = salt.copy()
-        one.update(str(key).encode())
-        numbers[i] = int.from_bytes(one.digest(), "big")
-    return (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    numbers = np.empty(len(keys.array), dtype=np.uint64)
+    for start in range(0, len(numbers), CHUNK):
+        for i, key in enumerate(keys.array[start : start + CHUNK].tolist(), start):
+            one = salt.copy()
+            one.update(str(key).encode())
+            numbers[i] = int.from_bytes(one.digest(), "big")
+    cut = (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    cut.flags.writeable = False
+    return cut
 
 
 def held_out(database: str, keys: np.ndarray, share: float, seed: int) -> np.ndarray:

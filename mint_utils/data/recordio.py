@@ -60,6 +60,9 @@ class RecordFile:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[type, tuple[Path]]:
+        return type(self), (self.path,)  # another process opens the file for itself
+
     def close(self) -> None:
         """Release the file."""
         self._map.close()

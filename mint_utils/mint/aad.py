@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mint_utils.audited.ir import auditable
 from mint_utils.config import ROWS
+from mint_utils.data.ahead import read_ahead
 from mint_utils.data.images import normalise
 
 VERSION = 1  # of the extraction: raised when the same model and images give other features
@@ -97,8 +98,9 @@ def identify(
 
 def _batches(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
     for images, indices in pieces:
-        for i in range(0, len(indices), BATCH):
-            yield images[indices[i : i + BATCH]]
+        batches = (indices[i : i + BATCH] for i in range(0, len(indices), BATCH))
+        for _, batch in read_ahead(batches, images.__getitem__):
+            yield batch
 
 
 def _inputs(batch: np.ndarray, colour_order: str, device: torch.device) -> torch.Tensor:

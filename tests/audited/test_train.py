@@ -1,19 +1,25 @@
+import io
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from torch import nn
 
 from mint_utils import paths
 from mint_utils.audited import train
-from mint_utils.audited.exposure import plan
-from mint_utils.errors import TrainingError
+from mint_utils.audited.exposure import Plan, plan
+from mint_utils.data.images import RecordImages
+from mint_utils.data.manifest import Database
+from mint_utils.data.recordio import RecordFile, write_records
+from mint_utils.errors import DataError, TrainingError
 from tests.factory import database, recipe
 
 CPU = torch.device("cpu")
@@ -124,6 +130,82 @@ def test_killed_by_sigkill_and_resumed_is_the_same_bit_for_bit(tmp_path):
         torch.load(tmp_path / f / "model.pt", weights_only=True) for f in ("whole", "killed")
     ]
     assert same(*weights)
+
+
+def png(image: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def streamed(tmp_path):
+    """The same database in memory and as a ``.rec``, and the path of that."""
+    d, path = database(), tmp_path / "train.rec"
+    write_records(path, zip(d.identities.tolist(), map(png, d.images), strict=True))
+    record = RecordFile(path)
+    return d, replace(d, images=RecordImages(record, record.keys, 16)), path
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_streamed_gives_the_same_as_from_memory_bit_for_bit(tmp_path, streamed, threads):
+    memory, file, _ = streamed
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    one, two = trained(tmp_path / "memory", d=memory), trained(tmp_path / "file", d=file)
+    torch.set_num_threads(before)
+    assert one[0] == two[0] and same(one[1], two[1])
+    histories = [(tmp_path / f / "history.csv").read_text() for f in ("memory", "file")]
+    assert histories[0] == histories[1]
+
+
+def test_real_faces_streamed_give_the_same_as_from_memory_bit_for_bit(tmp_path, faces):
+    with RecordFile(faces / "lfw" / "train.rec") as record:
+        keys = record.keys[:40]
+        labels = np.array([record.label(key) for key in keys])
+        images = RecordImages(record, keys, 112)
+        file = Database("lfw", keys.astype(str), labels, images, None, "lfw-40")
+        r = recipe(epochs=1, batch_size=8)
+        exposures = Plan(np.arange(40) % 5 // 2, 1, 8, 0)  # 0, 0, 1, 1, 2: five batches
+        weights = []
+        for d in (file, replace(file, images=images[:])):
+            folder = tmp_path / type(d.images).__name__
+            folder.mkdir()
+            train.train(r, d, exposures, folder, CPU)
+            weights.append(torch.load(folder / "model.pt", weights_only=True))
+    assert same(*weights)
+
+
+def test_a_record_damaged_in_training_is_named_and_nothing_is_lost(tmp_path, streamed):
+    memory, file, path = streamed
+    whole = trained(tmp_path / "whole", d=memory)
+    exposures = plan(recipe(), memory, 0.5, 0)
+    damaged = int(exposures.batches(0)[2][0])  # in the third batch
+    sound, start = path.read_bytes(), path.read_bytes().index(png(memory.images[damaged]))
+    with open(path, "r+b") as bytes_:
+        bytes_.seek(start)
+        bytes_.write(b"no picture")
+    with pytest.raises(DataError, match=rf"train\.rec, record {damaged + 1} is damaged"):
+        trained(tmp_path / "parts", d=file, checkpoint_seconds=0)
+    saved = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert len(saved["history"]) == 2 and not (tmp_path / "parts" / "model.pt").exists()
+    with open(path, "r+b") as bytes_:
+        bytes_.write(sound)
+    parts = trained(tmp_path / "parts", d=file)
+    assert parts[0] == whole[0] and same(parts[1], whole[1])
+
+
+def test_93431_identities(tmp_path):
+    """MS1MV3's head: one step, all its classes, the loss of a network that knows nothing yet."""
+    d, identities = database(identities=2, each=4), 93_431
+    network, head = train.build(recipe(), 16, identities)
+    assert sum(p.numel() for p in head.parameters()) == identities * network.num_features
+    step = train.Step(network, head, recipe(), CPU)
+    pixels = torch.from_numpy(d.images).permute(0, 3, 1, 2)
+    labels = torch.tensor([0, identities - 1] * 4)
+    loss = step(pixels, labels, np.arange(8, dtype=np.uint64), 0.05, seed=0)
+    # The margin makes the right class the worst: at least log C, at most 2 s more.
+    assert np.log(identities) < loss < np.log(identities) + 2 * 64
 
 
 def test_the_ledger_is_the_plan(tmp_path):

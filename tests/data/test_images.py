@@ -1,6 +1,7 @@
 """Decoding, colour order and augmentation against PIL, torchvision and formulas written out here."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -129,6 +130,11 @@ def test_record_images_index_as_arrays_do(tmp_path):
         whole = np.stack(pictures[::-1])
         np.testing.assert_array_equal(array[np.array([4, 0, 4])], whole[[4, 0, 4]])
         np.testing.assert_array_equal(array[1:3], whole[1:3])
+        np.testing.assert_array_equal(array[5], whole[5])
+        assert array[:0].shape == (0, 24, 24, 3) and array.nbytes == whole.nbytes
+        elsewhere = pickle.loads(pickle.dumps(array))  # as it comes to another process
+        np.testing.assert_array_equal(elsewhere[:], whole)
+        elsewhere.record.close()
 
 
 # ---- augmentation ----------------------------------------------------------------------------

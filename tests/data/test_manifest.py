@@ -12,6 +12,8 @@ from PIL import Image
 
 from mint_utils import paths
 from mint_utils.data import folders, synthetic
+from mint_utils.data import manifest as manifests
+from mint_utils.data.images import RecordImages
 from mint_utils.data.manifest import open_database, read_manifest
 from mint_utils.data.recordio import write_records
 from mint_utils.errors import DataError, ParameterError
@@ -82,8 +84,64 @@ def test_without_a_checksum_the_copy_at_hand_is_recognised_by_its_content(
     other = open_database("db", tmp_path / "data", 24)
     assert len(other) == 12 and other.fingerprint != first.fingerprint
     np.testing.assert_array_equal(other.images, [pixels(i + 1) for i in range(12)])
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Let every database count as too large to be prepared."""
+    monkeypatch.setattr(manifests, "PREPARED_BYTES", 9 * 24 * 24 * 3 - 1)
+
+
+def test_a_large_one_is_streamed_and_is_the_same_database(tmp_path, recordio, large, monkeypatch):
+    streamed = open_database("db", tmp_path / "data", 24)
+    assert isinstance(streamed.images, RecordImages)
+    assert not list(paths.artifacts().rglob("images.npy"))
+    monkeypatch.setattr(manifests, "PREPARED_BYTES", 9 * 24 * 24 * 3)
+    monkeypatch.setenv("MINT_ARTIFACTS", str(tmp_path / "others"))
+    prepared = open_database("db", tmp_path / "data", 24)
+    assert isinstance(prepared.images, np.memmap)
+    np.testing.assert_array_equal(streamed.images[:], prepared.images)
+    np.testing.assert_array_equal(streamed.identities, prepared.identities)
+    assert streamed.fingerprint == prepared.fingerprint  # models of one are models of the other
+    assert streamed.keys.tolist() == prepared.keys.tolist() and streamed.same is None
+
+
+def test_only_a_recordio_of_the_size_of_the_study_is_streamed(tmp_path, recordio, large):
+    small = open_database("db", tmp_path / "data", 16)
+    assert isinstance(small.images, np.memmap)
+    assert not manifests.is_streamed(recordio | {"layout": "folder"}, 24)
+    assert not manifests.is_streamed(recordio | {"images": 8}, 24)
+
+
+def test_a_streamed_one_is_checked_once_and_needs_its_file(tmp_path, recordio, large, monkeypatch):
+    assert not manifests.is_prepared(recordio, 24)
+    open_database("db", tmp_path / "data", 24)
+    assert manifests.is_prepared(recordio, 24)
+    monkeypatch.setattr(manifests, "_file_sha256", lambda _: pytest.fail("read again"))
+    open_database("db", tmp_path / "data", 24)
     with pytest.raises(DataError, match=r"'db' needs train\.rec .* --data DIR"):
         open_database("db", None, 24)
+
+
+@pytest.mark.parametrize("changed", ["train.rec", "train.idx"])
+def test_another_file_in_the_place_of_a_streamed_one_is_refused(tmp_path, recordio, large, changed):
+    open_database("db", tmp_path / "data", 24)
+    path = tmp_path / "data" / "train.rec"
+    if changed == "train.rec":
+        write_records(path, ((i // 3, png(i)) for i in range(12)))
+    else:  # without the header record, those of identity ranges count as images
+        lines = path.with_suffix(".idx").read_text().splitlines(keepends=True)
+        path.with_suffix(".idx").write_text("".join(lines[1:]))
+    with pytest.raises(DataError, match=r"is not the file whose index is stored .* copy it again"):
+        open_database("db", tmp_path / "data", 24)
+
+
+def test_a_streamed_image_of_another_size_is_told_at_once(tmp_path, describe, large):
+    path = tmp_path / "train.rec"
+    write_records(path, ((0, png(i, size=30)) for i in range(9)))
+    describe(layout="recordio", path="train.rec", images=9, sha256=sha256(path))
+    with pytest.raises(DataError, match=r"train\.rec, record 1 is 30x30 pixels where 24x24"):
+        open_database("db", tmp_path, 24)
 
 
 def test_another_size_is_another_database(tmp_path, recordio):

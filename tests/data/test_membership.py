@@ -1,9 +1,11 @@
 import hashlib
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mint_utils.data import membership
 from mint_utils.data.membership import held_out, part, uniform
 
 KEYS = np.array([f"{i:05d}" for i in range(4000)])
@@ -69,3 +71,30 @@ def test_parts_are_equal_and_independent_of_being_held_out():
     for i in range(4):
         assert abs((parts == i).mean() - 0.25) < 0.03
         assert abs(kept[parts == i].mean() - 0.5) < 0.07
+
+
+def test_a_cut_is_made_once_and_never_taken_for_another():
+    membership._uniform.cache_clear()
+    one = uniform("db", KEYS, "x", 0)
+    assert uniform("db", KEYS.copy(), "x", 0) is one
+    others = [("db", KEYS, "x", 1), ("db", KEYS, "y", 0), ("bd", KEYS, "x", 0)]
+    for other in (*others, ("db", KEYS[::-1], "x", 0), ("db", KEYS[1:], "x", 0)):
+        assert not np.array_equal(uniform(*other), one)
+    assert membership._uniform.cache_info().misses == 6
+
+
+def test_changed_keys_are_other_keys_and_what_is_remembered_cannot_be_changed():
+    keys = KEYS.copy()
+    before = uniform("db", keys, "x", 0)
+    keys[7] = "other"
+    after = uniform("db", keys, "x", 0)
+    assert np.flatnonzero(before != after).tolist() == [7]
+    with pytest.raises(ValueError, match="read-only"):
+        before[0] = 0.5
+
+
+def test_chunks_do_not_matter(monkeypatch):
+    whole = uniform("chunks", KEYS, "x", 0)
+    monkeypatch.setattr(membership, "CHUNK", 1000)
+    membership._uniform.cache_clear()
+    np.testing.assert_array_equal(uniform("chunks", KEYS, "x", 0), whole)
