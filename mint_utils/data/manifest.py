@@ -20,7 +20,7 @@ from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError, ParameterError
 
 VERSION = 1  # of the preparation: raised when prepared images change
-LAYOUTS = ("embedded", "embedded_pairs", "recordio", "folder", "bin")
+LAYOUTS = ("embedded", "embedded_pairs", "recordio", "recordio_pairs", "folder", "bin")
 FIELDS = ("name", "title", "layout", "images", "licence", "citation", "origin", "preparation")
 
 
@@ -182,6 +182,12 @@ def _files(manifest: dict[str, Any], path: Path, size: int):
     if kind == "recordio":
         record = RecordFile(path)
         keys, identities = record.keys.astype(np.str_), record.labels
+        encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
+    elif kind == "recordio_pairs":
+        record = RecordFile(path)
+        same = pairs.recorded_same(record)
+        keys = np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(len(record.keys))])
+        identities = np.full(len(keys), -1, np.int64)
         encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
     elif kind == "bin":
         stored, same = pairs.read_bin(path)

@@ -1,0 +1,140 @@
+"""Faces brought to one pose, size and compression: 112x112 crops in the pose of the ArcFace template.
+
+In: an encoded image of any size and the positions of a face's points in it. Out: the aligned crop, encoded.
+Every database goes through the same resampling and the same JPEG quality, for a difference between
+databases in either would tell members from non-members without any network.
+
+Positions are (x, y) in pixels, the centre of the first pixel at (0, 0), as in OpenCV and InsightFace.
+"""
+
+import io
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from mint_utils.data.images import decode
+from mint_utils.errors import DataError
+
+SIZE = 112  # pixels, the input of IR-50 (arXiv 2204.00964)
+# Eyes, nose, corners of the mouth, first those on the left of the image: the positions that InsightFace
+# aligns MS1MV3 to (arXiv 1801.07698).
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)  # fmt: skip
+
+# MS1MV3 was aligned by bilinear interpolation, so this is what comes nearest to it; and where a face is
+# larger than the crop it is antialiased, because aliasing would betray the databases of large images.
+RESAMPLING = "bilinear"
+# MS1MV3 was packed by MXNet's im2rec, whose defaults these are (OpenCV's for the colour). It cannot be
+# compressed anew without being compressed twice, so the others are given what it has.
+QUALITY = 95
+SUBSAMPLING = "420"
+
+ORIENTATION = 0x0112  # tag of EXIF
+UPRIGHT = {  # what brings an image stored with an orientation upright
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+
+
+def similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """Return the rotation, scaling and translation that bring points closest to a template.
+
+    Least squares without reflection (Umeyama, IEEE PAMI 13(4), 1991), which in the plane is the regression
+    w = a z + b of complex numbers; a reflection would be w = a conj(z) + b.
+
+    Args:
+        points: (K, 2), K >= 2, in the image.
+        template: (K, 2), where they should be in the crop.
+
+    Returns:
+        (2, 3) float64, a matrix that maps (x, y, 1) of the image to (x, y) of the crop.
+
+    Raises:
+        DataError: The points are not numbers, coincide, lie on a line, or are mirrored.
+    """
+    z, w = (np.asarray(p, np.float64) @ np.array([1, 1j]) for p in (points, template))
+    if not np.isfinite(z).all():
+        raise DataError("a landmark is not a number")
+    centred, spread = z - z.mean(), w - w.mean()
+    if np.abs(centred).max() < 1:
+        raise DataError("the landmarks coincide, within a pixel")
+    turned, mirrored = centred.conj() @ spread, centred @ spread
+    if abs(turned) <= abs(mirrored) * (1 + 1e-9):
+        raise DataError("the landmarks are mirrored or on one line: are left and right exchanged?")
+    a = turned / (centred.conj() @ centred).real
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def aligned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return the crop that a similarity takes out of an image; what lies outside the image is black.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        matrix: (2, 3), from the image to the crop.
+
+    Returns:
+        (112, 112, 3) uint8.
+
+    Raises:
+        DataError: The centre of the crop lies outside the image.
+    """
+    height, width, _ = pixels.shape
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    middle = inverse @ [(SIZE - 1) / 2, (SIZE - 1) / 2, 1]
+    if not (-0.5 <= middle[0] <= width - 0.5 and -0.5 <= middle[1] <= height - 0.5):
+        raise DataError(f"the landmarks put the face outside the image of {width}x{height} pixels")
+    scale = np.hypot(*matrix[:, 0])
+    corners = inverse @ [[0, SIZE, 0, SIZE], [0, 0, SIZE, SIZE], [1, 1, 1, 1]]
+    reach = 2 + 2 / scale  # pixels around the crop that weigh on its border
+    left, top = np.clip(np.floor(corners.min(1) - reach), 0, [width - 1, height - 1]).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(1) + reach), 1, [width, height]).astype(int)
+    image = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    image = image.permute(2, 0, 1)[None]
+    if scale < 1:
+        smaller = [max(1, round(side * scale)) for side in image.shape[2:]]
+        image = F.interpolate(image, smaller, mode=RESAMPLING, antialias=True)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    at = np.stack([x, y, np.ones_like(x)], axis=-1) @ inverse.T  # in pixels of the whole image
+    at = (at + 0.5 - [left, top]) / [right - left, bottom - top] * 2 - 1  # as grid_sample has it
+    grid = torch.from_numpy(at.astype(np.float32))[None]
+    crop = F.grid_sample(image.float(), grid, RESAMPLING, "zeros", align_corners=False)
+    return crop[0].permute(1, 2, 0).round_().clamp_(0, 255).byte().numpy()
+
+
+def upright(encoded: bytes, name: str) -> np.ndarray:
+    """Decode an image as a viewer shows it: EXIF orientation applied, grey and CMYK made RGB.
+
+    So does OpenCV, by which the landmarks of these databases were made.
+
+    Args:
+        encoded: JPEG, PNG, WebP or BMP.
+        name: Of the image, for errors.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: It is no image or is damaged.
+    """
+    pixels = decode(encoded, name, None)
+    if b"Exif" in encoded or b"eXIf" in encoded:
+        with Image.open(io.BytesIO(encoded)) as image:
+            turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+        pixels = pixels if turn is None else turn(pixels)
+    return pixels
+
+
+def encode(crop: np.ndarray) -> bytes:
+    """Return a crop as JPEG at the quality of all databases."""
+    crop = np.ascontiguousarray(crop)
+    return simplejpeg.encode_jpeg(crop, quality=QUALITY, colorsubsampling=SUBSAMPLING)
