@@ -33,7 +33,8 @@ RESAMPLING = "bilinear"
 QUALITY = 95
 SUBSAMPLING = "420"
 
-ORIENTATION = 0x0112  # tag of EXIF
+EXIF = (b"Exif", b"eXIf", b"EXIF")  # what announces it in JPEG, PNG and WebP
+ORIENTATION = 0x0112  # its tag
 UPRIGHT = {  # what brings an image stored with an orientation upright
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -61,9 +62,9 @@ def similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
     Raises:
         DataError: The points are not numbers, coincide, lie on a line, or are mirrored.
     """
-    z, w = (np.asarray(p, np.float64) @ np.array([1, 1j]) for p in (points, template))
-    if not np.isfinite(z).all():
+    if not np.isfinite(points).all():
         raise DataError("a landmark is not a number")
+    z, w = (np.asarray(p, np.float64) @ np.array([1, 1j]) for p in (points, template))
     centred, spread = z - z.mean(), w - w.mean()
     if np.abs(centred).max() < 1:
         raise DataError("the landmarks coincide, within a pixel")
@@ -127,7 +128,7 @@ def upright(encoded: bytes, name: str) -> np.ndarray:
         DataError: It is no image or is damaged.
     """
     pixels = decode(encoded, name, None)
-    if b"Exif" in encoded or b"eXIf" in encoded:
+    if any(mark in encoded for mark in EXIF):
         with Image.open(io.BytesIO(encoded)) as image:
             turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
         pixels = pixels if turn is None else turn(pixels)

@@ -183,7 +183,7 @@ def _five(path: Path, number: int, line: str) -> tuple[str, Points]:
 
 def _axes(path: Path, number: int, line: str) -> Points:
     values = _numbers(line)
-    if len(values) not in (5, 6) or not values[0] > 0 or not values[1] > 0:
+    if len(values) != 6 or min(values[:2]) <= 0:
         _fail(path, f"line {number} is no ellipse (two radii, angle, centre, 1): {line[:60]!r}")
     major, minor, angle, x, y = values[:5]
     dx, dy = math.cos(angle), math.sin(angle)
