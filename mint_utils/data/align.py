@@ -8,6 +8,7 @@ Positions are (x, y) in pixels, the centre of the first pixel at (0, 0), as in O
 """
 
 import io
+import math
 
 import numpy as np
 import simplejpeg
@@ -19,6 +20,7 @@ from mint_utils.data.images import decode
 from mint_utils.errors import DataError
 
 SIZE = 112  # pixels, the input of IR-50 (arXiv 2204.00964)
+STEPS = np.arange(SIZE, dtype=np.float32)[:, None]
 # Eyes, nose, corners of the mouth, first those on the left of the image: the positions that InsightFace
 # aligns MS1MV3 to (arXiv 1801.07698).
 TEMPLATE = np.array(
@@ -90,26 +92,30 @@ def aligned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         DataError: The centre of the crop lies outside the image.
     """
     height, width, _ = pixels.shape
-    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    middle = inverse @ [(SIZE - 1) / 2, (SIZE - 1) / 2, 1]
-    if not (-0.5 <= middle[0] <= width - 0.5 and -0.5 <= middle[1] <= height - 0.5):
+    # Back from the crop, in plain numbers, as most of the time would go into tiny arrays otherwise.
+    (p, _, u), (q, _, v) = matrix.tolist()
+    square = p * p + q * q
+    scale, p, q = math.sqrt(square), p / square, -q / square
+    u, v = q * v - p * u, -q * u - p * v
+    half = (SIZE - 1) / 2
+    middle_x, middle_y = (p - q) * half + u, (q + p) * half + v
+    if not (-0.5 <= middle_x <= width - 0.5 and -0.5 <= middle_y <= height - 0.5):
         raise DataError(f"the landmarks put the face outside the image of {width}x{height} pixels")
-    scale = np.hypot(*matrix[:, 0])
-    corners = inverse @ [[0, SIZE, 0, SIZE], [0, 0, SIZE, SIZE], [1, 1, 1, 1]]
-    reach = 2 + 2 / scale  # pixels around the crop that weigh on its border
-    left, top = np.clip(np.floor(corners.min(1) - reach), 0, [width - 1, height - 1]).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(1) + reach), 1, [width, height]).astype(int)
-    image = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right]))
-    image = image.permute(2, 0, 1)[None]
+    reach = half * (abs(p) + abs(q)) + 2 + 2 / scale  # of the pixels that weigh on the crop
+    left, right = max(0, int(middle_x - reach)), min(width, math.ceil(middle_x + reach) + 1)
+    top, bottom = max(0, int(middle_y - reach)), min(height, math.ceil(middle_y + reach) + 1)
+    image = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1)[None]
     if scale < 1:
         smaller = [max(1, round(side * scale)) for side in image.shape[2:]]
         image = F.interpolate(image, smaller, mode=RESAMPLING, antialias=True)
-    y, x = np.mgrid[:SIZE, :SIZE]
-    at = np.stack([x, y, np.ones_like(x)], axis=-1) @ inverse.T  # in pixels of the whole image
-    at = (at + 0.5 - [left, top]) / [right - left, bottom - top] * 2 - 1  # as grid_sample has it
-    grid = torch.from_numpy(at.astype(np.float32))[None]
+    # Where in the image each pixel of the crop is: PyTorch counts from -1 to 1, border to border.
+    across, down = 2 / (right - left), 2 / (bottom - top)
+    start = (u + 0.5 - left) * across - 1, (v + 0.5 - top) * down - 1
+    along_x = STEPS * np.array([p * across, q * down], np.float32)
+    along_y = STEPS * np.array([-q * across, p * down], np.float32) + np.array(start, np.float32)
+    grid = torch.from_numpy(along_x[None] + along_y[:, None])[None]
     crop = F.grid_sample(image.float(), grid, RESAMPLING, "zeros", align_corners=False)
-    return crop[0].permute(1, 2, 0).round_().clamp_(0, 255).byte().numpy()
+    return crop[0].permute(1, 2, 0).round_().byte().numpy()
 
 
 def upright(encoded: bytes, name: str) -> np.ndarray:
@@ -131,7 +137,7 @@ def upright(encoded: bytes, name: str) -> np.ndarray:
     if any(mark in encoded for mark in EXIF):
         with Image.open(io.BytesIO(encoded)) as image:
             turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-        pixels = pixels if turn is None else turn(pixels)
+        pixels = pixels if turn is None else np.ascontiguousarray(turn(pixels))
     return pixels
 
 
