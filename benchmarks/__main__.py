@@ -6,12 +6,23 @@ from benchmarks import (
     databases,
     loading,
     mint,
+    preparing,
     streaming,
     synthetic,
     training,
 )
 
-PARTS = (synthetic, databases, contamination, loading, streaming, training, auditable, mint)
+PARTS = (
+    synthetic,
+    databases,
+    contamination,
+    preparing,
+    loading,
+    streaming,
+    training,
+    auditable,
+    mint,
+)
 
 for part in PARTS:
     print(f"\n{part.__doc__.splitlines()[0]}", flush=True)

@@ -16,7 +16,7 @@ from mint_utils import scenarios, store
 from mint_utils.audit import KINDS, Audit, Features
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
-from mint_utils.measure.bootstrap import auc, interval
+from mint_utils.measure.bootstrap import Estimate, auc, interval
 from mint_utils.measure.detection import low_fpr
 from mint_utils.mint import readings, shadows
 from mint_utils.mint.attacks import ATTACKS
@@ -65,19 +65,18 @@ class Detectors:
         return MintTable.of(found, self.replicates)
 
     def conclusion(self, read: MintTable, vanilla: MintTable) -> str:
-        """Return how much better the test on class centres is under ``held_out``, in words."""
+        """Return how much better the tests on class centres are under ``held_out``, in words."""
         told = []
         for column in read.chosen:
-            better = read.decided(column, "held_out", readings.CENTRES)
             plain = vanilla.decided(column, "held_out", VANILLA[0])
-            values = [interval([(1, cell)], self.replicates) for cell in (better, plain)]
-            gain = interval([(1, better), (-1, plain)], self.replicates)
-            sure = "more" if gain.low > 0 else "less" if gain.high < 0 else "undecided"
-            told.append(
-                f"* {column}: {values[0].value:.2f} [{values[0].low:.2f}, {values[0].high:.2f}] from the "
-                f"class centres, {values[1].value:.2f} [{values[1].low:.2f}, {values[1].high:.2f}] from all "
-                f"activations: {sure}, {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]."
-            )
+            numbers = [f"{_told(interval([(1, plain)], self.replicates))} from all activations"]
+            for row in (readings.CENTRES, readings.OWN):
+                better = read.decided(column, "held_out", row)
+                gain = interval([(1, better), (-1, plain)], self.replicates)
+                sure = "more" if gain.low > 0 else "less" if gain.high < 0 else "undecided"
+                value = _told(interval([(1, better)], self.replicates))
+                numbers.append(f"{value} from the {row.lower()} ({sure}, {gain.value:+.2f})")
+            told.append(f"* {column}: {'; '.join(numbers)}.")
         return "Accuracy with non-members of the same database:\n\n" + "\n".join(told)
 
     @functools.cached_property
@@ -100,12 +99,15 @@ class Detectors:
         found, _ = self.audit.readings(self.model, self.chosen)
         split = self.chosen.splits[KEY]
         non_members = split.train[~split.train_labels]
-        odds = shadows.log_odds(found.own, found.log_rest, SCALE)[:, :SHADOW_VIEWS]
+        own = np.where(
+            found.known[:, None], found.own, np.nan
+        )  # for attacks there is no other class
+        odds = shadows.log_odds(own, found.log_rest, SCALE)[:, :SHADOW_VIEWS]
         of_shadows, seen = self._shadows()
         given = {
             "nearest": found.nearest[:, None],
             "log_sum": found.log_sum,
-            "own": found.own,
+            "own": own,
             "log_rest": found.log_rest,
             "norm": found.norm,
             "distances": found.distances,
@@ -163,7 +165,8 @@ class Detectors:
             told = {"detector": f"Vanilla MINT, {row}", "access": access, "needs": known}
             yield told | {"source": "the paper"}, vanilla.scores[KEY, row]
         for row, of in readings.TESTS.items():
-            told = {"detector": f"MINT, {row}", "access": of.access, "needs": known}
+            needs = f"label, {known}" if of.label else known
+            told = {"detector": f"MINT, {row}", "access": of.access, "needs": needs}
             yield told | {"source": "this study"}, read.scores[KEY, row]
 
     def _attacks(self, scores: dict[str, np.ndarray]):
@@ -208,7 +211,7 @@ class Detectors:
 def described() -> pd.DataFrame:
     """Return what each MINT Model on readings reads, and the access that it takes."""
     return pd.DataFrame(
-        {"row": row, "reads": of.description, "access": of.access}
+        {"row": row, "reads": of.description, "access": of.access, "label": of.label}
         for row, of in readings.TESTS.items()
     )
 
@@ -220,18 +223,29 @@ def ranking(compared: pd.DataFrame) -> str:
         compared: Of `Detectors.compared`.
     """
     told = compared.set_index("detector")
-    mine = told.loc[f"MINT, {readings.CENTRES}"]
-    of_attacks = told[~told.index.str.startswith(("MINT", "Vanilla"))]
-    no_label = of_attacks[~of_attacks["needs"].str.contains("label")]
-    sentences = [f"MINT on class centres has an AUC of {_area(mine)} on {mine['n']:,} images."]
-    for name, among in (("attack", of_attacks), ("attack that needs no label", no_label)):
+    mint = told[told.index.str.startswith("MINT")]
+    plain = told[told.index.str.startswith("Vanilla")]
+    of_attacks = told.drop([*mint.index, *plain.index])
+    shadow, label = (of_attacks["needs"].str.contains(what) for what in ("shadow", "label"))
+    groups = {
+        "attack with shadow models": of_attacks[shadow],
+        "attack without them": of_attacks[~shadow],
+        "attack that needs neither those nor a label": of_attacks[~shadow & ~label],
+        "Vanilla MINT Model": plain,
+    }
+    sentences = [
+        f"{name} has an AUC of {_area(mint.loc[name])} on {mint.loc[name, 'n']:,} images."
+        for name in (f"MINT, {readings.OWN}", f"MINT, {readings.CENTRES}")
+    ]
+    for name, among in groups.items():
         best = among["auc"].idxmax()
         sentences.append(f"The best {name} is {best}, with {_area(among.loc[best])}.")
-    plain = told[told.index.str.startswith("Vanilla")]
-    best = plain["auc"].idxmax()
-    sentences.append(f"The better Vanilla MINT Model ({best}) has {_area(plain.loc[best])}.")
     return " ".join(sentences)
 
 
 def _area(line: pd.Series) -> str:
-    return f"{line['auc']:.2f} [{line['low']:.2f}, {line['high']:.2f}]"
+    return _told(Estimate(line["auc"], line["low"], line["high"]))
+
+
+def _told(found: Estimate) -> str:
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"

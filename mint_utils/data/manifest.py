@@ -239,6 +239,12 @@ def _files(manifest: dict[str, Any], path: Path, size: int):
         digits = len(str(record.keys[-1]))  # numpy alone would take 21 for every key
         keys, identities = record.keys.astype(f"U{digits}"), record.labels
         encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
+    elif kind == "recordio_pairs":
+        record = RecordFile(path)
+        same = pairs.recorded_same(record)
+        keys = np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(len(record.keys))])
+        identities = np.full(len(keys), -1, np.int64)
+        encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
     elif kind == "bin":
         stored, same = pairs.read_bin(path)
         keys = np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(len(stored))])

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError
 
 ADMITTED = {
@@ -74,6 +75,22 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
             f"{path}, image {images.index(None)} is neither bytes nor a uint8 array. {REMEDY}"
         )
     return images, np.array(same, dtype=bool)
+
+
+def recorded_same(record: RecordFile) -> np.ndarray:
+    """Return (n,) bool, whether the pairs of a prepared ``.rec`` show one person: the labels of their images.
+
+    Raises:
+        DataError: The file holds no pairs.
+    """
+    labels = record.labels
+    first, second = labels[: len(labels) // 2 * 2].reshape(-1, 2).T
+    if len(labels) % 2 or (first != second).any() or not np.isin(labels, (0, 1)).all():
+        raise DataError(
+            f"{record.path} holds no pairs, images 2i and 2i + 1 both labelled 0 or 1: prepare it with "
+            "python -m mint_utils.data.prepare."
+        )
+    return first.astype(bool)
 
 
 def _load(path: Path, file: BinaryIO) -> Any:

@@ -1,7 +1,7 @@
 """What an auditor reads of M beyond activations: how an image lies to the class centres of the head.
 
-In: an Audited Model with its head and images. Out, one row an image: features for MINT Models, which need
-no label of an image, and for reference the readings of known attacks, some of which need one.
+In: an Audited Model with its head and images. Out, one row an image: features for MINT Models, one of
+which is told who is shown, and for reference the readings of known attacks.
 
 Training pulls a member to the centre of its class, and not only its outcome tells: the copies of it that
 training never made (shifted ones) stay behind, and the length of a centre says how many images share its
@@ -26,6 +26,7 @@ SCALE = 64.0  # of the cosines in the losses of M (s)
 SHIFT = 20  # a shifted copy is moved by the side over this
 BATCH = 256
 
+OWN = "Own class centre"
 CENTRES = "Class centres"
 MANY = f"{NEAREST} nearest centres"
 STATISTICS = "Batch-norm statistics"
@@ -34,16 +35,23 @@ COPIES = "Outcomes of copies"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a row of features reads, in words, and the access that it takes."""
+    """What a row of features reads, in words; the access that it takes; whether it is told who is shown."""
 
     description: str
     access: str
+    label: bool = False
 
 
 TESTS = {
+    OWN: Reading(
+        "cosine to the centre of the own class (image and mirror; shifted copies), all other classes "
+        "together, length of the centre",
+        "white box",
+        label=True,
+    ),
     CENTRES: Reading(
-        "cosines to the two nearest class centres, of its mirror and of shifted copies to the nearest, "
-        "and the length of that centre",
+        "cosine to the nearest class centre (image and mirror; shifted copies), to the second nearest, "
+        "length of the nearest",
         "white box",
     ),
     MANY: Reading(f"cosines to the {NEAREST} nearest class centres", "white box"),
@@ -63,9 +71,11 @@ class Readings:
         length: (N,) float32, of the column of the head that is this centre, as it is stored.
         copies: (N, V - 1) float32, cosine of the outcome of each other view to that of view 0.
         norm: (N, V) float32, length of the embedding.
-        own: (N, V) float32, cosine to the centre of the image's own class; NaN where M has none.
+        known: (N,) bool, whether M has a class for the person of the image, as far as that is told.
+        own: (N, V) float32, cosine to the centre of this class; of the nearest one where there is none.
+        own_length: (N,) float32, of the column of that centre.
         log_sum: (N, V) float32, log of the sum over classes of exp(s cosine).
-        log_rest: (N, V) float32, the same over all classes but the own one; NaN where M has none.
+        log_rest: (N, V) float32, the same over all classes but that one.
         distances: (N, L) float32, of view 0 to the statistics of each batch normalisation.
     """
 
@@ -74,18 +84,22 @@ class Readings:
     length: np.ndarray
     copies: np.ndarray
     norm: np.ndarray
+    known: np.ndarray
     own: np.ndarray
+    own_length: np.ndarray
     log_sum: np.ndarray
     log_rest: np.ndarray
     distances: np.ndarray
 
     def features(self) -> tuple[np.ndarray, dict[str, slice]]:
         """Return (N, L) float32 for MINT Models, and the columns of each row of `TESTS`."""
-        centres = np.column_stack(
-            [self.nearest[:, :2], self.follow[:, 1], self.follow[:, 2:].mean(axis=1), self.length]
-        )
+        centres = [self.follow[:, :2].mean(axis=1), self.follow[:, 2:].mean(axis=1)]
+        centres += [self.nearest[:, 1], self.length]
+        own = [self.own[:, :2].mean(axis=1), self.own[:, 2:].mean(axis=1)]
+        own += [self.log_rest[:, :2].mean(axis=1) / SCALE, self.own_length]
         parts = {
-            CENTRES: centres,
+            OWN: np.column_stack(own),
+            CENTRES: np.column_stack(centres),
             MANY: self.nearest,
             STATISTICS: self.distances,
             COPIES: self.copies,
@@ -155,9 +169,9 @@ def own_class(
     classes: np.ndarray,
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``own`` and ``log_rest`` of `Readings` alone, for images and their mirrors: (n, 2) each.
+    """Return ``own`` and ``log_rest`` of `Readings` for images and their mirrors, (n, 2) each.
 
-    It is what attacks ask shadow models for.
+    It is what attacks ask shadow models for; not a number where the network has no class.
 
     Args:
         network: In evaluation mode, on the device.
@@ -175,18 +189,17 @@ def own_class(
         told = []
         for view in (batch, batch.flip(3)):
             outcome, _ = network(normalise(view, colour_order))
-            told.append(_own(head.cosines(outcome), own))
-        found.append(torch.stack([torch.stack(pair) for pair in told], dim=2).cpu().numpy())
+            told.append(torch.stack(_own(head.cosines(outcome), own.clamp(min=0))))
+        of_batch = torch.stack(told, dim=2).masked_fill((own < 0)[:, None], torch.nan)
+        found.append(of_batch.cpu().numpy())
     return tuple(np.concatenate(found, axis=1))
 
 
-def _own(cosines: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the cosine to the own class and the log of the sum over all others, NaN for no class."""
-    column, unknown = classes.clamp(min=0)[:, None], classes < 0
-    own = cosines.gather(1, column)[:, 0]
-    # Without the own class, rather than by a difference, which would lose all digits.
-    rest = torch.logsumexp(SCALE * cosines.scatter(1, column, -torch.inf), dim=1)
-    return own.masked_fill(unknown, torch.nan), rest.masked_fill(unknown, torch.nan)
+def _own(cosines: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the cosine to a class (N,), and the log of the sum over all others (N,)."""
+    # Without that class, rather than by a difference, which would lose all digits.
+    others = cosines.scatter(1, column[:, None], -torch.inf)
+    return cosines.gather(1, column[:, None])[:, 0], torch.logsumexp(SCALE * others, dim=1)
 
 
 def _read(network, head, colour_order, batch, own, lengths) -> Readings:
@@ -200,13 +213,14 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
         if i == 0:
             distances = probe()
             nearest = cosines.topk(min(NEAREST, cosines.shape[1]), dim=1)
+            column = torch.where(own >= 0, own, nearest.indices[:, 0])
             first = outcome
         else:
             told["copies"].append((outcome * first).sum(dim=1))
         told["follow"].append(cosines.gather(1, nearest.indices[:, :1])[:, 0])
         told["norm"].append(norm[:, 0])
         told["log_sum"].append(torch.logsumexp(SCALE * cosines, dim=1))
-        for name, value in zip(("own", "log_rest"), _own(cosines, own), strict=True):
+        for name, value in zip(("own", "log_rest"), _own(cosines, column), strict=True):
             told[name].append(value)
     arrays = {
         name: torch.stack(values, dim=1).float().cpu().numpy() for name, values in told.items()
@@ -214,6 +228,8 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
     return Readings(
         nearest=nearest.values.cpu().numpy(),
         length=lengths[nearest.indices[:, 0]].cpu().numpy(),
+        known=(own >= 0).cpu().numpy(),
+        own_length=lengths[column].cpu().numpy(),
         distances=distances,
         **arrays,
     )

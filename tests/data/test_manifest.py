@@ -64,6 +64,16 @@ def test_recordio(tmp_path, recordio):
     assert isinstance(db.images, np.memmap) and len(db) == 9
 
 
+def test_recordio_pairs(tmp_path, describe):
+    path = tmp_path / "pairs.rec"
+    write_records(path, zip([1, 1, 0, 0], map(png, range(4)), strict=True), header=False)
+    describe(layout="recordio_pairs", path="pairs.rec", images=4, sha256=sha256(path))
+    db = open_database("db", tmp_path, 24)
+    assert db.keys.tolist() == ["00000a", "00000b", "00001a", "00001b"]
+    assert db.same.tolist() == [True, False] and db.identities.tolist() == [-1] * 4
+    np.testing.assert_array_equal(db.images, [pixels(i) for i in range(4)])
+
+
 def test_it_is_prepared_once_and_kept_without_the_files(tmp_path, recordio):
     first = open_database("db", tmp_path / "data", 24)
     (tmp_path / "data" / "train.rec").unlink()

@@ -8,7 +8,8 @@ import struct
 import numpy as np
 import pytest
 
-from mint_utils.data.pairs import read_bin
+from mint_utils.data.pairs import read_bin, recorded_same
+from mint_utils.data.recordio import RecordFile, write_records
 from mint_utils.errors import DataError
 
 IMAGES = [b"\xff\xd8 one", b"\xff\xd8 two", bytes(range(256)), b"\x80\n"]
@@ -116,3 +117,13 @@ def test_wrong_files_are_one_error_with_a_remedy(tmp_path, content, says):
 def test_a_missing_file(tmp_path):
     with pytest.raises(DataError, match="data_manifests says how to get it"):
         read_bin(tmp_path / "no.bin")
+
+
+def test_the_labels_of_a_prepared_file_tell_which_pairs_are_of_one_person(tmp_path):
+    path = tmp_path / "lfw.rec"
+    write_records(path, zip([1, 1, 0, 0, 1, 1], IMAGES * 2, strict=False), header=False)
+    assert recorded_same(RecordFile(path)).tolist() == [True, False, True]
+    for labels in ([1, 0], [1, 1, 0], [2, 2]):
+        write_records(path, zip(labels, IMAGES, strict=False), header=False)
+        with pytest.raises(DataError, match=r"lfw\.rec holds no pairs"):
+            recorded_same(RecordFile(path))

@@ -57,12 +57,12 @@ def test_what_is_read_of_the_image_itself(model, images, found):
     np.testing.assert_allclose(read.norm[:, 0], norm, rtol=1e-4)
     np.testing.assert_allclose(read.log_sum[:, 0], logsumexp(64 * all_, axis=1), atol=1e-3)
     for i, label in enumerate(classes):
-        if label < 0:
-            assert np.isnan(read.own[i]).all() and np.isnan(read.log_rest[i]).all()
-        else:
-            others = np.delete(64 * all_[i], label)
-            assert read.own[i, 0] == pytest.approx(all_[i, label], abs=1e-5)
-            assert read.log_rest[i, 0] == pytest.approx(logsumexp(others), abs=1e-3)
+        assert read.known[i] == (label >= 0)
+        column = label if label >= 0 else all_[i].argmax()  # of nobody's: the nearest
+        others = np.delete(64 * all_[i], column)
+        assert read.own[i, 0] == pytest.approx(all_[i, column], abs=1e-5)
+        assert read.own_length[i] == pytest.approx(lengths[column])
+        assert read.log_rest[i, 0] == pytest.approx(logsumexp(others), abs=1e-3)
 
 
 def test_what_is_read_of_the_copies(model, images, found):
@@ -84,19 +84,30 @@ def test_what_is_read_of_the_copies(model, images, found):
         np.testing.assert_allclose(read.follow[:, i + 1], other[np.arange(10), nearest], atol=1e-5)
 
 
-def test_features_need_no_label_and_no_image_beside_them(model, images, found):
+def test_features_are_finite_and_need_no_image_beside_them(model, images, found):
     read, _ = found
     features, rows = read.features()
     assert list(rows) == list(readings.TESTS) and np.isfinite(features).all()
     centres = features[:, rows[readings.CENTRES]]
-    assert centres.shape == (10, 5)
-    np.testing.assert_allclose(centres[:, :2], read.nearest[:, :2])
-    np.testing.assert_allclose(centres[:, 3], read.follow[:, 2:].mean(axis=1), rtol=1e-6)
-    alone = readings.read(
-        *model, "bgr", [(images, np.array([290]), np.array([-1]))], torch.device("cpu")
-    )
+    assert centres.shape == (10, 4)
+    np.testing.assert_allclose(centres[:, 0], read.follow[:, :2].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(centres[:, 1], read.follow[:, 2:].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(centres[:, 2], read.nearest[:, 1])
+    own = features[:, rows[readings.OWN]]
+    np.testing.assert_allclose(own[:, 2], read.log_rest[:, :2].mean(axis=1) / 64, rtol=1e-6)
+    piece = images, np.array([290]), np.array([6])
+    alone = readings.read(*model, "bgr", [piece], torch.device("cpu"))
     np.testing.assert_allclose(alone.features()[0][0], features[6], atol=1e-5)
-    assert sum(where.stop - where.start for where in rows.values()) == features.shape[1]
+
+
+def test_without_a_label_only_the_row_of_the_own_class_changes(model, images, found):
+    features, rows = found[0].features()
+    pieces = [(images, np.array(WANTED), np.full(10, -1))]
+    nameless, _ = readings.read(*model, "bgr", pieces, torch.device("cpu")).features()
+    changed = {
+        name for name, of in rows.items() if not np.allclose(features[:, of], nameless[:, of])
+    }
+    assert changed == {readings.OWN} == {name for name, of in readings.TESTS.items() if of.label}
 
 
 def test_shadow_models_are_asked_for_the_own_class_alone(model, images, found):
@@ -104,8 +115,10 @@ def test_shadow_models_are_asked_for_the_own_class_alone(model, images, found):
     own, rest = readings.own_class(
         *model, "bgr", images, np.array(WANTED), classes, torch.device("cpu")
     )
-    np.testing.assert_allclose(own, read.own[:, :2], atol=1e-5)
-    np.testing.assert_allclose(rest, read.log_rest[:, :2], atol=1e-3)
+    known = classes >= 0
+    np.testing.assert_allclose(own[known], read.own[known, :2], atol=1e-5)
+    np.testing.assert_allclose(rest[known], read.log_rest[known, :2], atol=1e-3)
+    assert np.isnan(own[~known]).all() and np.isnan(rest[~known]).all()
 
 
 def test_a_copy_is_moved_by_at_least_a_pixel_and_keeps_its_size():

@@ -1,0 +1,147 @@
+"""Faces brought to one pose, size and compression: 112x112 crops in the pose of the ArcFace template.
+
+In: an encoded image of any size and the positions of a face's points in it. Out: the aligned crop, encoded.
+Every database goes through the same resampling and the same JPEG quality, for a difference between
+databases in either would tell members from non-members without any network.
+
+Positions are (x, y) in pixels, the centre of the first pixel at (0, 0), as in OpenCV and InsightFace.
+"""
+
+import io
+import math
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from mint_utils.data.images import decode
+from mint_utils.errors import DataError
+
+SIZE = 112  # pixels, the input of IR-50 (arXiv 2204.00964)
+STEPS = np.arange(SIZE, dtype=np.float32)[:, None]
+# Eyes, nose, corners of the mouth, first those on the left of the image: the positions that InsightFace
+# aligns MS1MV3 to (arXiv 1801.07698).
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)  # fmt: skip
+
+# MS1MV3 was aligned by bilinear interpolation, so this is what comes nearest to it; and where a face is
+# larger than the crop it is antialiased, because aliasing would betray the databases of large images.
+RESAMPLING = "bilinear"
+# MS1MV3 was packed by MXNet's im2rec, whose defaults these are (OpenCV's for the colour). It cannot be
+# compressed anew without being compressed twice, so the others are given what it has.
+QUALITY = 95
+SUBSAMPLING = "420"
+
+EXIF = (b"Exif", b"eXIf", b"EXIF")  # what announces it in JPEG, PNG and WebP
+ORIENTATION = 0x0112  # its tag
+UPRIGHT = {  # what brings an image stored with an orientation upright
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+
+
+def similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """Return the rotation, scaling and translation that bring points closest to a template.
+
+    Least squares without reflection (Umeyama, IEEE PAMI 13(4), 1991), which in the plane is the regression
+    w = a z + b of complex numbers; a reflection would be w = a conj(z) + b.
+
+    Args:
+        points: (K, 2), K >= 2, in the image.
+        template: (K, 2), where they should be in the crop.
+
+    Returns:
+        (2, 3) float64, a matrix that maps (x, y, 1) of the image to (x, y) of the crop.
+
+    Raises:
+        DataError: The points are not numbers, coincide, lie on a line, or are mirrored.
+    """
+    if not np.isfinite(points).all():
+        raise DataError("a landmark is not a number")
+    z, w = (np.asarray(p, np.float64) @ np.array([1, 1j]) for p in (points, template))
+    centred, spread = z - z.mean(), w - w.mean()
+    if np.abs(centred).max() < 1:
+        raise DataError("the landmarks coincide, within a pixel")
+    turned, mirrored = centred.conj() @ spread, centred @ spread
+    if abs(turned) <= abs(mirrored) * (1 + 1e-9):
+        raise DataError("the landmarks are mirrored or on one line: are left and right exchanged?")
+    a = turned / (centred.conj() @ centred).real
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def aligned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return the crop that a similarity takes out of an image; what lies outside the image is black.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        matrix: (2, 3), from the image to the crop.
+
+    Returns:
+        (112, 112, 3) uint8.
+
+    Raises:
+        DataError: The centre of the crop lies outside the image.
+    """
+    height, width, _ = pixels.shape
+    # Back from the crop, in plain numbers, as most of the time would go into tiny arrays otherwise.
+    (p, _, u), (q, _, v) = matrix.tolist()
+    square = p * p + q * q
+    scale, p, q = math.sqrt(square), p / square, -q / square
+    u, v = q * v - p * u, -q * u - p * v
+    half = (SIZE - 1) / 2
+    middle_x, middle_y = (p - q) * half + u, (q + p) * half + v
+    if not (-0.5 <= middle_x <= width - 0.5 and -0.5 <= middle_y <= height - 0.5):
+        raise DataError(f"the landmarks put the face outside the image of {width}x{height} pixels")
+    reach = half * (abs(p) + abs(q)) + 2 + 2 / scale  # of the pixels that weigh on the crop
+    left, right = max(0, int(middle_x - reach)), min(width, math.ceil(middle_x + reach) + 1)
+    top, bottom = max(0, int(middle_y - reach)), min(height, math.ceil(middle_y + reach) + 1)
+    image = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1)[None]
+    if scale < 1:
+        smaller = [max(1, round(side * scale)) for side in image.shape[2:]]
+        image = F.interpolate(image, smaller, mode=RESAMPLING, antialias=True)
+    # Where in the image each pixel of the crop is: PyTorch counts from -1 to 1, border to border.
+    across, down = 2 / (right - left), 2 / (bottom - top)
+    start = (u + 0.5 - left) * across - 1, (v + 0.5 - top) * down - 1
+    along_x = STEPS * np.array([p * across, q * down], np.float32)
+    along_y = STEPS * np.array([-q * across, p * down], np.float32) + np.array(start, np.float32)
+    grid = torch.from_numpy(along_x[None] + along_y[:, None])[None]
+    crop = F.grid_sample(image.float(), grid, RESAMPLING, "zeros", align_corners=False)
+    return crop[0].permute(1, 2, 0).round_().byte().numpy()
+
+
+def upright(encoded: bytes, name: str) -> np.ndarray:
+    """Decode an image as a viewer shows it: EXIF orientation applied, grey and CMYK made RGB.
+
+    So does OpenCV, by which the landmarks of these databases were made.
+
+    Args:
+        encoded: JPEG, PNG, WebP or BMP.
+        name: Of the image, for errors.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: It is no image or is damaged.
+    """
+    pixels = decode(encoded, name, None)
+    if any(mark in encoded for mark in EXIF):
+        with Image.open(io.BytesIO(encoded)) as image:
+            turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+        pixels = pixels if turn is None else np.ascontiguousarray(turn(pixels))
+    return pixels
+
+
+def encode(crop: np.ndarray) -> bytes:
+    """Return a crop as JPEG at the quality of all databases."""
+    crop = np.ascontiguousarray(crop)
+    return simplejpeg.encode_jpeg(crop, quality=QUALITY, colorsubsampling=SUBSAMPLING)

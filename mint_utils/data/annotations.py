@@ -1,0 +1,218 @@
+"""The faces that a database's own annotation files tell of, one after the other.
+
+In: the folder of a database as it is distributed. Out: `Face`: which image, whose, and where in it. The
+lists are read as a stream, so that memory does not grow with the database.
+"""
+
+import csv
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from mint_utils.data.folders import SUFFIXES
+from mint_utils.errors import DataError
+
+Points = tuple[tuple[float, float], ...]
+
+FDDB_FOLDS, ADIENCE_FOLDS = range(1, 11), range(5)
+IJBC_SUBJECTS = ("ijbc_1N_gallery_G1.csv", "ijbc_1N_gallery_G2.csv", "ijbc_1N_probe_mixed.csv")
+ADIENCE_COLUMNS = ("user_id", "original_image", "face_id")
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a file of a distribution.
+
+    Attributes:
+        file: Below the folder of the distribution.
+        identity: Its number, -1 where unknown.
+        number: Of the record or of the face in the file; None where the file is the face.
+        points: Positions in pixels; None where they have to be found, or the face is a crop already.
+        missing: Why there cannot be any points; such a face is excluded.
+    """
+
+    file: str
+    identity: int
+    number: int | None = None
+    points: Points | None = None
+    missing: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the face is from: the file, and its number within."""
+        return self.file if self.number is None else f"{self.file}#{self.number}"
+
+
+def ijbc(source: Path) -> Iterator[Face]:
+    """Yield IJB-C as InsightFace hands it on: ``meta`` and the loose crops, or the frames in ``images``.
+
+    A line of ``ijbc_name_5pts_score.txt`` is a name, x and y of five landmarks, and the detector's score; the
+    same line of ``ijbc_face_tid_mid.txt`` has that name, the template and the medium. The subject of a
+    template stands in the lists of the 1:N protocol.
+    """
+    meta = source / "meta"
+    folder = "loose_crop" if (source / "loose_crop").is_dir() else "images"
+    subjects: dict[str, int] = {}
+    for name in IJBC_SUBJECTS:
+        with _opened(meta / name) as file:
+            for row in csv.DictReader(file):
+                try:
+                    subjects[row["TEMPLATE_ID"]] = int(row["SUBJECT_ID"])
+                except (KeyError, TypeError, ValueError):
+                    _fail(meta / name, "a row has no TEMPLATE_ID with a SUBJECT_ID")
+    places, templates = meta / "ijbc_name_5pts_score.txt", meta / "ijbc_face_tid_mid.txt"
+    with _opened(places) as landmarks, _opened(templates) as identities:
+        pairs = itertools.zip_longest(landmarks, identities, fillvalue="")
+        for number, (line, named) in enumerate(pairs, 1):
+            name, points = _five(places, number, line)
+            fields = named.split()
+            if len(fields) != 3 or fields[0] != name:
+                _fail(
+                    templates,
+                    f"line {number} is not of {name}, which line {number} of {places.name} is",
+                )
+            if fields[1] not in subjects:
+                _fail(templates, f"line {number}: no list of subjects has template {fields[1]}")
+            yield Face(f"{folder}/{name}", subjects[fields[1]], points=points)
+
+
+def fddb(source: Path) -> Iterator[Face]:
+    """Yield FDDB: ``FDDB-folds/FDDB-fold-XX-ellipseList.txt`` and the images in ``originalPics``.
+
+    An image's name, the number of its faces, and for each a line of major and minor radius, angle of the
+    major axis to the horizontal in radians, centre and a 1 (Jain and Learned-Miller, UM-CS-2010-009). The
+    points of a face are the ends of its axes: top, bottom, left, right.
+    """
+    for fold in FDDB_FOLDS:
+        path = source / "FDDB-folds" / f"FDDB-fold-{fold:02}-ellipseList.txt"
+        with _opened(path) as file:
+            lines = enumerate((line.strip() for line in file), 1)
+            for number, name in lines:
+                if not name:
+                    continue
+                if _numbers(name):
+                    _fail(path, f"line {number} should name an image and is {name[:60]!r}")
+                number, line = next(lines, (number + 1, ""))
+                if not line.isdigit():
+                    _fail(
+                        path, f"line {number} should count the faces of {name} and is {line[:60]!r}"
+                    )
+                for which in range(int(line)):
+                    number, line = next(lines, (number + 1, ""))
+                    yield Face(f"originalPics/{name}.jpg", -1, which, _axes(path, number, line))
+
+
+def adience(source: Path) -> Iterator[Face]:
+    """Yield Adience: ``fold_0_data.txt`` to ``fold_4_data.txt`` and ``faces``, in the order of the files.
+
+    The lists are tables with tabs; an image is ``faces/USER/coarse_tilt_aligned_face.FACE.ORIGINAL``, and
+    the user of the album stands for the identity, as in the database's own folds.
+    """
+    names = set()
+    for fold in ADIENCE_FOLDS:
+        path = source / f"fold_{fold}_data.txt"
+        with _opened(path) as file:
+            for number, row in enumerate(csv.DictReader(file, delimiter="\t"), 2):
+                user, image, face = (row.get(column) for column in ADIENCE_COLUMNS)
+                if not (user and image and face):
+                    _fail(path, f"line {number} lacks one of {', '.join(ADIENCE_COLUMNS)}")
+                names.add((user, f"faces/{user}/coarse_tilt_aligned_face.{face}.{image}"))
+    users = {user: number for number, user in enumerate(sorted({user for user, _ in names}))}
+    for user, name in sorted(names, key=lambda pair: pair[1]):
+        yield Face(name, users[user])
+
+
+def folders(source: Path) -> Iterator[Face]:
+    """Yield images in a folder for each identity, as GANDiffFace has them, in the order of their names."""
+    identity, previous = -1, None
+    for name in _files(source, ""):
+        folder = name.rpartition("/")[0]
+        if not folder:
+            _fail(source / name, "the image lies in no folder of an identity")
+        identity += folder != previous
+        previous = folder
+        yield Face(name, identity)
+
+
+def with_landmarks(faces: Iterator[Face], path: Path) -> Iterator[Face]:
+    """Give faces their landmarks from a file; those that it does not name are to be excluded.
+
+    A line is the image's path below the folder of the distribution and x and y of five landmarks, and may
+    end with a score, all apart by blanks, in the order of the paths (``LC_ALL=C sort``), so that neither
+    list has to be held.
+    """
+    with _opened(path) as file:
+        lines = (_five(path, number, line) for number, line in enumerate(file, 1))
+        name, points = next(lines, ("", None))
+        for face in faces:
+            if name == face.file:
+                yield Face(face.file, face.identity, points=points)
+                name, points = next(lines, ("", None))
+            else:
+                yield Face(face.file, face.identity, missing=f"no landmarks in {path.name}")
+        if name:
+            _fail(path, f"{name} is no image of the database, or not in order (LC_ALL=C sort -u)")
+
+
+def _files(folder: Path, below: str) -> Iterator[str]:
+    """Yield the paths of the images below a folder, in the order of their characters."""
+    with os.scandir(folder) as entries:
+        found = sorted(
+            entry.name + "/" * entry.is_dir() for entry in entries if not entry.name.startswith(".")
+        )
+    for name in found:
+        if name.endswith("/"):
+            yield from _files(folder / name, below + name)
+        elif os.path.splitext(name)[1].lower() in SUFFIXES:
+            yield below + name
+
+
+def _five(path: Path, number: int, line: str) -> tuple[str, Points]:
+    """Return the name and the landmarks of a line; the name may hold blanks."""
+    for fields in (11, 10):  # with a score, or without
+        parts = line.strip().rsplit(maxsplit=fields)
+        values = _numbers(" ".join(parts[1:]))
+        if len(values) == fields:
+            return parts[0], tuple(zip(values[0:10:2], values[1:10:2], strict=True))
+    _fail(path, f"line {number} is not a name and five landmarks: {line.strip()[:60]!r}")
+
+
+def _axes(path: Path, number: int, line: str) -> Points:
+    values = _numbers(line)
+    if len(values) != 6 or min(values[:2]) <= 0:
+        _fail(path, f"line {number} is no ellipse (two radii, angle, centre, 1): {line[:60]!r}")
+    major, minor, angle, x, y = values[:5]
+    dx, dy = math.cos(angle), math.sin(angle)
+    if dy > 0:  # the end of the axis that is up in the image is the top of the head
+        dx, dy = -dx, -dy
+    return (
+        (x + major * dx, y + major * dy),
+        (x - major * dx, y - major * dy),
+        (x + minor * dy, y - minor * dx),
+        (x - minor * dy, y + minor * dx),
+    )
+
+
+def _numbers(text: str) -> list[float]:
+    """Return the numbers of a line, or nothing where something else is in it."""
+    try:
+        values = [float(word) for word in text.split()]
+    except ValueError:
+        return []
+    return values if all(map(math.isfinite, values)) else []
+
+
+def _opened(path: Path):
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: get the whole distribution, or name its folder with --source."
+        )
+    return open(path, encoding="utf-8", newline="")
+
+
+def _fail(path: Path, what: str) -> NoReturn:
+    raise DataError(f"{path}: {what}. Get the file again.")
