@@ -105,9 +105,7 @@ def detectors(compared: pd.DataFrame) -> Figure:
         for d, needs in zip(compared["detector"], compared["needs"], strict=True)
     ]
     ax.set(yticks=range(n), yticklabels=names, ylim=(n - 0.4, -0.6))
-    ax.set_xlabel(
-        "area under the ROC curve, held_out, 95% interval (* needs the identity of the image)"
-    )
+    ax.set_xlabel("AUC under held_out, 95% interval (* is told who is shown)")
     ax.grid(axis="y", visible=False)
     handles = {
         "MINT Model": Line2D([], [], linestyle="", marker="D", color="black", ms=5),

@@ -1,7 +1,5 @@
 """Figures that compare models: what is drawn is what was given, readable, nothing on top of another."""
 
-from itertools import combinations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report import comparisons, paper
-from tests.report.test_plots import drawn_texts
+from tests.report.readable import assert_readable
 
 
 @pytest.fixture(autouse=True)
@@ -104,16 +102,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_fits_a_page_and_no_text_overlaps_another_or_leaves_the_figure(name, monkeypatch):
     figure = FIGURES[name]()
-    assert figure.get_figwidth() == 6
-    found = drawn_texts(figure, monkeypatch)
-    assert len(found) >= 5
-    for text, size, extent in found:
-        assert size >= 7, text
-        assert extent.x0 >= -1 and extent.x1 <= figure.bbox.x1 + 1, text
-        assert extent.y0 >= -1 and extent.y1 <= figure.bbox.y1 + 1, text
-    for (one, _, a), (other, _, b) in combinations(found, 2):
-        # Slanted labels have overlapping boxes without touching: only those of the heat map are.
-        assert name == "heat" or not a.overlaps(b), (one, other)
+    assert_readable(figure, monkeypatch, least=5, slanted=name == "heat")
 
 
 def test_the_area_of_a_part_is_what_passes_through_m():
