@@ -92,6 +92,7 @@ class Audit:
         """The External Dataset of T's evaluation."""
         return self.database(self.config.databases.external_eval)
 
+    @functools.cache  # noqa: B019  (an audit lives as long as its notebook)
     def contamination(self) -> pd.DataFrame:
         """Return the external images that D holds too: one line each, see `contaminated`.
 

@@ -81,7 +81,7 @@ class Controls:
     def prepared(self) -> MintTable:
         """M and the blind baselines with people kept apart, and on images of one identical preparation."""
         by_identity = Audit(self.audit.config.replace(split="identity"))
-        same = _Equalised(self.audit.config)
+        same = _Equalised(self.audit)
         columns = {
             IDENTITY: [by_identity.scores(m) for m in self.models],
             f"{BLIND}, {IDENTITY}": [self._blind(by_identity, m) for m in self.models],
@@ -209,28 +209,32 @@ class Controls:
             )
         return f"{row}: {'; '.join(numbers)}.\n\n{rest}"
 
-    def end_points(self, *scenario: str) -> pd.DataFrame:
-        """Return the decomposition at the end points of scenarios whose positives are all members.
+    def end_points(self) -> pd.DataFrame:
+        """Return the decomposition at the end points of the scenarios.
 
         Returns:
-            Cells of `MintTable.cells` with the column ``positives``: members, or images that M was never
-            shown in their place (the paper's protocol on those is what the database alone gives).
+            Cells of `MintTable.cells` with the column ``positives``: members, or in their place images that
+            this very M was never shown (the paper's protocol on those is what the database alone gives).
         """
         frames = []
-        for name in scenario:
-            for column in scenarios.end_points(self.audit.config, name):
-                recipes = scenarios.recipes(self.audit.config, name, column)
-                models = [self.audit.model(recipe) for recipe in recipes]
-                shown = {column.model: [self.audit.scores(m) for m in models]}
-                never = {
-                    column.model: [
-                        self.audit.scores(m, SWAPPED, audited=other)
-                        for m, other in zip(models, self.others, strict=True)
-                    ]
+        for name, column in scenarios.end_points(self.audit.config).items():
+            recipes = scenarios.recipes(self.audit.config, "ends", column)
+            models = [self.audit.model(recipe) for recipe in recipes]
+            if column.group == "members":
+                shown = [self.audit.scores(m) for m in models]
+                pairs = zip(models, self.others, strict=True)
+                never = [self.audit.scores(m, SWAPPED, audited=other) for m, other in pairs]
+                groups = {"members": (shown, "members"), "never shown": (never, "members")}
+            else:  # a part of the members, beside which stands as large a part of the others
+                of_parts = [self.audit.scores(m, "parts") for m in models]
+                groups = {
+                    "members": (of_parts, column.group),
+                    "never shown": (of_parts, scenarios.NEVER),
                 }
-                frames.append(self._table(shown).cells.assign(positives="members"))
-                cells = self._table(never).cells
-                frames.append(cells[cells["protocol"] == "paper"].assign(positives="never shown"))
+            for positives, found in groups.items():
+                cells = MintTable.of({name: found}, self.replicates).cells
+                wanted = (cells["protocol"] == "paper") | (positives == "members")
+                frames.append(cells[wanted].assign(positives=positives))
         return pd.concat(frames, ignore_index=True)
 
     def untrained(self, model: AuditedModel) -> AuditedModel:
@@ -311,8 +315,16 @@ def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", 
 class _Equalised(Audit):
     """The same audit with every image through one identical preparation as it is read."""
 
+    def __init__(self, audit: Audit):
+        super().__init__(audit.config)
+        self.plain = audit
+
+    def contamination(self) -> pd.DataFrame:
+        """Return that of the images as they are: which are chosen must not depend on the preparation."""
+        return self.plain.contamination()
+
     def database(self, name: str) -> Database:
-        plain = super().database(name)
+        plain = self.plain.database(name)
         fingerprint = f"{plain.fingerprint} equalised {equalise.QUALITY}"
         return replace(plain, images=_EqualisedImages(plain.images), fingerprint=fingerprint)
 

@@ -6,7 +6,7 @@ same M and the same images, under ``held_out``.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,42 +36,36 @@ class Detectors:
         self.audit = audit
         self.replicates = audit.config.mint.replicates
 
-    def table(self, *names: str) -> MintTable:
-        """Return the MINT Models on readings at the end points of scenarios: rows `readings.TESTS`.
+    @functools.cached_property
+    def read(self) -> MintTable:
+        """The MINT Models on readings at the end points of the scenarios: rows `readings.TESTS`."""
+        return self._table(lambda m, chosen: self.audit.readings(m, chosen)[1])
 
-        Args:
-            names: Scenarios; a column of the result is an end point of one of them.
-        """
-        return self._table(names, lambda m, chosen: self.audit.readings(m, chosen)[1])
+    @functools.cached_property
+    def vanilla(self) -> MintTable:
+        """The Vanilla MINT Models at the same end points: the rows of the paper's tables."""
+        return self._table(self.audit.activations)
 
-    def vanilla(self, *names: str) -> MintTable:
-        """Return the Vanilla MINT Models at the same end points: the rows of the paper's tables."""
-        return self._table(names, self.audit.activations)
-
-    def _table(
-        self, names: Sequence[str], read: Callable[[AuditedModel, AuditSet], Features]
-    ) -> MintTable:
+    def _table(self, read: Callable[[AuditedModel, AuditSet], Features]) -> MintTable:
         found = {}
-        for name in names:
-            for column in scenarios.end_points(self.audit.config, name):
-                kind = KINDS[column.group != "members"]
-                scores = []
-                for recipe in scenarios.recipes(self.audit.config, name, column):
-                    model = self.audit.model(recipe)
-                    chosen = self.audit.audit_set(kind, model.ledger["exposures"].to_numpy())
-                    scores.append(self.audit.mint(read(model, chosen), chosen))
-                title = column.model if column.group == "members" else column.name
-                found[title] = scores, column.group
+        for name, column in scenarios.end_points(self.audit.config).items():
+            kind = KINDS[column.group != "members"]
+            scores = []
+            for recipe in scenarios.recipes(self.audit.config, "ends", column):
+                model = self.audit.model(recipe)
+                chosen = self.audit.audit_set(kind, model.ledger["exposures"].to_numpy())
+                scores.append(self.audit.mint(read(model, chosen), chosen))
+            found[name] = scores, column.group
         return MintTable.of(found, self.replicates)
 
-    def conclusion(self, read: MintTable, vanilla: MintTable) -> str:
+    def conclusion(self) -> str:
         """Return how much better the tests on class centres are under ``held_out``, in words."""
         told = []
-        for column in read.chosen:
-            plain = vanilla.decided(column, "held_out", VANILLA[0])
+        for column in self.read.chosen:
+            plain = self.vanilla.decided(column, "held_out", VANILLA[0])
             numbers = [f"{_told(interval([(1, plain)], self.replicates))} from all activations"]
             for row in (readings.CENTRES, readings.OWN):
-                better = read.decided(column, "held_out", row)
+                better = self.read.decided(column, "held_out", row)
                 gain = interval([(1, better), (-1, plain)], self.replicates)
                 sure = "more" if gain.low > 0 else "less" if gain.high < 0 else "undecided"
                 value = _told(interval([(1, better)], self.replicates))

@@ -93,7 +93,7 @@ def forecast(
         )
         for recipe, (title, _) in study.needed(names).items()
     ]
-    counts = {name: manifest.get("images") or 0 for name, manifest in manifests.items()}
+    counts = {name: expected_images(manifest) for name, manifest in manifests.items()}
     return Forecast(
         databases=[_told(m, roles.image_size, m in missing) for m in manifests.values()],
         models=models,

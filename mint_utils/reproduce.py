@@ -118,10 +118,8 @@ def _scenarios(chosen: list[str]) -> list[str]:
 
 def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, Any]) -> int:
     started = time.perf_counter()
+    check(study, _scenarios(chosen), jobs)  # before anything is written
     reports = notebooks.folder(study)
-    pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
-    if pending:
-        check(study, _scenarios(pending), jobs)
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
         needed = study.needed(_scenarios(pending))

@@ -16,15 +16,8 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "03_reduced_batch_size": ("batch_size", "batch_size_scaled"),
     "04_no_dropout": ("dropout",),
     "05_loss_function": ("loss",),
-    "06_controls": ("baseline", "swap", "batch_size", "dropout", "loss"),
-    "06b_better_test": (
-        "baseline",
-        "shadows",
-        "frequency",
-        "batch_size",
-        "dropout",
-        "loss",
-    ),
+    "06_controls": ("baseline", "swap", "ends"),
+    "06b_better_test": ("baseline", "shadows", "ends"),
     "07_summary": ("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
 }
 TABLES = {  # of the paper
@@ -74,30 +67,33 @@ def columns(config: Config, scenario: str) -> list[Column]:
 def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
     """Return the recipes of a column's Audited Models, one a seed."""
     count = config.scenarios.audited_seeds
-    if scenario == "frequency":
+    if scenario == "frequency" or len(column.recipe.repeats) > 1:
         count = config.scenarios.frequency_seeds
     elif scenario == "shadows":
         count = 1
     return [replace(column.recipe, seed=column.recipe.seed + i) for i in range(count)]
 
 
-def end_points(config: Config, scenario: str) -> list[Column]:
-    """Return the columns at the ends of a scenario, of which the paper says most.
+def end_points(config: Config) -> dict[str, Column]:
+    """Return the columns at the ends of the scenarios, of which the paper says most, by a name of their own.
 
-    The baseline itself; the images shown least and most often; the smallest batch; no dropout; the other
-    losses.
+    The baseline; the images shown least and most often; the smallest batch; no dropout; the other losses.
     """
-    found = columns(config, scenario)
-    if scenario == "frequency":
-        own = [c for c in found if c.group == c.name and c.group != NEVER]
-        return [own[0], own[-1]]
-    if scenario == "batch_size":
-        return [min(found, key=lambda c: c.recipe.batch_size)]
-    if scenario == "dropout":
-        return [c for c in found if c.recipe.dropout == 0]
-    if scenario == "loss":
-        return [c for c in found if c.recipe.loss != config.audited.loss]
-    return found
+    of = {name: columns(config, name) for name in ("frequency", "batch_size", "dropout", "loss")}
+    parts_shown = [c for c in of["frequency"] if c.group == c.name and c.group != NEVER]
+    found = [
+        *_baseline(config),
+        parts_shown[0],
+        parts_shown[-1],
+        min(of["batch_size"], key=lambda c: c.recipe.batch_size),
+        *(c for c in of["dropout"] if c.recipe.dropout == 0),
+        *(c for c in of["loss"] if c.recipe.loss != config.audited.loss),
+    ]
+    return {c.model if c.group == "members" else c.name: c for c in found}
+
+
+def _ends(config: Config) -> list[Column]:
+    return list(end_points(config).values())
 
 
 def parts(config: Config) -> list[str]:
@@ -196,6 +192,7 @@ _SCENARIOS = {
     "batch_size_scaled": _batch_size_scaled,
     "dropout": _dropout,
     "loss": _loss,
+    "ends": _ends,
     "swap": _swap,
     "shadows": _shadows,
 }

@@ -24,6 +24,8 @@ SMALL = {
     "replicates": 100,
     "shadow_models": 4,
     "batch_sizes": [128, 256],
+    "frequencies": [1, 3],
+    "frequency_epochs": 1,
 }
 
 
@@ -135,12 +137,13 @@ def test_people_are_kept_apart_and_images_equalised(c, s):
 
 
 def test_end_points_hold_members_and_images_never_shown(c):
-    cells = c.end_points("baseline", "dropout")
-    assert set(cells["column"]) == {"Baseline", "dropout 0"}
+    cells = c.end_points()
+    names = ["Baseline", "x1", "x3", "batch 128", "dropout 0", "CosFace", "ArcFace"]
+    assert list(dict.fromkeys(cells["column"])) == names
     never = cells[cells["positives"] == "never shown"]
     assert set(never["protocol"]) == {"paper"}
     shown = controls.decomposition(cells)
-    assert len(shown) == 4 and shown.notna().all(axis=None)
+    assert len(shown) == 2 * len(names) and shown.notna().all(axis=None)
 
 
 def test_detectors_stand_on_the_same_images(s):
@@ -163,11 +166,11 @@ def test_shadow_models_never_count_what_they_did_not_see(s):
 
 def test_readings_go_through_the_same_splits_at_the_end_points(s):
     d = detectors.Detectors(s)
-    read, vanilla = d.table("baseline", "loss"), d.vanilla("baseline", "loss")
-    assert list(read.chosen) == list(vanilla.chosen) == ["Baseline", "CosFace", "ArcFace"]
-    for name in read.chosen:
-        assert read.chosen[name][0].images.equals(vanilla.chosen[name][0].images)
-    assert d.conclusion(read, vanilla).count("* ") == 3
+    assert list(d.read.chosen) == list(d.vanilla.chosen) == list(scenarios.end_points(s.config))
+    for name, (chosen, group) in d.read.chosen.items():
+        assert chosen.images.equals(d.vanilla.chosen[name][0].images)
+        assert group == d.vanilla.chosen[name][1]
+    assert d.conclusion().count("* ") == len(d.read.chosen)
 
 
 class World(Audit):

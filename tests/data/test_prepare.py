@@ -141,7 +141,7 @@ def test_pairs_become_a_file_that_no_pickle_is_needed_for(source, out):
     images = check(folder, [f"lfw.bin#{i}" for i in range(8)], [-1] * 8, "recordio_pairs")
     stored, same = read_bin(source / "lfw.bin")
     assert images == stored
-    assert recorded_same(RecordFile(folder / "lfw.rec")).tolist() == same.tolist()
+    assert recorded_same(RecordFile(folder / "lfw_bin.rec")).tolist() == same.tolist()
 
 
 def test_ijbc_is_aligned_by_its_landmarks(source, out):
@@ -418,8 +418,8 @@ def test_what_is_finished_is_not_done_again_and_damage_is_noticed(source, out, m
     before = everything(folder)
     monkeypatch.setattr(prepare, "open_distribution", None)
     assert prepare.prepare("lfw_bin", source, out) == folder and everything(folder) == before
-    (folder / "lfw.rec").write_bytes(b"")
-    with pytest.raises(DataError, match=r"lfw\.rec is missing or is not the \d+ bytes"):
+    (folder / "lfw_bin.rec").write_bytes(b"")
+    with pytest.raises(DataError, match=r"lfw_bin\.rec is missing or is not the \d+ bytes"):
         prepare.prepare("lfw_bin", source, out)
 
 
@@ -453,7 +453,9 @@ def test_the_command(source, out, capsys):
     lfw(source)
     arguments = ["lfw_bin", "--source", str(source), "--out", str(out), "--jobs", "1"]
     assert prepare.main(arguments) == 0
-    assert f"{out / 'lfw'}: 8 images, 0 identities, 0 excluded; sha256" in capsys.readouterr().out
+    assert (
+        f"{out / 'lfw_bin'}: 8 images, 0 identities, 0 excluded; sha256" in capsys.readouterr().out
+    )
     assert prepare.main(["cfp_fp", *arguments[1:]]) == 2
     assert "error: " in (told := capsys.readouterr().err) and "cfp_fp.bin is missing" in told
 
