@@ -18,7 +18,10 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "05_loss_function": ("loss",),
     "06_controls": ("baseline", "swap", "ends"),
     "06b_better_test": ("baseline", "shadows", "ends"),
-    "07_summary": ("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
+    "07_summary": (
+        *("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
+        *("swap", "shadows"),
+    ),
 }
 TABLES = {  # of the paper
     "baseline": 1,
