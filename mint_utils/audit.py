@@ -6,8 +6,8 @@ intervals and figures are made of them by ``study`` and ``controls``.
 
 import functools
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mint_utils import scenarios, store
 from mint_utils.audited import train
 from mint_utils.audited.exposure import Plan, plan
 from mint_utils.audited.train import AuditedModel
-from mint_utils.config import Audited, Config, plain
+from mint_utils.config import PROTOCOLS, Audited, Config, plain
 from mint_utils.data import identities
 from mint_utils.data.contamination import contaminated
 from mint_utils.data.manifest import Database, open_database
@@ -217,7 +217,11 @@ class Audit:
         )
 
     def scores(
-        self, model: AuditedModel, kind: str = "members", audited: AuditedModel | None = None
+        self,
+        model: AuditedModel,
+        kind: str = "members",
+        audited: AuditedModel | None = None,
+        protocols: Collection[str] = PROTOCOLS,
     ) -> Scores:
         """Train and evaluate the MINT Models of an Audited Model: every group, protocol, row and seed.
 
@@ -225,9 +229,12 @@ class Audit:
             model: Whose activations they read.
             kind: Of groups.
             audited: Whose members, held-out images and splits they are; None: the model's own.
+            protocols: Those wanted.
         """
         chosen = self.audit_set(kind, (audited or model).ledger["exposures"].to_numpy())
-        return self.mint(self.activations(model, chosen), chosen)
+        features = self.activations(model, chosen)
+        splits = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
+        return self.mint(features, replace(chosen, splits=splits))
 
     def mint(self, features: Features, chosen: AuditSet) -> Scores:
         """Train and evaluate a MINT Model for every split of an audit set, row of features and seed."""

@@ -103,9 +103,8 @@ class Controls:
             rest = tuple(other for other in externals if other != name)
             config = self.audit.config.replace(external_train=rest, external_eval=name)
             turned = Audit(config)
-            columns[name] = [turned.scores(m) for m in self.models]
-        cells = self._table(columns).cells
-        return cells[cells["protocol"] == "paper"]
+            columns[name] = [turned.scores(m, protocols=["paper"]) for m in self.models]
+        return self._table(columns).cells
 
     def ladder(self) -> pd.DataFrame:
         """Return for each row of the paper's tables what each step from blind to M gives.
@@ -223,7 +222,10 @@ class Controls:
             if column.group == "members":
                 shown = [self.audit.scores(m) for m in models]
                 pairs = zip(models, self.others, strict=True)
-                never = [self.audit.scores(m, SWAPPED, audited=other) for m, other in pairs]
+                never = [
+                    self.audit.scores(m, SWAPPED, audited=other, protocols=["paper"])
+                    for m, other in pairs
+                ]
                 groups = {"members": (shown, "members"), "never shown": (never, "members")}
             else:  # a part of the members, beside which stands as large a part of the others
                 of_parts = [self.audit.scores(m, "parts") for m in models]

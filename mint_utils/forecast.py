@@ -144,8 +144,10 @@ def _needed(study, names, models, counts, missing, classes, jobs) -> cost.Resour
 
 
 def _told(manifest: dict, image_size: int, missing: bool) -> str:
-    images, identities = manifest.get("images"), manifest.get("identities")
-    told = f"{manifest['name']}: {'images' if images is None else f'{images:,} images'}"
+    identities = manifest.get("identities")
+    told = f"{manifest['name']}: {expected_images(manifest):,} images"
+    if "images" not in manifest:
+        told += " as published"
     if identities is not None:
         told += f" of {identities:,} identities"
     if is_streamed(manifest, image_size):

@@ -103,6 +103,7 @@ def _begin(counter: Any, threads: int) -> None:
     global _counter
     _counter = counter
     torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # of what a worker starts, such as a kernel
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
