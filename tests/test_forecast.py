@@ -49,7 +49,7 @@ def test_the_papers_study_from_its_manifests(paper, a_large_machine, capsys):
     assert run(*PAPER) == 0
     told = capsys.readouterr().out
     assert "ms1mv3: 5,179,510 images of 93,431 identities, read from its .rec, to be prep" in told
-    assert "ms1mv3 is not at hand: expected numbers" in told
+    assert "ms1mv3 is not prepared yet: expected numbers" in told
     # 95% of them, 26 times; 15.25 times as many where quarters are shown 1, 10, 20 and 30 times.
     assert (
         "Baseline, seed 0: ir_50, 499,746 steps, 127,933,884 exposures: about 14 h 48 min" in told
