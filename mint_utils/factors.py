@@ -40,12 +40,14 @@ class Factor:
     Attributes:
         name: Of the factor.
         table: Its columns are the settings.
+        own: The setting that is Vanilla MINT as the study has it.
         compared: Pairs of cells (setting, row) of which `told` tells the difference.
         printed: Setting -> the MINT Model of `paper.ORIGINAL` that was trained so.
     """
 
     name: str
     table: MintTable
+    own: str
     compared: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
     printed: Mapping[str, str]
 
@@ -76,9 +78,9 @@ class Factor:
             ]
             value, low, high = interval(terms, self.table.replicates)
             verdict = "higher" if low > 0 else "lower" if high < 0 else "undecided"
-            values = f"{at[(*one, protocol)]:.2f} and {at[(*other, protocol)]:.2f}"
+            values = f"{at[(*one, protocol)]:.2f} to {at[(*other, protocol)]:.2f}"
             change = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-            parts.append(f"under {protocol} {values}, a difference of {change}: {verdict}")
+            parts.append(f"under {protocol} {values}, a change of {change}: {verdict}")
         return f"- {_named(one, other)}: {'; '.join(parts)}."
 
 
@@ -88,12 +90,32 @@ def every(audit: Audit, model: AuditedModel) -> dict[str, Factor]:
     return {factor.name: factor for factor in (make(audit, model) for make in made)}
 
 
+def conclusion(factors: Mapping[str, Factor]) -> str:
+    """Return what the auditor's choices come to under each protocol, in words made of numbers."""
+    # The study's own setting is in every factor, and counts in the first.
+    each = [
+        factor.lines[(i == 0) | (factor.lines["setting"] != factor.own)]
+        for i, factor in enumerate(factors.values())
+    ]
+    lines = pd.concat(each)
+    told = []
+    for protocol in PROTOCOLS:
+        of = lines[lines["protocol"] == protocol].reset_index(drop=True)
+        best = of.loc[of["accuracy"].idxmax()]
+        told.append(
+            f"Under {protocol} {(of['low'] > 0.5).sum()} of {len(of)} cells lie above chance by their "
+            f"intervals, and the highest is {best['row']} with {best['accuracy']:.2f} "
+            f"[{best['low']:.2f}, {best['high']:.2f}] ({best['factor']}: {best['setting']})."
+        )
+    return " ".join(told)
+
+
 def depth(audit: Audit, model: AuditedModel) -> Factor:
     """Return the six rows of the paper's tables: each depth, the outcome, all depths."""
     settings = {VANILLA: audit.scores(model)}
     pairs = (ROWS[0], ROWS[3]), (ROWS[3], ALL), (OUTCOME, ALL)
     compared = tuple(((VANILLA, one), (VANILLA, other)) for one, other in pairs)
-    return _factor(audit, "depth", settings, ROWS, compared, {VANILLA: VANILLA})
+    return _factor(audit, "depth", settings, VANILLA, ROWS, compared, {VANILLA: VANILLA})
 
 
 def samples(audit: Audit, model: AuditedModel) -> Factor:
@@ -106,29 +128,31 @@ def samples(audit: Audit, model: AuditedModel) -> Factor:
     while n >= FEWEST:
         settings[f"{2 * n:,}"] = audit.mint(features, fewer(base.chosen, n))
         n //= STEP
-    return _factor(audit, "MINT samples", dict(reversed(settings.items())), (OUTCOME, ALL))
+    rising = dict(reversed(settings.items()))
+    return _factor(audit, "MINT samples", rising, f"{2 * most:,}", (OUTCOME, ALL))
 
 
 def widths(audit: Audit, model: AuditedModel) -> Factor:
     """Return widths of the two layers of the MLP: much narrower, the study's own, much wider."""
     base = audit.scores(model)
-    features = _only(audit.activations(model, base.chosen), (OUTCOME, ALL))
-    settings = {}
-    for hidden in WIDTHS:
-        recipe = replace(audit.mint_recipe, hidden=hidden)
-        own = recipe == audit.mint_recipe
-        found = base if own else audit.mint(features, base.chosen, recipe)
-        settings["-".join(map(str, hidden))] = found
-    return _factor(audit, "widths of the MLP", settings, (OUTCOME, ALL))
+    features = _only(audit.activations(model, base.chosen), (ALL,))
+    own = audit.mint_recipe
+    settings = {
+        _widths(hidden): base
+        if hidden == own.hidden
+        else audit.mint(features, base.chosen, replace(own, hidden=hidden))
+        for hidden in WIDTHS
+    }
+    return _factor(audit, "widths of the MLP", settings, _widths(own.hidden), (ALL,))
 
 
 def inputs(audit: Audit, model: AuditedModel) -> Factor:
     """Return inputs as M gives them, and z-scored as the study has them."""
     base = audit.scores(model)
     raw = replace(audit.mint_recipe, standardise=False)
-    features = audit.activations(model, base.chosen)
+    features = _only(audit.activations(model, base.chosen), (OUTCOME, ALL))
     settings = {"raw": audit.mint(features, base.chosen, raw), "standardised": base}
-    return _factor(audit, "inputs", settings, (OUTCOME, ALL))
+    return _factor(audit, "inputs", settings, "standardised", (OUTCOME, ALL))
 
 
 def pooling(audit: Audit, model: AuditedModel) -> Factor:
@@ -136,7 +160,7 @@ def pooling(audit: Audit, model: AuditedModel) -> Factor:
     base = audit.scores(model)
     means = _only(audit.activations(model, base.chosen, "mean"), LAYERS)
     settings = {"mean": audit.mint(means, base.chosen), "max": base}
-    return _factor(audit, "pooling", settings, LAYERS, printed={"max": VANILLA})
+    return _factor(audit, "pooling", settings, "max", LAYERS, printed={"max": VANILLA})
 
 
 def maps(audit: Audit, model: AuditedModel) -> Factor:
@@ -144,7 +168,8 @@ def maps(audit: Audit, model: AuditedModel) -> Factor:
     base = audit.scores(model)
     settings = {VANILLA: base, CNN: cnn_scores(audit, model, base.chosen)}
     compared = tuple(((VANILLA, row), (CNN, row)) for row in LAYERS)
-    return _factor(audit, "whole maps", settings, LAYERS, compared, {VANILLA: VANILLA, CNN: CNN})
+    printed = {VANILLA: VANILLA, CNN: CNN}
+    return _factor(audit, "whole maps", settings, VANILLA, LAYERS, compared, printed)
 
 
 def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
@@ -187,6 +212,7 @@ def _factor(
     audit: Audit,
     name: str,
     settings: Mapping[str, Scores],
+    own: str,
     rows: Collection[str],
     compared: tuple = (),
     printed: Mapping[str, str] | None = None,
@@ -199,15 +225,19 @@ def _factor(
     first, last = next(iter(settings)), list(settings)[-1]
     compared = compared or tuple(((first, row), (last, row)) for row in rows)
     table = MintTable.of(columns, audit.config.mint.replicates)
-    return Factor(name, table, compared, printed or {})
+    return Factor(name, table, own, compared, printed or {})
 
 
 def _only(features: Features, rows: Collection[str]) -> Features:
     return replace(features, rows={row: features.rows[row] for row in rows})
 
 
+def _widths(hidden: tuple[int, int]) -> str:
+    return "-".join(map(str, hidden))
+
+
 def _named(one: tuple[str, str], other: tuple[str, str]) -> str:
     """Return what two cells (setting, row) differ in, in words."""
     if one[0] == other[0]:
-        return f"{one[1]} and {other[1]}"
-    return f"{one[1]}, {one[0]} and {other[0]}"
+        return f"From {one[1]} to {other[1]}"
+    return f"{one[1]}, from {one[0]} to {other[0]}"

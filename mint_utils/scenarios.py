@@ -16,6 +16,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "03_reduced_batch_size": ("batch_size", "batch_size_scaled"),
     "04_no_dropout": ("dropout",),
     "05_loss_function": ("loss",),
+    "06c_auditors_factors": ("baseline",),
     "07_summary": ("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
 }
 TABLES = {  # of the paper

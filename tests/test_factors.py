@@ -4,9 +4,10 @@ import dataclasses
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mint_utils import audit, factors, store, study
+from mint_utils import audit, checks, factors, store, study
 from mint_utils.config import PROTOCOLS, ROWS, plain
 from mint_utils.mint import cnn
 from mint_utils.report import paper
@@ -59,7 +60,7 @@ def test_every_factor_has_a_line_for_each_setting_row_and_protocol(made):
         rows = lines["row"].unique()
         assert len(lines) == len(settings) * len(rows) * len(PROTOCOLS)
         assert lines["accuracy"].between(lines["low"], lines["high"]).all()
-        assert lines["n"].nunique() == 1, "every setting is evaluated on the same images"
+        assert len(set(lines["n"])) == 1, "every setting is evaluated on the same images"
 
 
 def test_the_studys_own_setting_is_the_studys_own_table(made):
@@ -130,10 +131,22 @@ def test_differences_in_words_are_those_of_the_cells(made):
     assert len(told) == 2
     at = found["inputs"].lines.set_index(["setting", "row", "protocol"])["accuracy"]
     raw, own = (at[setting, ROWS[5], "paper"] for setting in ("raw", "standardised"))
-    start = "- All Conv Layers, raw and standardised: under paper "
-    assert told[1].startswith(f"{start}{raw:.2f} and {own:.2f}, a difference of {own - raw:+.2f} [")
-    assert "Conv Layer #1 and Conv Layer #4: under paper" in found["depth"].told()
-    assert found["whole maps"].told().count("Vanilla MINT and CNN MINT") == 5
+    start = "- All Conv Layers, from raw to standardised: under paper "
+    assert told[1].startswith(f"{start}{raw:.2f} to {own:.2f}, a change of {own - raw:+.2f} [")
+    assert "From Conv Layer #1 to Conv Layer #4: under paper" in found["depth"].told()
+    assert found["whole maps"].told().count("from Vanilla MINT to CNN MINT") == 5
+
+
+def test_the_conclusion_counts_every_cell_once(made):
+    _, _, found = made
+    lines = pd.concat([factor.lines for factor in found.values()])
+    paper_lines = lines[lines["protocol"] == "paper"]
+    # Six rows of the study; besides 2 of samples, 2 of widths, 2 of inputs, 5 of means and 5 of CNN MINT.
+    assert len(paper_lines) == 6 + 4 + 3 + 4 + 10 + 10
+    told = factors.conclusion(found)
+    assert all(checks.factors_sound(found).values())
+    assert told.count("of 22 cells") == 2
+    assert f"{paper_lines['accuracy'].max():.2f} [" in told
 
 
 def test_the_table_of_the_original_paper():

@@ -37,7 +37,8 @@ class CnnMint(nn.Module):
     def __init__(self, channels: int, side: int, recipe: MintRecipe):
         super().__init__()
         self.dropout = recipe.dropout
-        left = min(SIDE, -(-side // 4))  # halved twice, rounding up
+        halved = -(-side // 4)  # twice, rounding up
+        left = min(SIDE, halved)
         self.convolutions = nn.Sequential(
             # The mean over all batches of training, as Vanilla MINT's inputs are z-scored.
             nn.BatchNorm2d(channels, momentum=None, affine=False),
@@ -45,7 +46,7 @@ class CnnMint(nn.Module):
             nn.ReLU(),
             nn.Conv2d(FILTERS[0], FILTERS[1], 3, 2, 1),
             nn.ReLU(),
-            nn.AdaptiveMaxPool2d(left),
+            nn.AdaptiveMaxPool2d(left) if halved > left else nn.Identity(),
             nn.Flatten(),
         )
         self.second = nn.Linear(FILTERS[1] * left**2, recipe.hidden[1])

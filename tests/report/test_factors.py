@@ -48,18 +48,18 @@ def test_can_be_read(monkeypatch):
 def test_a_panel_a_factor_draws_the_cells_of_its_last_mint_model_or_of_its_settings():
     given = lines()
     figure = factors(given)
-    panels = {ax.get_title(): ax for ax in figure.axes}
+    panels = {ax.get_title(loc="left"): ax for ax in figure.axes}
     assert list(panels) == [
         "depth, Vanilla MINT",
         *list(SETTINGS)[1:5],
         "whole maps, CNN MINT",
     ]
-    drawn = [line.get_ydata().tolist() for line in panels["whole maps, CNN MINT"].lines]
+    drawn = [list(line.get_ydata()) for line in panels["whole maps, CNN MINT"].lines]
     at = given.set_index(["factor", "setting", "protocol"])["accuracy"]
     assert at["whole maps", "CNN MINT", "held_out"].tolist() in drawn
     assert at["whole maps", "Vanilla MINT", "held_out"].tolist() not in drawn
     of = given.query("factor == 'inputs' and row == 'All Conv Layers' and protocol == 'paper'")
-    drawn = [line.get_ydata().tolist() for line in panels["inputs"].lines]
+    drawn = [list(line.get_ydata()) for line in panels["inputs"].lines]
     assert of["accuracy"].tolist() in drawn
 
 
