@@ -63,7 +63,7 @@ def factors_sound(factors: Mapping[str, Factor]) -> dict[str, bool]:
         "every accuracy lies in its interval": bool(
             lines["accuracy"].between(lines["low"], lines["high"]).all()
         ),
-        "all are measured on the same images": lines["n"].min() == lines["n"].max(),
+        "all are measured on the same images": bool(lines["n"].min() == lines["n"].max()),
         "the study's own setting is the same everywhere": bool((ends["min"] == ends["max"]).all()),
     }
 

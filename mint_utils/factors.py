@@ -160,7 +160,8 @@ def pooling(audit: Audit, model: AuditedModel) -> Factor:
     base = audit.scores(model)
     means = _only(audit.activations(model, base.chosen, "mean"), LAYERS)
     settings = {"mean": audit.mint(means, base.chosen), "max": base}
-    return _factor(audit, "pooling", settings, "max", LAYERS, printed={"max": VANILLA})
+    compared = ((("mean", ALL), ("max", ALL)),)
+    return _factor(audit, "pooling", settings, "max", LAYERS, compared, {"max": VANILLA})
 
 
 def maps(audit: Audit, model: AuditedModel) -> Factor:
