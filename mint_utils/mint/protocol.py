@@ -123,6 +123,17 @@ def audit_set(
     return AuditSet(rows.table(training, exposures), splits, frozenset(never_shown))
 
 
+def equal_shares(n: int, sizes: Sequence[int]) -> list[int]:
+    """Divide n among databases equally; where a small one runs out, the larger ones fill up."""
+    shares = [0] * len(sizes)
+    left = n
+    smallest_first = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    for served, i in enumerate(smallest_first):
+        shares[i] = min(sizes[i], left // (len(sizes) - served))
+        left -= shares[i]
+    return shares
+
+
 def fewer(chosen: AuditSet, n: int) -> AuditSet:
     """Return an audit set of the same images whose T is trained on n images a class.
 
@@ -144,17 +155,6 @@ def fewer(chosen: AuditSet, n: int) -> AuditSet:
         return replace(split, train=train, train_labels=labels)
 
     return replace(chosen, splits={key: first(split) for key, split in chosen.splits.items()})
-
-
-def equal_shares(n: int, sizes: Sequence[int]) -> list[int]:
-    """Divide n among databases equally; where a small one runs out, the larger ones fill up."""
-    shares = [0] * len(sizes)
-    left = n
-    smallest_first = sorted(range(len(sizes)), key=lambda i: sizes[i])
-    for served, i in enumerate(smallest_first):
-        shares[i] = min(sizes[i], left // (len(sizes) - served))
-        left -= shares[i]
-    return shares
 
 
 class _Rows:
