@@ -236,22 +236,35 @@ class Audit:
         splits = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
         return self.mint(features, replace(chosen, splits=splits))
 
-    def mint(self, features: Features, chosen: AuditSet) -> Scores:
-        """Train and evaluate a MINT Model for every split of an audit set, row of features and seed."""
+    @property
+    def mint_recipe(self) -> MintRecipe:
+        """How this configuration trains its MINT Models."""
+        settings = self.config.mint
+        return MintRecipe(epochs=settings.mint_epochs, batch_size=settings.mint_batch_size)
+
+    def mint(
+        self, features: Features, chosen: AuditSet, recipe: MintRecipe | None = None
+    ) -> Scores:
+        """Train and evaluate a MINT Model for every split of an audit set, row of features and seed.
+
+        Args:
+            features: Of the images of the audit set.
+            chosen: The audit set.
+            recipe: Where it is another than the configuration's.
+        """
         spec = {
             "version": VERSION,
             "features": features.digest,
-            "splits": {
-                f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
-                for (group, protocol), split in chosen.splits.items()
-            },
+            "splits": split_digests(chosen),
             "rows": {name: [where.start, where.stop] for name, where in features.rows.items()},
             "mint": {k: v for k, v in plain(self.config.mint).items() if k != "replicates"},
         }
+        if recipe is not None:
+            spec["recipe"] = plain(recipe)
         names = list(itertools.product(chosen.splits, features.rows))
 
         def make(folder: Path) -> dict[str, Any]:
-            return self._fit(features, chosen, names, folder)
+            return self._fit(features, chosen, names, recipe or self.mint_recipe, folder)
 
         done = store.fetch("mint", spec, make)
         self._stages[f"mint {done.digest}"] = done.record["seconds"]
@@ -267,18 +280,27 @@ class Audit:
         for kind in kinds:
             self.scores(model, kind)
 
-    def activations(self, model: AuditedModel, chosen: AuditSet) -> Features:
-        """Return the Auxiliary Auditable Data and the Model Outcome of the images of an audit set."""
+    def activations(self, model: AuditedModel, chosen: AuditSet, pooling: str = "max") -> Features:
+        """Return the Auxiliary Auditable Data and the Model Outcome of the images of an audit set.
+
+        Args:
+            model: Whose activations they are.
+            chosen: The audit set.
+            pooling: What is left of an activation map: its ``max``, the paper's, or its ``mean``.
+        """
         runs = self.runs(chosen)
 
         def make(folder: Path) -> None:
             device = train.default_device()
             network, _ = model.load(device)
             pieces = [(db.images, indices) for db, indices in runs]
-            aad.extract(network, train.COLOUR_ORDER, pieces, folder / "features.npy", device)
+            path = folder / "features.npy"
+            aad.extract(network, train.COLOUR_ORDER, pieces, path, device, pooling)
             chosen.images.to_csv(folder / "images.csv", index=False)
 
         spec = {"version": aad.VERSION, "model": model.artifact.digest, "images": _named(runs)}
+        if pooling != "max":
+            spec["pooling"] = pooling
         done = store.fetch("features", {"digest": store.digest(spec)}, make)
         self._stages[f"features {done.digest}"] = done.record["seconds"]
         network, _ = model.load()
@@ -328,22 +350,29 @@ class Audit:
         features: Features,
         chosen: AuditSet,
         names: list[tuple[tuple[str, str], str]],
+        recipe: MintRecipe,
         folder: Path,
     ) -> dict[str, Any]:
-        settings = self.config.mint
+        each = self.config.mint.mint_seeds
         tasks = []
         for key, row in names:
             split, where = chosen.splits[key], features.rows[row]
             tasks += [
                 MintTask(where, split.train, split.train_labels, split.evaluation, seed)
-                for seed in range(settings.mint_seeds)
+                for seed in range(each)
             ]
-        recipe = MintRecipe(epochs=settings.mint_epochs, batch_size=settings.mint_batch_size)
         found = fit(features.array, tasks, recipe, train.default_device())
-        each = settings.mint_seeds
         scores = {str(i): np.stack(found[i * each : (i + 1) * each]) for i in range(len(names))}
         np.savez(folder / "scores.npz", **scores)
         return {"networks": len(tasks)}
+
+
+def split_digests(chosen: AuditSet) -> dict[str, str]:
+    """Return what stands for the splits of an audit set in the specification of an artifact."""
+    return {
+        f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
+        for (group, protocol), split in chosen.splits.items()
+    }
 
 
 def _named(runs: Iterable[tuple[Database, np.ndarray]]) -> list[list[Any]]:

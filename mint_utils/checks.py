@@ -5,7 +5,7 @@ processors are not among them.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import torch
 
 from mint_utils.audited.train import AuditedModel
 from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.factors import Factor
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.results import MintTable
 
@@ -50,6 +51,21 @@ def leaks(chosen: AuditSet) -> dict[str, int]:
         if column not in chosen.never_shown:
             found["positives that M never saw"] += int((exposures[rows[labels]] == 0).sum())
     return found
+
+
+def factors_sound(factors: Mapping[str, Factor]) -> dict[str, bool]:
+    """Return what must hold of the auditor's factors."""
+    lines = pd.concat([factor.lines for factor in factors.values()])
+    own = pd.concat([f.lines[f.lines["setting"] == f.own] for f in factors.values()])
+    ends = own.groupby(["row", "protocol"])["accuracy"].agg(["min", "max"])
+    return {
+        "no cell is empty": not lines[["accuracy", "low", "high", "auc"]].isna().any(axis=None),
+        "every accuracy lies in its interval": bool(
+            lines["accuracy"].between(lines["low"], lines["high"]).all()
+        ),
+        "all are measured on the same images": bool(lines["n"].min() == lines["n"].max()),
+        "the study's own setting is the same everywhere": bool((ends["min"] == ends["max"]).all()),
+    }
 
 
 def exposure_table(model: AuditedModel) -> dict[int, int]:

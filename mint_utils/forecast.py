@@ -173,7 +173,9 @@ def announce(study: Study, names: Sequence[str], jobs: int | None, rate: float |
     size = study.config.databases.image_size
     print("\n".join(f"  {line}" for line in plan.databases))
     if not plan.exact:
-        print(f"  {study.config.databases.training} is not prepared yet: expected numbers of exposures")
+        print(
+            f"  {study.config.databases.training} is not prepared yet: expected numbers of exposures"
+        )
     rates: dict[tuple[str, int], float] = {}
     total = 0.0
     for model in plan.models:

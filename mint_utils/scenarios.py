@@ -18,6 +18,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "05_loss_function": ("loss",),
     "06_controls": ("baseline", "swap", "ends"),
     "06b_better_test": ("baseline", "shadows", "ends"),
+    "06c_auditors_factors": ("baseline",),
     "07_summary": (
         *("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
         *("swap", "shadows"),

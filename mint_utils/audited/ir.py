@@ -22,8 +22,9 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models._features import feature_take_indices
 from torch import nn
 
-from mint_utils.errors import DataError
+from mint_utils.errors import DataError, ParameterError
 
+POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
 COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
 
 
@@ -148,16 +149,28 @@ class IRNet(nn.Module):
         return outputs if intermediates_only else (x, outputs)
 
 
-def auditable(model: IRNet, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+def auditable(
+    model: IRNet, x: torch.Tensor, pooling: str = "max"
+) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Return what an audit reads of (N, 3, S, S), from one forward pass (the paper, Section 3.3).
 
+    Args:
+        model: In evaluation mode.
+        x: Images as the network takes them.
+        pooling: What is left of a map: ``max``, the paper's, or ``mean``.
+
     Returns:
-        The maximum over each map of the four stage outputs, (N, C_i) each, and the Model Outcome,
-        the unit vector (N, D).
+        A number for each map of the four stage outputs, (N, C_i) each, and the Model Outcome, the
+        unit vector (N, D).
+
+    Raises:
+        ParameterError: Another pooling.
     """
+    if pooling not in POOLING:
+        raise ParameterError(f"pooling must be {' or '.join(POOLING)}, not {pooling!r}.")
     features, stages = model.forward_intermediates(x)
     outcome, _ = model.forward_head(features)
-    return [stage.amax(dim=(2, 3)) for stage in stages], outcome
+    return [POOLING[pooling](stage, dim=(2, 3)) for stage in stages], outcome
 
 
 def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:

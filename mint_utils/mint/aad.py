@@ -2,10 +2,11 @@
 
 In: an Audited Model and images. Out: one row of features an image, memory-mapped float32: the
 maximum of each activation map at the four stage ends, then the Model Outcome. One forward pass in
-evaluation mode gives all the rows of a table, each a slice of the columns.
+evaluation mode gives all the rows of a table, each a slice of the columns. For CNN MINT also the maps
+themselves.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from mint_utils.data.images import normalise
 
 VERSION = 1  # of the extraction: raised when the same model and images give other features
 BATCH = 256
+KEPT_BYTES = 1 << 30  # of activation maps held at once; more are computed again for every batch
 
 
 def columns(widths: Sequence[int], outcome: int) -> dict[str, slice]:
@@ -44,6 +46,7 @@ def extract(
     pieces: Sequence[tuple[np.ndarray, np.ndarray]],
     path: Path,
     device: torch.device,
+    pooling: str = "max",
 ) -> None:
     """Write the features of images to a ``.npy`` file.
 
@@ -53,6 +56,7 @@ def extract(
         pieces: Pairs of an array of images, (N, S, S, 3) uint8 RGB, and the indices (n,) wanted of it.
         path: Of the file: (sum of n, sum of widths + outcome) float32.
         device: Where the network is.
+        pooling: What is left of a map, ``max`` or ``mean``.
     """
     width = sum(info["num_chs"] for info in network.feature_info) + network.num_features
     total = sum(len(indices) for _, indices in pieces)
@@ -60,12 +64,44 @@ def extract(
     done = 0
     with tqdm(total=total, desc="auditable data", unit="img", leave=False) as progress:
         for batch in _batches(pieces):
-            maps, outcome = auditable(network, _inputs(batch, colour_order, device))
+            maps, outcome = auditable(network, _inputs(batch, colour_order, device), pooling)
             rows = torch.cat([*maps, outcome], dim=1)
             features[done : done + len(batch)] = rows.float().cpu().numpy()
             done += len(batch)
             progress.update(len(batch))
     features.flush()
+
+
+def maps(
+    network: nn.Module,
+    colour_order: str,
+    pieces: Sequence[tuple[np.ndarray, np.ndarray]],
+    device: torch.device,
+) -> Callable[[np.ndarray], list[torch.Tensor]]:
+    """Return a function from rows (n,) int64 to the activation maps of these images at the stage ends.
+
+    It gives (n, C_i, s_i, s_i) float32 for each of the four stages. The maps of all images are held where
+    they are small; IR-50's at 112 px are 1.5 MB an image, and are computed again for every batch.
+
+    Args:
+        network: In evaluation mode, on the device.
+        colour_order: Of its input, ``bgr`` or ``rgb``.
+        pieces: As for `extract`; its rows are counted through all pieces.
+        device: Where the network is.
+    """
+    starts = np.cumsum([0, *(len(indices) for _, indices in pieces)])
+
+    @torch.no_grad()  # not inference_mode, whose tensors cannot be trained on
+    def compute(rows: np.ndarray) -> list[torch.Tensor]:
+        batch = _inputs(_gathered(pieces, starts, rows), colour_order, device)
+        return network.forward_intermediates(batch, intermediates_only=True)
+
+    every = np.arange(starts[-1])
+    if len(every) * sum(stage.nbytes for stage in compute(every[:1])) > KEPT_BYTES:
+        return compute
+    batches = [compute(every[i : i + BATCH]) for i in range(0, len(every), BATCH)]
+    kept = [torch.cat(stage) for stage in zip(*batches, strict=True)]
+    return lambda rows: [stage[torch.from_numpy(rows)] for stage in kept]
 
 
 @torch.inference_mode()
@@ -94,6 +130,18 @@ def identify(
         outcome, _ = network(_inputs(batch, colour_order, device))
         found.append(head.cosines(outcome).argmax(dim=1).cpu().numpy())
     return np.concatenate(found)
+
+
+def _gathered(
+    pieces: Sequence[tuple[np.ndarray, np.ndarray]], starts: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Return the images (n, S, S, 3) of rows that are counted through all pieces."""
+    piece = np.searchsorted(starts, rows, side="right") - 1
+    parts = [
+        pieces[p][0][pieces[p][1][rows[piece == p] - starts[p]]] for p in np.unique(piece).tolist()
+    ]
+    back = np.argsort(np.argsort(piece, kind="stable"))
+    return np.concatenate(parts)[back]
 
 
 def _batches(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:

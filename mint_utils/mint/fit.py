@@ -31,6 +31,7 @@ class MintRecipe:
     epochs: int = 20
     lr: float = 1e-3
     batch_size: int = 128
+    standardise: bool = True  # z-score the inputs; False: as M gives them
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def fit(
 
 
 def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]:
-    inputs, unseen = zip(*(_standardised(features, task, device) for task in tasks), strict=True)
+    pairs = (_standardised(features, task, device, recipe.standardise) for task in tasks)
+    inputs, unseen = zip(*pairs, strict=True)
     rows = torch.cat(inputs)
     del inputs  # gigabytes, for 100,000 images
     labels = torch.cat([torch.from_numpy(t.train_labels).float() for t in tasks]).to(device)
@@ -122,7 +124,7 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
 
 def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndarray:
     """Train one task alone, as plainly as can be: the reference of `fit`, with the same result."""
-    inputs, unseen = _standardised(features, task, "cpu")
+    inputs, unseen = _standardised(features, task, "cpu", recipe.standardise)
     labels = torch.from_numpy(task.train_labels).float()
     generator = np.random.default_rng(task.seed)
     model = _initialised(task, inputs.shape[1], recipe).train()
@@ -172,12 +174,12 @@ def _sizes(n: int, batch_size: int) -> list[int]:
 
 
 def _standardised(
-    features: np.ndarray, task: MintTask, device: torch.device | str
+    features: np.ndarray, task: MintTask, device: torch.device | str, standardise: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the training and the evaluation inputs, z-scored with the training rows' statistics."""
+    """Return the training and the evaluation inputs, z-scored with the training rows' statistics or raw."""
     train, unseen = (features[rows, task.columns] for rows in (task.train, task.evaluation))
     mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
-    std = np.where(std > 0, std, 1)
+    mean, std = (mean, np.where(std > 0, std, 1)) if standardise else (0.0, 1.0)
     return tuple(
         torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device) for x in (train, unseen)
     )

@@ -159,6 +159,29 @@ def equal_shares(n: int, sizes: Sequence[int]) -> list[int]:
     return shares
 
 
+def fewer(chosen: AuditSet, n: int) -> AuditSet:
+    """Return an audit set of the same images whose T is trained on n images a class.
+
+    They are the first that were chosen, the external databases in equal shares. T is evaluated on the same
+    images, so that results differ by its training alone.
+
+    Args:
+        chosen: An audit set.
+        n: At most as many as it has.
+    """
+    origin = chosen.images["database"].to_numpy()
+
+    def first(split: Split) -> Split:
+        negatives = split.train[~split.train_labels]
+        runs = [negatives[origin[negatives] == name] for name in pd.unique(origin[negatives])]
+        shares = zip(runs, equal_shares(n, [len(run) for run in runs]), strict=True)
+        kept = np.concatenate([run[:k] for run, k in shares])
+        train, labels = _labelled(split.train[split.train_labels][:n], kept)
+        return replace(split, train=train, train_labels=labels)
+
+    return replace(chosen, splits={key: first(split) for key, split in chosen.splits.items()})
+
+
 class _Rows:
     """Gives every chosen image one row, however many groups and protocols choose it."""
 

@@ -5,8 +5,9 @@ import pytest
 import timm
 import torch
 
-from mint_utils.audited import ir  # noqa: F401  registers the networks
+from mint_utils.audited import ir
 from mint_utils.audited.margins import make_head
+from mint_utils.errors import ParameterError
 from mint_utils.mint import aad
 from tests.factory import database
 
@@ -104,3 +105,49 @@ def test_identification_is_the_nearest_centre_by_hand(network):
     expected = (outcome @ centres.T).argmax(axis=1)
     found = aad.identify(network, head, "bgr", db.images, CPU)
     assert (found == expected).mean() > 0.95  # ties within rounding may fall either way
+
+
+def test_means_of_the_maps_by_hand():
+    """Four maps of one image, then the outcome, which pooling does not touch."""
+    network = timm.create_model("ir_tiny", img_size=16).eval()
+    ramp = torch.arange(16.0).reshape(1, 1, 4, 4)
+    stages = [torch.cat([ramp, -ramp], dim=1), ramp * 2, ramp + 1, ramp * 0]
+    outcome = torch.tensor([[0.6, 0.8]])
+    network.forward_intermediates = lambda x: (x, stages)
+    network.forward_head = lambda x: (outcome, None)
+    found = {how: ir.auditable(network, torch.zeros(1), how) for how in ("max", "mean")}
+    as_lists = {how: [pooled.tolist() for pooled in rows] for how, (rows, _) in found.items()}
+    assert as_lists["max"] == [[[15, 0]], [[30]], [[16]], [[0]]]
+    assert as_lists["mean"] == [[[7.5, -7.5]], [[15]], [[8.5]], [[0]]]
+    assert all(torch.equal(y, outcome) for _, y in found.values())
+
+
+def test_the_mean_is_extracted_too_and_the_maximum_is_the_default(tmp_path, network):
+    db, rows = database(), np.arange(5)
+    for name, more in {"plain": (), "max": ("max",), "mean": ("mean",)}.items():
+        aad.extract(network, "bgr", [(db.images, rows)], tmp_path / f"{name}.npy", CPU, *more)
+    plain, most, mean = (np.load(tmp_path / f"{n}.npy") for n in ("plain", "max", "mean"))
+    np.testing.assert_array_equal(plain, most)
+    assert (mean[:, :240] <= most[:, :240]).all() and (mean[:, 239] == most[:, 239]).all()
+    np.testing.assert_array_equal(mean[:, 240:], most[:, 240:])
+    with pytest.raises(ParameterError, match="max or mean, not 'median'"):
+        aad.extract(network, "bgr", [(db.images, rows)], tmp_path / "x.npy", CPU, "median")
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+def test_maps_are_those_whose_maxima_are_extracted_held_or_computed_again(
+    kept, tmp_path, network, monkeypatch
+):
+    monkeypatch.setattr(aad, "KEPT_BYTES", kept)
+    one, two = database(seed=1), database(seed=2)
+    pieces = [(one.images, np.array([3, 1, 40])), (two.images, np.array([0, 47]))]
+    aad.extract(network, "bgr", pieces, tmp_path / "features.npy", CPU)
+    features = np.load(tmp_path / "features.npy")
+    rows = np.array([4, 0, 3, 2])
+    maps = aad.maps(network, "bgr", pieces, CPU)(rows)
+    assert [stage.shape[2] for stage in maps] == [8, 4, 2, 1]
+    maxima = torch.cat([stage.amax(dim=(2, 3)) for stage in maps], dim=1)
+    np.testing.assert_allclose(maxima, features[rows, :240], atol=2e-5)
+    torch.nn.functional.conv2d(
+        maps[0], torch.ones(1, 16, 1, 1, requires_grad=True)
+    ).sum().backward()

@@ -89,6 +89,7 @@ def test_the_vanilla_mint_model_is_the_papers():
         "epochs": 20,
         "lr": 1e-3,
         "batch_size": 128,
+        "standardise": True,
     }
 
 
@@ -128,3 +129,14 @@ def test_features_that_are_no_numbers(value):
 def test_tasks_that_would_tell_nothing_are_refused(change, says):
     with pytest.raises(ParameterError, match=says):
         fit(FEATURES, [dataclasses.replace(task(), **change)], QUICK)
+
+
+def test_raw_inputs_are_those_that_m_gives():
+    """Scaled by hand with the training rows' statistics they give what standardised ones give."""
+    t, raw = task(), MintRecipe(epochs=2, standardise=False)
+    features = FEATURES * 3 + 1
+    of_training = features[t.train]
+    scaled = ((features - of_training.mean(axis=0)) / of_training.std(axis=0)).astype(np.float32)
+    np.testing.assert_allclose(fit(scaled, [t], raw)[0], fit(features, [t], QUICK)[0], atol=2e-4)
+    np.testing.assert_allclose(fit(features, [t], raw)[0], fit_one(features, t, raw), atol=2e-4)
+    assert abs(fit(features, [t], raw)[0] - fit(features, [t], QUICK)[0]).max() > 1e-3

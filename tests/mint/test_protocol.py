@@ -10,7 +10,7 @@ from mint_utils.config import Databases, Mint
 from mint_utils.data.manifest import Database
 from mint_utils.data.membership import held_out
 from mint_utils.errors import ParameterError
-from mint_utils.mint.protocol import audit_set, equal_shares
+from mint_utils.mint.protocol import audit_set, equal_shares, fewer
 
 
 def database(name, n, each=5) -> Database:
@@ -221,3 +221,19 @@ def test_too_few_images_is_one_clear_error():
         audit({"Baseline": np.ones(1200, bool)}, np.full(1200, 20))
     with pytest.raises(ParameterError, match="3 external"):
         audit(evaluation=database("wild", 3, 0))
+
+
+@pytest.mark.parametrize("n", [20, 33, 150])
+def test_fewer_samples_are_the_first_and_the_evaluation_stays(n):
+    """Beside an audit that was chosen as small from the start: the same images, by their keys."""
+    large, small = audit(), audit(mint_samples=2 * n)
+    reduced = fewer(large, n)
+    for key, split in large.splits.items():
+        names = [
+            set(map(tuple, of.images.iloc[of.splits[key].train][["database", "key"]].to_numpy()))
+            for of in (reduced, small)
+        ]
+        assert names[0] == names[1] and len(names[0]) == 2 * n
+        assert reduced.splits[key].train_labels.sum() == n
+        np.testing.assert_array_equal(reduced.splits[key].evaluation, split.evaluation)
+    assert checks.leaks(reduced) == dict.fromkeys(checks.leaks(reduced), 0)
