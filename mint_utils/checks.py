@@ -126,15 +126,16 @@ def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
 
 
 def permutation(cells: pd.DataFrame) -> dict[str, bool]:
-    """Return whether permuted labels give .50: in the interval of nearly every cell, and near it in all.
+    """Return whether permuted labels give .50: in the interval of most cells, and near it in all.
+
+    Rows share the images and the deal of the labels, so that a few intervals miss .50 together or not at all.
 
     Args:
         cells: Of the column with the permuted labels, every row under both protocols.
     """
-    inside = (cells["low"] <= 0.5) & (cells["high"] >= 0.5)
+    outside = (cells["low"] > 0.5) | (cells["high"] < 0.5)
     return {
-        "intervals hold .50, but for one in twenty": bool(
-            (~inside).sum() <= max(1, len(cells) // 10)
-        ),
+        "at most a quarter of the intervals miss .50": bool(outside.mean() <= 0.25),
         "every cell within .06 of it": bool((cells["accuracy"] - 0.5).abs().max() < 0.06),
+        "their mean within .02": bool(abs(cells["accuracy"].mean() - 0.5) < 0.02),
     }

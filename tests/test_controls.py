@@ -93,10 +93,10 @@ def test_permuted_labels_keep_the_images_and_their_number(c):
 def test_permutation_is_judged_by_intervals_and_by_the_number():
     cells = pd.DataFrame({"accuracy": [0.5, 0.51], "low": [0.48, 0.49], "high": [0.52, 0.53]})
     assert all(checks.permutation(cells).values())
-    far = cells.assign(accuracy=[0.5, 0.6])
-    assert not checks.permutation(far)["every cell within .06 of it"]
-    off = cells.assign(low=[0.52, 0.52])
-    assert not all(checks.permutation(off).values())
+    far = checks.permutation(cells.assign(accuracy=[0.5, 0.6]))
+    assert list(far.values()) == [True, False, False]
+    off = checks.permutation(cells.assign(low=[0.505, 0.505]))
+    assert list(off.values()) == [False, True, True]
 
 
 def test_every_external_database_has_its_turn(c, s):

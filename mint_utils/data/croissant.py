@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = {name: croissant(name) for name in given.names or manifests()}
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     if given.out is None:
         print(json.dumps(list(found.values()) if len(found) > 1 else found.popitem()[1], indent=2))
         return 0

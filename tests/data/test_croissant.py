@@ -52,7 +52,7 @@ def test_command(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "out")]) == 0
     assert sorted(p.stem for p in (tmp_path / "out").iterdir()) == manifests()
     assert json.loads((tmp_path / "out" / "fddb.json").read_text()) == croissant("fddb")
-    assert main(["nothing"]) == 1
+    assert main(["nothing"]) == 2
     assert "error: There is no database 'nothing'" in capsys.readouterr().err
 
 
