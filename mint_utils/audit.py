@@ -298,7 +298,7 @@ class Audit:
             aad.extract(network, train.COLOUR_ORDER, pieces, path, device, pooling)
             chosen.images.to_csv(folder / "images.csv", index=False)
 
-        spec = {"version": aad.VERSION, "model": model.artifact.digest, "images": _named(runs)}
+        spec = {"version": aad.VERSION, "model": model.artifact.digest, "images": named(runs)}
         if pooling != "max":
             spec["pooling"] = pooling
         done = store.fetch("features", {"digest": store.digest(spec)}, make)
@@ -327,7 +327,7 @@ class Audit:
             found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
             np.savez(folder / "readings.npz", **vars(found))
 
-        spec = {"version": readings.VERSION, "model": model.artifact.digest, "images": _named(runs)}
+        spec = {"version": readings.VERSION, "model": model.artifact.digest, "images": named(runs)}
         done = store.fetch("readings", {"digest": store.digest(spec)}, make)
         self._stages[f"readings {done.digest}"] = done.record["seconds"]
         with np.load(done.folder / "readings.npz") as file:
@@ -375,7 +375,8 @@ def split_digests(chosen: AuditSet) -> dict[str, str]:
     }
 
 
-def _named(runs: Iterable[tuple[Database, np.ndarray]]) -> list[list[Any]]:
+def named(runs: Iterable[tuple[Database, np.ndarray]]) -> list[list[Any]]:
+    """Return what stands for images in the specification of an artifact; see `Audit.runs`."""
     return [[db.fingerprint, indices.tolist()] for db, indices in runs]
 
 

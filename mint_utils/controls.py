@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from mint_utils import scenarios, store
-from mint_utils.audit import SWAPPED, Audit, Features, Scores
+from mint_utils.audit import SWAPPED, Audit, Features, Scores, named
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
 from mint_utils.audited.untrained import calibrated
@@ -30,7 +30,6 @@ from mint_utils.mint.protocol import AuditSet, permuted
 from mint_utils.results import MintTable, estimate
 
 UNTRAINED_VERSION = 1  # of the untrained network: raised when its statistics change
-MEMBERS = ("members", "paper"), ("members", "held_out")
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
 BLIND = "blind"
 IDENTITY, EQUALISED = "split by identity", "equalised"
@@ -285,8 +284,7 @@ def blind_features(audit: Audit, chosen: AuditSet) -> Features:
         np.save(folder / "features.npy", np.hstack(parts))
         return {"ends": np.cumsum([part.shape[1] for part in parts]).tolist()}
 
-    named = [[db.fingerprint, indices.tolist()] for db, indices in runs]
-    spec = {"version": blind.VERSION, "images": named, "baselines": list(blind.BASELINES)}
+    spec = {"version": blind.VERSION, "images": named(runs), "baselines": list(blind.BASELINES)}
     done = store.fetch("blind", {"digest": store.digest(spec)}, make)
     ends = done.record["ends"]
     slices = map(slice, [0, *ends[:-1]], ends)
