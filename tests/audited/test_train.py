@@ -23,6 +23,7 @@ from mint_utils.errors import DataError, TrainingError
 from tests.factory import database, recipe
 
 CPU = torch.device("cpu")
+CPU_GENERATOR = torch.Generator().manual_seed
 
 
 def trained(folder, r=None, d=None, **options):
@@ -48,6 +49,16 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path):
 )
 def test_another_recipe_gives_other_weights(tmp_path, change):
     assert not same(trained(tmp_path / "a")[1], trained(tmp_path / "b", recipe(**change))[1])
+
+
+def test_trainings_of_several_seeds_drop_other_units(tmp_path, monkeypatch):
+    drawn, seeds = {}, []
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.append(seed) or CPU_GENERATOR(seed))
+    for seed in (0, 1):
+        seeds.clear()
+        trained(tmp_path / str(seed), recipe(seed=seed, augmentation=0.0))
+        drawn[seed] = {torch.rand(4, generator=CPU_GENERATOR(s)).sum().item() for s in seeds[1:]}
+    assert len(drawn[0]) > 4 and not drawn[0] & drawn[1]
 
 
 def test_the_global_generator_does_not_matter(tmp_path):
