@@ -72,6 +72,16 @@ class Controls:
         return self._table(columns)
 
     @functools.cached_property
+    def swapped(self) -> MintTable:
+        """The paper's protocol the other way round: the other half's members, read from it and from M."""
+        pairs, protocols = list(zip(self.models, self.others, strict=True)), ["paper"]
+        columns = {
+            OTHER: [self.audit.scores(o, SWAPPED, protocols=protocols) for _, o in pairs],
+            THIS: [self.audit.scores(m, SWAPPED, o, protocols) for m, o in pairs],
+        }
+        return self._table(columns)
+
+    @functools.cached_property
     def blind(self) -> MintTable:
         """Both protocols for features of the image alone; rows are the names of the baselines."""
         return self._table({BLIND: [self._blind(self.audit, m) for m in self.models]})
@@ -165,6 +175,15 @@ class Controls:
                     "more than for a network that saw other images",
                     "paper",
                     [(1, paper), (-1, self.nulls.decided(OTHER, "paper", row))],
+                    0.0,
+                ),
+                (
+                    "the same for the other half's members",
+                    "paper",
+                    [
+                        (1, self.swapped.decided(OTHER, "paper", row)),
+                        (-1, self.swapped.decided(THIS, "paper", row)),
+                    ],
                     0.0,
                 ),
                 (

@@ -71,6 +71,17 @@ def test_null_models_read_the_same_images_by_other_networks(c):
     assert of_m.shape == of_other.shape and (of_m != of_other).any()
 
 
+def test_the_swap_is_told_both_ways(c):
+    (other,) = c.others
+    shown = other.ledger["exposures"].to_numpy() > 0
+    assert set(c.swapped.chosen) == {controls.OTHER, controls.THIS}
+    for chosen, _ in c.swapped.chosen.values():
+        split = chosen.splits["members", "paper"]
+        positives = chosen.images.iloc[split.evaluation[split.labels]]
+        assert len(positives) and shown[positives["index"]].all()
+    assert len(c.swapped.cells) == 2 * len(ROWS) and c.swapped.cells.notna().all(axis=None)
+
+
 def test_the_untrained_network_is_m_before_its_first_step(c):
     (m,) = c.models
     network, _ = c.untrained(m).load()
