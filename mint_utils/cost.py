@@ -19,6 +19,7 @@ from mint_utils import paths
 from mint_utils.audited.train import build
 from mint_utils.config import PROTOCOLS, Audited, Mint
 from mint_utils.errors import ParameterError
+from mint_utils.mint.fit import MintRecipe
 from mint_utils.mint.protocol import TRAINING_SHARE, equal_shares
 
 FLOAT = 4  # bytes; weights and optimiser are float32 everywhere
@@ -154,9 +155,15 @@ def audit_rows(
 
 
 def mint_bytes(mint: Mint, size: Size, groups: int, train: int, unseen: int) -> int:
-    """Return what the largest networks of a table hold: their inputs, and those once more in a new order."""
-    width = size.features - size.embedding  # All Conv Layers
-    return groups * len(PROTOCOLS) * mint.mint_seeds * (2 * train + unseen) * width * FLOAT
+    """Return what the largest networks of a table hold, all of it twice while it is put together.
+
+    That is the inputs, which seeds share; and for each network what dropout keeps of its units in an epoch,
+    a byte each.
+    """
+    width, splits = size.features - size.embedding, groups * len(PROTOCOLS)  # All Conv Layers
+    inputs = splits * (train + unseen) * width * FLOAT
+    kept = splits * mint.mint_seeds * train * MintRecipe().hidden[1]
+    return 2 * (inputs + kept)
 
 
 def available(device: torch.device) -> Resources:

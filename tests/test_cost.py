@@ -61,8 +61,8 @@ def test_disk_by_hand():
 
 def test_memory_of_keys_and_of_t_by_hand():
     assert cost.host_bytes(images=10, epoch=25, steps=3) == 3000 + 400 + 600
-    # One group, two protocols, five seeds: inputs of 100 + 50 rows and 100 more in a new order.
-    assert cost.mint_bytes(Mint(), SIZE, 1, 100, 50) == 10 * 250 * 30 * 4
+    # One group, two protocols: inputs of 100 + 50 rows; 128 units of 100 rows by five seeds; twice.
+    assert cost.mint_bytes(Mint(), SIZE, 1, 100, 50) == 2 * (2 * 150 * 30 * 4 + 10 * 100 * 128)
 
 
 def test_rows_of_the_papers_audit_by_hand():

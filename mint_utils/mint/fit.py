@@ -89,14 +89,11 @@ def fit(
 
 
 def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]:
-    pairs = (_standardised(features, task, device, recipe.standardise) for task in tasks)
-    inputs, unseen = zip(*pairs, strict=True)
-    rows = torch.cat(inputs)
-    del inputs  # gigabytes, for 100,000 images
-    labels = torch.cat([torch.from_numpy(t.train_labels).float() for t in tasks]).to(device)
+    which, rows, unseen = _inputs(features, tasks, recipe, device)
+    labels = torch.from_numpy(np.stack([t.train_labels for t in tasks])).float().to(device)
     generators = [np.random.default_rng(task.seed) for task in tasks]
     width, n = rows.shape[1], len(tasks[0].train)
-    first = torch.arange(0, len(rows), n, device=device)[:, None]  # of each task's rows
+    first = n * which[:, None]  # of each task's rows
     models = [_initialised(task, width, recipe) for task in tasks]
     network = BatchedMint(models).to(device).train()
     adam = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
@@ -104,12 +101,12 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
     for _ in range(recipe.epochs):
         order, kept = _epoch(generators, n, recipe, device)
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            batch = order[:, start:end] + first
-            x = rows.index_select(0, batch.flatten()).view(*batch.shape, width)
+            batch = order[:, start:end]
+            x = rows.index_select(0, (batch + first).flatten()).view(*batch.shape, width)
             logits = network(x, kept[..., start:end])
             # Summed over models: the gradient of each is that of its own mean.
             loss = nn.functional.binary_cross_entropy_with_logits(
-                logits, labels[batch], reduction="none"
+                logits, labels.gather(1, batch), reduction="none"
             )
             adam.zero_grad(set_to_none=True)
             loss.mean(dim=1).sum().backward()
@@ -117,9 +114,26 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
         progress.update(len(tasks) * len(ends))
     network.eval()
     with torch.inference_mode():
-        parts = torch.stack(unseen).split(EVALUATED, dim=1)
-        logits = torch.cat([network(part) for part in parts], dim=1)
+        parts = unseen.split(EVALUATED, dim=1)
+        logits = torch.cat([network(part[which]) for part in parts], dim=1)
     return list(logits.sigmoid().cpu().numpy())
+
+
+def _inputs(features, tasks, recipe, device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the inputs of tasks of equal shape, those of tasks that differ in their seed alone once.
+
+    Returns:
+        which: (K,) int64, the inputs of each task.
+        rows: (S * n, L), the training rows of all inputs, one after the other.
+        unseen: (S, m, L), their evaluation rows.
+    """
+    keys = [(t.columns.start, t.train.tobytes(), t.evaluation.tobytes()) for t in tasks]
+    distinct = dict(zip(keys, tasks, strict=True))
+    pairs = [_standardised(features, t, device, recipe.standardise) for t in distinct.values()]
+    train, unseen = zip(*pairs, strict=True)
+    place = {key: i for i, key in enumerate(distinct)}
+    which = torch.tensor([place[key] for key in keys], device=device)
+    return which, torch.cat(train), torch.stack(unseen)
 
 
 def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndarray:

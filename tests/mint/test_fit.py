@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mint_utils.errors import ParameterError
-from mint_utils.mint.fit import MintRecipe, MintTask, _sizes, fit, fit_one
+from mint_utils.mint.fit import MintRecipe, MintTask, _inputs, _sizes, fit, fit_one
 from mint_utils.mint.model import BatchedMint, VanillaMint
 
 RNG = np.random.default_rng(0)
@@ -42,6 +42,27 @@ def test_a_task_ends_the_same_whoever_trains_beside_it():
     alone = fit(FEATURES, [task(seed=1)], QUICK)[0]
     beside = fit(FEATURES, [task(seed=0), task(slice(0, 8)), task(seed=1), task(shift=1)], QUICK)
     np.testing.assert_allclose(beside[2], alone, atol=2e-4)
+
+
+def test_inputs_are_held_once_for_all_seeds_and_are_each_tasks_own():
+    tasks = [task(seed=seed, shift=shift) for shift in range(2) for seed in range(3)]
+    tasks.append(dataclasses.replace(tasks[0], evaluation=tasks[0].evaluation[::-1].copy()))
+    which, rows, unseen = _inputs(FEATURES, tasks, QUICK, "cpu")
+    assert which.tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert len(rows) == 3 * 300 and unseen.shape == (3, 100, 40)
+    for i, t in enumerate(tasks):
+        train, other = _inputs(FEATURES, [t], QUICK, "cpu")[1:]
+        assert torch.equal(rows[300 * which[i] :][:300], train)
+        assert torch.equal(unseen[which[i]], other[0])
+
+
+def test_labels_are_each_tasks_own_where_inputs_are_shared():
+    one = task(seed=1)
+    turned = dataclasses.replace(one, train_labels=~one.train_labels)
+    found = fit(FEATURES, [one, turned], QUICK)
+    for scores, t in zip(found, [one, turned], strict=True):
+        np.testing.assert_allclose(scores, fit_one(FEATURES, t, QUICK), atol=2e-4)
+    assert abs(found[0] - found[1]).max() > 0.1
 
 
 def test_seeds_differ_and_repeat():
