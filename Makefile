@@ -18,7 +18,7 @@ reproduce: $(ENV)
 test: $(ENV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadscope tests
 	MINT_FIGURES=$$(mktemp -d) $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=1800 notebooks
 
 lab: $(ENV)

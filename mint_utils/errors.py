@@ -1,5 +1,9 @@
 """The errors that a user can mend: each message names the place, what is wrong and the remedy."""
 
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
 
 class StudyError(Exception):
     """Something outside the code is not as it should be; shown without a traceback by the command line."""
@@ -15,3 +19,23 @@ class ParameterError(StudyError):
 
 class TrainingError(StudyError):
     """Training cannot go on: the loss is no longer a number, or the exposures differ from the plan."""
+
+
+def command(main: Callable[..., int]) -> Callable[..., int]:
+    """Make the ``main`` of a command tell such an error in one line.
+
+    The exit status is then 2, and 130 of a command that was interrupted.
+    """
+
+    @functools.wraps(main)
+    def told(arguments: Sequence[str] | None = None) -> int:
+        try:
+            return main(arguments)
+        except StudyError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+            return 130
+
+    return told

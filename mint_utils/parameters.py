@@ -1,10 +1,13 @@
 """Parameters that a notebook does not have are refused: papermill itself only logs them.
 
-In: the sources of the cells that a kernel has run. Out: nothing, or an error that names the parameter.
+In: the sources of the cells that a kernel has run, or a notebook. Out: nothing, or an error that names the
+parameter; the names that there are.
 """
 
 import ast
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from IPython import get_ipython
 
@@ -31,6 +34,13 @@ def refuse_unknown(cells: Sequence[str]) -> None:
             for name in sorted(names - known):
                 raise ParameterError(f"In this notebook {unknown('parameter', name, known)}")
         known |= names
+
+
+def of_notebook(path: Path) -> set[str]:
+    """Return the names of a notebook's parameters: what its cells tagged so assign."""
+    cells = json.loads(path.read_text())["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    return set().union(*(_assigned("".join(cell["source"])) for cell in tagged))
 
 
 def _assigned(source: str) -> set[str]:

@@ -13,52 +13,34 @@ status is 0 only when every result is there.
 
 import argparse
 import sys
-import time
 from typing import Any
 
-import papermill
 import yaml
-from filelock import FileLock
-from tqdm import tqdm
 
-from mint_utils import notebooks, paths, stages, store
+from mint_utils import paths
 from mint_utils.config import profiles, resolve, unknown
-from mint_utils.cost import duration
-from mint_utils.errors import ParameterError, StudyError
-from mint_utils.forecast import announce, check
+from mint_utils.errors import ParameterError, command
+from mint_utils.parameters import of_notebook
 from mint_utils.scenarios import NOTEBOOKS
-from mint_utils.study import Study
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        chosen = _chosen(options.only)
-        changes = {name: yaml.safe_load(value) for name, value in options.parameter}
-        config = resolve(options.profile, options.data, **changes)
-        _check_parameters(chosen, changes)
-        study = Study(config)
-        if options.dry_run:
-            device = store.provenance()["device"]
-            print(f"profile {config.profile} on {device}: {', '.join(chosen)}")
-            print(f"results: {study.figures}")
-            announce(study, _scenarios(chosen), options.jobs, options.rate)
-            return 0
-        if options.list or options.stage:
-            found = stages.stages(study, chosen, changes)
-            if options.list:
-                print(*(stage.line() for stage in found.values()), sep="\n")
-            else:
-                stages.do(found, options.stage)
-            return 0
-        return _run(study, chosen, options.jobs, changes)
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    chosen = _chosen(options.only)
+    changes = {name: yaml.safe_load(value) for name, value in options.parameter}
+    config = resolve(options.profile, options.data, **changes)
+    _check_parameters(chosen, changes)
+    from mint_utils import batch  # here, because help and a typo should not take its seconds
+
+    if options.dry_run:
+        return batch.dry_run(config, chosen, options.jobs, options.rate)
+    if options.list:
+        return batch.list_stages(config, chosen, changes)
+    if options.stage:
+        return batch.do_stage(config, chosen, changes, options.stage)
+    return batch.run(config, chosen, changes, options.jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,49 +88,10 @@ def _chosen(only: list[str] | None) -> list[str]:
 
 def _check_parameters(chosen: list[str], changes: dict[str, Any]) -> None:
     for name in chosen:
-        known = set(papermill.inspect_notebook(str(paths.NOTEBOOKS / f"{name}.ipynb")))
+        known = of_notebook(paths.NOTEBOOKS / f"{name}.ipynb")
         for parameter in changes:
             if parameter not in known:
                 raise ParameterError(f"in {name} {unknown('parameter', parameter, known)}")
-
-
-def _scenarios(chosen: list[str]) -> list[str]:
-    return list(dict.fromkeys(name for notebook in chosen for name in NOTEBOOKS[notebook]))
-
-
-def _run(study: Study, chosen: list[str], jobs: int | None, changes: dict[str, Any]) -> int:
-    started = time.perf_counter()
-    check(study, _scenarios(chosen), jobs)  # before anything is written
-    reports = notebooks.folder(study)
-    with FileLock(reports / ".lock"):
-        pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
-        needed = study.needed(_scenarios(pending))
-        stage = _Stages(1 + len(needed) + len(pending))
-        stage(f"databases of profile {study.config.profile}")
-        study.roles()
-        study.prepare_all(_scenarios(pending), jobs, lambda title: stage(f"audited: {title}"))
-        for name in notebooks.execute_all(study.config, pending, reports, changes, jobs):
-            stage(f"notebook {name}")
-        notebooks.close(study, reports)
-        missing = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
-    for name in missing:
-        print(f"error: the results of {name} are not complete", file=sys.stderr)
-    print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, ", end="")
-    print(f"{duration(time.perf_counter() - started)}")
-    return 1 if missing else 0
-
-
-class _Stages:
-    """Prints a line a stage, its number and the time since the start, above any progress bar."""
-
-    def __init__(self, total: int):
-        self.total, self.number, self.started = total, 0, time.perf_counter()
-
-    def __call__(self, told: str) -> None:
-        self.number += 1
-        since = duration(time.perf_counter() - self.started)
-        tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {told}")
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

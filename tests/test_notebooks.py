@@ -8,7 +8,7 @@ import nbformat
 import papermill
 import pytest
 
-from mint_utils import paths
+from mint_utils import parameters, paths
 from mint_utils.config import Scenarios
 from mint_utils.scenarios import NOTEBOOKS as KNOWN
 
@@ -50,18 +50,23 @@ def test_parameters_are_typed_literals_with_a_word_each(notebook):
 
 def test_parameters_are_the_same_everywhere_but_for_the_scenarios_own_and_all_are_passed_on():
     found = {path.stem: papermill.inspect_notebook(str(path)) for path in NOTEBOOKS}
-    shared = set.intersection(*(set(parameters) for parameters in found.values()))
+    shared = set.intersection(*(set(names) for names in found.values()))
     assert shared == set(found["00_databases"])
     lists = {field.name for field in dataclasses.fields(Scenarios)}
     for path in NOTEBOOKS:
-        parameters = found[path.stem]
-        assert list(parameters)[: len(shared)] == list(found["00_databases"])
-        assert set(parameters) - shared <= lists
+        ours = found[path.stem]
+        assert list(ours)[: len(shared)] == list(found["00_databases"])
+        assert set(ours) - shared <= lists
         opening = next(c.source for c in nbformat.read(path, 4).cells if "open_study(" in c.source)
         call = next(n for n in ast.walk(ast.parse(opening)) if isinstance(n, ast.Call) and n.args)
         names = {arg.id for arg in call.args} | {k.arg for k in call.keywords}
-        assert names == set(parameters)
+        assert names == set(ours)
         assert all(k.arg == k.value.id for k in call.keywords)
+
+
+def test_the_names_of_parameters_are_those_that_papermill_finds():
+    for path in NOTEBOOKS:
+        assert parameters.of_notebook(path) == set(papermill.inspect_notebook(str(path)))
 
 
 def test_stored_outputs_hold_no_error_no_path_and_no_dead_widget(notebook):

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -32,6 +34,21 @@ def test_wrong_input_is_one_clear_error_before_anything_starts(arguments, says, 
     told = capsys.readouterr().err
     assert says in told and "Traceback" not in told and told.count("\n") == 1
     assert not paths.figures().exists() and not paths.reports().exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--help"], 0), (["--profile", "quik"], 2), (["-p", "repeats", "[1, 2]"], 2)],
+)
+def test_help_and_a_typo_wait_for_no_heavy_import(arguments, status):
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mint_utils.reproduce", *arguments],
+        capture_output=True,
+        text=True,
+    )
+    imported = {line.split("|")[-1].strip() for line in told.stderr.splitlines() if "|" in line}
+    assert told.returncode == status and "mint_utils.config" in imported
+    assert not imported & {"torch", "pandas", "papermill", "mint_utils.batch"}
 
 
 def test_exponents_are_numbers(capsys):

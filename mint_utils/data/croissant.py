@@ -17,7 +17,7 @@ from typing import Any
 
 from mint_utils import store
 from mint_utils.data.description import manifests, read_manifest
-from mint_utils.errors import StudyError
+from mint_utils.errors import DataError, command
 
 CONTEXT = {
     "@language": "en",
@@ -89,6 +89,7 @@ def _distribution(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print or write descriptions; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -97,17 +98,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="of a manifest (default: all)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write NAME.json there")
     given = parser.parse_args(arguments)
-    try:
-        found = {name: croissant(name) for name in given.names or manifests()}
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    found = {name: croissant(name) for name in given.names or manifests()}
     if given.out is None:
         print(json.dumps(list(found.values()) if len(found) > 1 else found.popitem()[1], indent=2))
         return 0
-    given.out.mkdir(parents=True, exist_ok=True)
-    for name, description in found.items():
-        store.write_text(given.out / f"{name}.json", json.dumps(description, indent=2) + "\n")
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        for name, description in found.items():
+            store.write_text(given.out / f"{name}.json", json.dumps(description, indent=2) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"{given.out} cannot be written to ({error.strerror}): name another folder with --out."
+        ) from error
     return 0
 
 

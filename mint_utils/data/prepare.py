@@ -32,7 +32,7 @@ from mint_utils.data.annotations import Face
 from mint_utils.data.distributions import DISTRIBUTIONS, Distribution, open_distribution
 from mint_utils.data.images import decode
 from mint_utils.data.partial import Crop, Partial, finish, finished
-from mint_utils.errors import DataError, StudyError
+from mint_utils.errors import DataError, command
 
 VERSION = 1  # of the preparation: raised when prepared images change
 PART = 2048  # images between two syncs: what a killed run does again
@@ -40,6 +40,7 @@ BATCH = 16  # images that a worker takes at once
 AHEAD = 8  # batches for each worker that may wait: what bounds the memory
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(
@@ -57,16 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="images side by side; as many as there are cores")
     options = parser.parse_args(arguments)
     out = options.out or paths.artifacts() / "prepared"
-    try:
-        folder = prepare(
-            options.name, options.source, out, landmarks=options.landmarks, jobs=options.jobs
-        )
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    folder = prepare(
+        options.name, options.source, out, landmarks=options.landmarks, jobs=options.jobs
+    )
     record = finished(folder)
     counts = ", ".join(
         f"{record[count]:,} {count}" for count in ("images", "identities", "excluded")

@@ -56,6 +56,14 @@ def test_command(tmp_path, capsys):
     assert "error: There is no database 'nothing'" in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written_is_one_error(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "in_it"):
+        assert main(["lfw", "--out", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: {out} cannot be written to") and told.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["ms1mv3", "lfw", "film", "embedded_pairs"])
 def test_mlcroissant_accepts_it(tmp_path, name):
     mlcroissant = pytest.importorskip("mlcroissant", reason="pip install mlcroissant")

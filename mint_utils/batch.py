@@ -1,0 +1,88 @@
+"""What a run does once its options are known to be right: everything expensive, then the notebooks.
+
+In: a configuration, the notebooks wanted and the parameters that were changed. Out: tables, figures, reports,
+and an exit status; or what it would cost; or its stages. ``reproduce`` is its command line.
+"""
+
+import sys
+import time
+from typing import Any
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from mint_utils import notebooks, stages, store
+from mint_utils.config import Config
+from mint_utils.cost import duration
+from mint_utils.forecast import announce, check
+from mint_utils.scenarios import NOTEBOOKS
+from mint_utils.study import Study
+
+
+def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | None) -> int:
+    """Make everything expensive that is missing, then execute the notebooks.
+
+    Args:
+        config: Of the run.
+        chosen: Notebooks.
+        changes: The parameters that were changed, as they are given to the notebooks.
+        jobs: Models trained side by side; None: as many as there are cores, on a GPU one.
+    """
+    study, started = Study(config), time.perf_counter()
+    check(study, _scenarios(chosen), jobs)  # before anything is written
+    reports = notebooks.folder(study)
+    with FileLock(reports / ".lock"):
+        pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
+        needed = study.needed(_scenarios(pending))
+        stage = _Stages(1 + len(needed) + len(pending))
+        stage(f"databases of profile {study.config.profile}")
+        study.roles()
+        study.prepare_all(_scenarios(pending), jobs, lambda title: stage(f"audited: {title}"))
+        for name in notebooks.execute_all(study.config, pending, reports, changes, jobs):
+            stage(f"notebook {name}")
+        notebooks.close(study, reports)
+        missing = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
+    for name in missing:
+        print(f"error: the results of {name} are not complete", file=sys.stderr)
+    print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, ", end="")
+    print(f"{duration(time.perf_counter() - started)}")
+    return 1 if missing else 0
+
+
+def dry_run(config: Config, chosen: list[str], jobs: int | None, rate: float | None) -> int:
+    """Print what a run would cost, at a rate of training in images/s; None: as it is measured here."""
+    study = Study(config)
+    print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
+    print(f"results: {study.figures}")
+    announce(study, _scenarios(chosen), jobs, rate)
+    return 0
+
+
+def list_stages(config: Config, chosen: list[str], changes: dict[str, Any]) -> int:
+    """Print the stages of a run, each a line of JSON."""
+    found = stages.stages(Study(config), chosen, changes)
+    print(*(stage.line() for stage in found.values()), sep="\n")
+    return 0
+
+
+def do_stage(config: Config, chosen: list[str], changes: dict[str, Any], wanted: str) -> int:
+    """Do one stage of a run, by its id."""
+    stages.do(stages.stages(Study(config), chosen, changes), wanted)
+    return 0
+
+
+def _scenarios(chosen: list[str]) -> list[str]:
+    return list(dict.fromkeys(name for notebook in chosen for name in NOTEBOOKS[notebook]))
+
+
+class _Stages:
+    """Prints a line a stage, its number and the time since the start, above any progress bar."""
+
+    def __init__(self, total: int):
+        self.total, self.number, self.started = total, 0, time.perf_counter()
+
+    def __call__(self, told: str) -> None:
+        self.number += 1
+        since = duration(time.perf_counter() - self.started)
+        tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {told}")
+        sys.stdout.flush()
