@@ -53,7 +53,9 @@ def test_another_recipe_gives_other_weights(tmp_path, change):
 
 def test_trainings_of_several_seeds_drop_other_units(tmp_path, monkeypatch):
     drawn, seeds = {}, []
-    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.append(seed) or CPU_GENERATOR(seed))
+    monkeypatch.setattr(
+        torch, "manual_seed", lambda seed: seeds.append(seed) or CPU_GENERATOR(seed)
+    )
     for seed in (0, 1):
         seeds.clear()
         trained(tmp_path / str(seed), recipe(seed=seed, augmentation=0.0))
