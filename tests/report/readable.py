@@ -52,6 +52,7 @@ def assert_all_shown(figure):
             if line.get_marker() not in (None, "None")
         ]
         for places in (*ends, *marks):
+            places = np.reshape(places, (-1, 2))  # nothing: an interval that nobody printed
             for x, y in places[np.isfinite(places).all(axis=1)]:
                 assert ax.bbox.x0 <= x <= ax.bbox.x1 and ax.bbox.y0 <= y <= ax.bbox.y1, (x, y)
 
