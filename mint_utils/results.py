@@ -14,7 +14,7 @@ import pandas as pd
 
 from mint_utils.audit import Scores
 from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.measure.bootstrap import Decided
+from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.measure.detection import decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.report import paper
@@ -153,6 +153,29 @@ def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
             cell["model"]: f"{estimate(cell)}, {cell['x']:,} exposures" for _, cell in of.iterrows()
         }
     return pd.DataFrame(lines.values())
+
+
+def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Return the mean over the parts of the members of a model that shows all alike, one line a row.
+
+    Args:
+        table: Of Scenario 1.
+        points: Of `Study.by_exposures`, for the same table.
+        model: Baseline or Equal steps.
+
+    Returns:
+        row, x (exposures), accuracy, low, high, under ``paper``.
+    """
+    of = points[(points["model"] == model) & (points["protocol"] == "paper") & (points["x"] > 0)]
+    lines = []
+    for row, cells in of.groupby("row", sort=False):
+        parts = [
+            (1 / len(cells), table.decided(column, "paper", row)) for column in cells["column"]
+        ]
+        value, low, high = interval(parts, table.replicates)
+        x = cells["x"].iloc[0]
+        lines.append({"row": row, "x": x, "accuracy": value, "low": low, "high": high})
+    return pd.DataFrame(lines)
 
 
 def summary(decided: pd.DataFrame) -> str:

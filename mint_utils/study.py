@@ -358,11 +358,11 @@ class Study(Audit):
         """Return detection against the quality of M, one line a column and panel, without the controls.
 
         Columns: panel (the paper, then ours by protocol), scenario, column, verification, detection (All
-        Conv Layers).
+        Conv Layers), low and high (of our detection; NaN for the paper's).
         """
         lines = []
         for name in names:
-            cells = self.table(name).cells.set_index(["row", "column", "protocol"])["accuracy"]
+            cells = self.table(name).cells.set_index(["row", "column", "protocol"])
             quality = self.performance(name).set_index("model")["verification"]
             for column in self.columns(name):
                 if column.group == scenarios.NEVER or ", " in column.name:  # a control's
@@ -379,13 +379,16 @@ class Study(Audit):
                     }
                 )
                 for protocol in PROTOCOLS:
+                    cell = cells.loc[(ALL, column.name, protocol)]
                     ours = {
                         "panel": f"ours, protocol {protocol}",
                         "verification": quality[column.model],
-                        "detection": cells[ALL, column.name, protocol],
+                        "detection": cell["accuracy"],
+                        "low": cell["low"],
+                        "high": cell["high"],
                     }
                     lines.append(where | ours)
-        found = pd.DataFrame(lines).dropna()
+        found = pd.DataFrame(lines).dropna(subset=["verification", "detection"])
         return found.drop_duplicates(["panel", "verification", "detection"], ignore_index=True)
 
     def claims(self, *names: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pytest
 
 from mint_utils import audit, checks, claims, results, scenarios, study
 from mint_utils.audited import train
+from mint_utils.config import ROWS
 from mint_utils.data import contamination
 from mint_utils.errors import DataError, ParameterError
 from mint_utils.mint import aad, fit
@@ -153,6 +154,12 @@ def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
     batches = s.first_batches(3)["Augmented frequency"]
     assert batches.shape[0] == 3 and set(np.unique(batches)) <= {0, 1}
     assert set(s.identification([m], "parts")["images"]) == {"x1", "x3", "held-out"}
+    found = results.over_parts(s.table("frequency"), points, "Equal steps").set_index("row")
+    of = points[(points["model"] == "Equal steps") & (points["protocol"] == "paper")]
+    means = of[of["part"] != "x0"].groupby("row")["accuracy"].mean()
+    assert set(found["x"]) == {4} and set(found.index) == set(ROWS)
+    np.testing.assert_allclose(found["accuracy"], means[found.index])
+    assert ((found["low"] < found["accuracy"]) & (found["accuracy"] < found["high"])).all()
     assert "equal steps" not in str(results.by_model(points, "Model Outcome")["images"].tolist())
 
 
@@ -201,6 +208,9 @@ def test_the_trade_off_has_the_papers_points_and_ours(s):
         "ours, protocol held_out",
     ]
     assert points.iloc[0][["verification", "detection"]].tolist() == [0.963, 0.84]
+    assert points["low"].isna().tolist() == [True, False, False]
+    assert (points["low"][1:] <= points["detection"][1:]).all()
+    assert (points["detection"][1:] <= points["high"][1:]).all()
 
 
 @pytest.mark.parametrize(

@@ -13,21 +13,26 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report.style import (
     CHANCE,
     GREY,
-    HOLLOW,
+    PRINTED,
     STYLES,
     done,
+    ink,
     legend,
     panels,
 )  # fmt: skip
 
 LINES = {"paper": "-", "held_out": (0, (3, 1.5))}
 MARKERS = ("o", "s", "^", "D", "v", "P")  # of scenarios
+REFERENCES = ("D", "s")  # of references, in their order
+SQRT = {"value": "function", "functions": (lambda x: np.sign(x) * np.abs(x) ** 0.5,
+                                           lambda x: np.sign(x) * x**2)}  # fmt: skip
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3182bd", "#08306b"])
 
 
@@ -60,14 +65,20 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
             start += images
         above.set(xlim=(0, start), ylim=(-most / 40, most * 1.17), title=title)
         above.set_xlabel("images of D")
+        above.xaxis.set_major_locator(MaxNLocator(4, prune="upper"))
+        above.xaxis.set_major_formatter("{x:,.0f}")
         above.grid(axis="x", visible=False)
         below.imshow(orders[title], aspect="auto", cmap=_palette(shades), vmin=0, vmax=parts - 1,
                      interpolation="nearest")  # fmt: skip
-        below.set(xlabel="place in the batch", yticks=[0, len(orders[title]) - 1])
+        below.set(
+            xlabel="place in the batch",
+            yticks=[0, len(orders[title]) - 1],
+        )
         below.set_yticklabels(["1", str(len(orders[title]))])
         below.grid(visible=False)
     axes[0, 0].set_ylabel("exposures an epoch")
     axes[1, 0].set_ylabel("batch of the\nfirst epoch")
+    figure.supxlabel("each image of a batch has the shade of its part", fontsize=8)
     return done(figure)
 
 
@@ -82,8 +93,9 @@ def small_multiples(
     Args:
         points: One line a cell: row, protocol, x, accuracy, low, high and, if there, paper.
         xlabel: What x is, with its unit.
-        scale: Of x: linear, log, or symlog (linear below 1, so that 0 has a place).
-        references: The like of points, with column ``name``, drawn as hollow markers without a line.
+        scale: Of x: linear, log, or sqrt (where 0 has a place and small numbers have room).
+        references: The like of points, with column ``name`` and without protocol, drawn as hollow markers
+            without a line.
     """
     figure, axes = panels(2, 3, 4.2, sharex=True, sharey=True)
     printed = "paper" in points and points["paper"].notna().any()
@@ -91,31 +103,34 @@ def small_multiples(
     for row, ax in zip(ROWS, axes.flat, strict=True):
         colour = STYLES[row].colour
         ax.axhline(0.5, **CHANCE)
-        for protocol in PROTOCOLS:
+        ax.set_xscale(**(SQRT if scale == "sqrt" else {"value": scale}))
+        for protocol, shift in zip(PROTOCOLS, (-1.2, 1.2), strict=True):
             of_line = points[(points["row"] == row) & (points["protocol"] == protocol)]
-            _curve(ax, of_line.sort_values("x"), colour, LINES[protocol])
+            look = {"linestyle": LINES[protocol], "marker": "."}
+            curve(ax, of_line.sort_values("x"), shift, color=colour, **look)
+        for i, (name, marker) in enumerate(zip(names, REFERENCES, strict=False)):
+            of_name = references[(references["row"] == row) & (references["name"] == name)]
+            look = {"linestyle": "", "marker": marker, "mfc": "white", "ms": 4}
+            curve(ax, of_name, 4.5 + 3.5 * i, color=colour, **look)
         if printed:
             told = points[(points["row"] == row) & points["paper"].notna()]
-            ax.plot(told["x"], told["paper"], **HOLLOW)
-        for name, marker in zip(names, "DX", strict=False):
-            of_name = references[(references["row"] == row) & (references["name"] == name)]
-            ax.plot(of_name["x"], of_name["accuracy"], marker, color=colour, mfc="white", ms=5)
+            ax.plot(told["x"], told["paper"], **PRINTED)
         ax.set_title(row)
-        ax.set_xscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
+        ax.margins(x=0.1)
     ticks = sorted(points["x"].unique())
     axes[0, 0].xaxis.set_major_locator(FixedLocator(_apart(ticks, scale)))
     axes[0, 0].xaxis.set_minor_locator(NullLocator())
     axes[0, 0].xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     figure.supxlabel(xlabel, fontsize=8)
-    figure.supylabel("accuracy at threshold 0.5", fontsize=8)
+    figure.supylabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
     handles = {
         f"ours, protocol {protocol}": Line2D([], [], color="black", linestyle=how)
         for protocol, how in LINES.items()
     }
-    handles |= {"the paper": Line2D([], [], **HOLLOW)} if printed else {}
+    handles |= {"the paper": Line2D([], [], **PRINTED)} if printed else {}
     handles |= {
-        name: Line2D([], [], color="black", mfc="white", ms=5, marker=marker, linestyle="")
-        for name, marker in zip(names, "DX", strict=False)
+        name: Line2D([], [], color="black", mfc="white", ms=4, marker=marker, linestyle="")
+        for name, marker in zip(names, REFERENCES, strict=False)
     }
     handles |= {"chance": Line2D([], [], **CHANCE)}
     legend(figure, handles, columns=3 if len(handles) > 4 else 2)
@@ -134,21 +149,21 @@ def model_quality(performance: pd.DataFrame) -> Figure:
     place, value = np.arange(n), performance["verification"]
     ends = np.maximum([value - performance["low"], performance["high"] - value], 0)
     left.errorbar(value, place, xerr=ends, fmt="o", color="black", ms=4, capsize=2, elinewidth=1.2)
-    left.plot(performance["paper"].astype(float), place - 0.28, **HOLLOW)
-    left.set(xlabel="verification accuracy", yticks=place, ylim=(n - 0.4, -0.6))
+    left.plot(performance["paper"].astype(float), place - 0.28, **PRINTED)
+    left.set(xlabel="verification accuracy (fraction of pairs)", yticks=place, ylim=(n - 0.4, -0.6))
     left.set_yticklabels(performance["model"])
     members, others = performance["members"], performance["held-out"]
     right.hlines(place, others, members, color=GREY, linewidth=1.2)
-    right.plot(members, place, "o", color="black", ms=5)
-    right.plot(others, place, "o", color="black", mfc="white", ms=5)
-    right.set(xlabel="share of images identified", xlim=(0, 1.04))
+    right.plot(members, place, "s", color=SHADES(0.8), ms=5)
+    right.plot(others, place, "s", color=SHADES(0.8), mfc="white", ms=5)
+    right.set(xlabel="images identified (fraction)", xlim=(0, 1.04))
     for ax in (left, right):
         ax.grid(axis="y", visible=False)
     handles = {
         "ours, 95% interval": Line2D([], [], color="black", marker="o", ms=4, linewidth=1.2),
-        "the paper": Line2D([], [], **HOLLOW),
-        "members": Line2D([], [], color="black", marker="o", ms=5, linestyle=""),
-        "held-out": Line2D([], [], color="black", marker="o", mfc="white", ms=5, linestyle=""),
+        "the paper": Line2D([], [], **PRINTED),
+        "members": Line2D([], [], color=SHADES(0.8), marker="s", ms=5, linestyle=""),
+        "held-out": Line2D([], [], color=SHADES(0.8), marker="s", mfc="white", ms=5, linestyle=""),
     }
     if performance["paper"].isna().all():
         del handles["the paper"]
@@ -160,9 +175,10 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw all tables at once: the paper's numbers, then ours under each protocol.
 
     Args:
-        cells: Name of a table -> its cells, with the columns of ``tables.CELLS``.
+        cells: Heading of a table, of short lines -> its cells, with the columns of ``tables.CELLS``.
     """
     columns = [(name, c) for name, of in cells.items() for c in dict.fromkeys(of["column"])]
+    names = [name for name, _ in columns]
     everything = {"the paper": ("paper", "paper")}
     everything |= {f"ours, protocol {p}": (p, "accuracy") for p in PROTOCOLS}
     figure, axes = panels(len(everything), 1, 5.6, sharex=True)
@@ -175,15 +191,20 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
         ax.imshow(grid, cmap=SHADES, vmin=0.45, vmax=1.0, aspect="auto", interpolation="nearest")
         for (i, j), number in np.ndenumerate(grid):
             if np.isfinite(number):
-                ink = "white" if number > 0.75 else "black"
+                colour = ink(SHADES((number - 0.45) / 0.55))
                 text = f"{number:.2f}".removeprefix("0")
-                ax.text(j, i, text, ha="center", va="center", fontsize=7, color=ink)
-        _between_tables(ax, [name for name, _ in columns])
+                ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
+        for name in list(cells)[1:]:  # a gap
+            ax.axvline(names.index(name) - 0.5, color="white", linewidth=4)
         ax.set_yticks(range(len(ROWS)), ROWS)
-        ax.set_title(title)
+        ax.set_title(title, fontweight="bold", pad=30 if ax is axes[0, 0] else None)
         ax.grid(visible=False)
+    for name in cells:
+        middle = names.index(name) + (names.count(name) - 1) / 2
+        axes[0, 0].annotate(name, (middle, -0.5), (0, 4), textcoords="offset points", ha="center")
     axes[-1, 0].set_xticks(range(len(columns)), [c for _, c in columns], rotation=40, ha="right",
                            rotation_mode="anchor")  # fmt: skip
+    figure.supxlabel("a cell: accuracy of T at threshold 0.5; the darker, the higher", fontsize=8)
     return done(figure)
 
 
@@ -191,7 +212,8 @@ def trade_off(points: pd.DataFrame) -> Figure:
     """Draw the detection of training images against how good M is, one point an Audited Model.
 
     Args:
-        points: One line a model and panel: panel, scenario, verification, detection (accuracies).
+        points: One line a model and panel: panel, scenario, verification, detection (accuracies), low,
+            high (the 95% interval of the detection; NaN for what the paper printed).
     """
     names = list(dict.fromkeys(points["panel"]))
     figure, axes = panels(1, len(names), 3.0, sharey=True)
@@ -199,12 +221,13 @@ def trade_off(points: pd.DataFrame) -> Figure:
     for name, ax in zip(names, axes[0], strict=True):
         for scenario, marker in looks.items():
             of = points[(points["panel"] == name) & (points["scenario"] == scenario)]
+            ax.vlines(of["verification"], of["low"], of["high"], color=GREY, linewidth=0.9)
             ax.plot(of["verification"], of["detection"], marker, color=_mark(marker), ms=5,
                     markeredgecolor="black", markeredgewidth=0.6)  # fmt: skip
         ax.axhline(0.5, **CHANCE)
         ax.set_title(name)
-    axes[0, 0].set_ylabel("accuracy of T, All Conv Layers")
-    figure.supxlabel("verification accuracy of M", fontsize=8)
+    axes[0, 0].set_ylabel("accuracy of T (All Conv Layers)\nat threshold 0.5, 95% interval")
+    figure.supxlabel("verification accuracy of M (fraction of pairs)", fontsize=8)
     handles = {
         scenario: Line2D([], [], marker=marker, color=_mark(marker), ms=5, linestyle="",
                          markeredgecolor="black", markeredgewidth=0.6)
@@ -218,17 +241,22 @@ def _mark(marker: str) -> tuple[float, ...]:
     return SHADES(0.15 + 0.85 * MARKERS.index(marker) / (len(MARKERS) - 1))
 
 
-def _curve(ax: Axes, of_line: pd.DataFrame, colour: str, how) -> None:
+def curve(ax: Axes, of_line: pd.DataFrame, shift: float, **look) -> None:
+    """Draw accuracies with intervals, shifted to the right by some points: none lies on another."""
     value = of_line["accuracy"]
     ends = np.maximum([value - of_line["low"], of_line["high"] - value], 0)
-    ax.errorbar(of_line["x"], value, yerr=ends, color=colour, linestyle=how, marker=".", capsize=2,
-                elinewidth=0.9, linewidth=1.2)  # fmt: skip
+    beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
+    ax.errorbar(of_line["x"], value, yerr=ends, capsize=1.6, elinewidth=0.9, linewidth=1.2,
+                transform=beside, **look)  # fmt: skip
+    # What is shifted does not count for the limits of an axis unless it is told.
+    for end in ("accuracy", "low", "high"):
+        ax.update_datalim(of_line[["x", end]].dropna().to_numpy(float))
+    ax.autoscale_view()
 
 
 def _apart(ticks: Sequence[float], scale: str) -> list[float]:
     """Return the ticks that have room beside each other; the first and the last always have."""
-    # As matplotlib's symlog with linthresh 1: from 0 to 1 as far as from 1 to 10.
-    place = {"linear": float, "log": np.log10, "symlog": lambda x: 1 + np.log10(x) if x > 1 else x}
+    place = {"linear": float, "log": np.log10, "sqrt": np.sqrt}
     places = [place[scale](tick) for tick in ticks]
     needed = 0.17 * (places[-1] - places[0])
     kept = [0]
@@ -238,15 +266,8 @@ def _apart(ticks: Sequence[float], scale: str) -> list[float]:
     return [ticks[i] for i in dict.fromkeys([*kept, len(ticks) - 1])]
 
 
-def _between_tables(ax: Axes, names: Sequence[str]) -> None:
-    """Draw a gap where another table begins."""
-    starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
-    for start in starts[1:]:
-        ax.axvline(start - 0.5, color="white", linewidth=4)
-
-
 def _shade(i: int, parts: int) -> tuple[float, ...]:
-    return SHADES(0.08 + 0.85 * i / max(parts - 1, 1))
+    return SHADES(0.2 + 0.75 * i / max(parts - 1, 1))
 
 
 def _palette(shades: Sequence) -> LinearSegmentedColormap:

@@ -18,7 +18,7 @@ from mint_utils.report.style import CHANCE, GREY, done, legend, panels
 # Of the steps of a ladder, in their order: grey without M, then M, then M held out.
 STEPS = (
     {"color": GREY, "marker": "s", "mfc": "white"},
-    {"color": GREY, "marker": "o", "mfc": "white"},
+    {"color": GREY, "marker": "^", "mfc": "white"},
     {"color": "#3182bd", "marker": "o", "mfc": "white"},
     {"color": "#08306b", "marker": "o"},
     {"color": "#d55e00", "marker": "D"},
@@ -28,6 +28,7 @@ PROTOCOL_LOOKS = {
     "held_out": {"color": "#d55e00", "marker": "D"},
 }
 ACCESS = {"white box": "#08306b", "black box": "#d55e00"}
+NEEDS = {"label": "*", "shadow models": "†"}  # what a detector needs -> its mark
 
 
 def ladder(steps: pd.DataFrame) -> Figure:
@@ -101,11 +102,15 @@ def detectors(compared: pd.DataFrame) -> Figure:
         _interval(ax, of, np.array([place]), look)
     ax.axvline(0.5, **CHANCE)
     names = [
-        f"{d} *" if "label" in needs else d
+        f"{d} {''.join(mark for need, mark in NEEDS.items() if need in needs)}".rstrip()
         for d, needs in zip(compared["detector"], compared["needs"], strict=True)
     ]
     ax.set(yticks=range(n), yticklabels=names, ylim=(n - 0.4, -0.6))
-    ax.set_xlabel("AUC under held_out, 95% interval (* is told who is shown)")
+    figure.supxlabel(
+        "area under the ROC curve (AUC), non-members of the same database, 95% interval\n"
+        "* is told who is shown    † trains shadow models",
+        fontsize=8,
+    )
     ax.grid(axis="y", visible=False)
     handles = {
         "MINT Model": Line2D([], [], linestyle="", marker="D", color="black", ms=5),

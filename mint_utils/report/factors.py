@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.report.comparisons import LINES
-from mint_utils.report.style import CHANCE, HOLLOW, STYLES, done, legend, panels
+from mint_utils.report.comparisons import LINES, curve
+from mint_utils.report.style import CHANCE, PRINTED, STYLES, done, legend, panels
 
 DRAWN = ROWS[4:]  # where settings lie along the axis: Model Outcome, All Conv Layers
 SHORT = dict(zip(ROWS, ("#1", "#2", "#3", "#4", "out", "all"), strict=True))
@@ -45,28 +45,27 @@ def factors(lines: pd.DataFrame) -> Figure:
             _along_settings(ax, of)
             ax.set_title(name)
         ax.grid(axis="x", visible=False)
-        ax.margins(x=0.12)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
-    figure.supylabel("accuracy at threshold 0.5", fontsize=8)
+    figure.supylabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
     handles = {
         f"ours, protocol {protocol}": Line2D([], [], color="black", linestyle=how)
         for protocol, how in LINES.items()
     }
     handles |= {row: Line2D([], [], color=STYLES[row].colour, marker=".") for row in DRAWN}
     if lines["paper"].notna().any():
-        handles |= {"[4], mean of three models": Line2D([], [], **HOLLOW)}
+        handles |= {"[4], mean of three models": Line2D([], [], **PRINTED)}
     legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=3)
     return done(figure)
 
 
 def _along_settings(ax: Axes, of: pd.DataFrame) -> None:
     settings = list(dict.fromkeys(of["setting"]))
-    for row in DRAWN:
+    for row, shift in zip(DRAWN, (-2.5, 0), strict=True):
         for protocol in PROTOCOLS:
             cell = of[(of["row"] == row) & (of["protocol"] == protocol)].set_index("setting")
             if len(cell):
-                _points(ax, cell.reindex(settings), STYLES[row].colour, LINES[protocol])
+                _points(ax, cell.reindex(settings), shift, STYLES[row].colour, LINES[protocol])
     step = -(-len(settings) // TICKS)
     shown = range(len(settings) - 1, -1, -step)
     ax.set_xticks(list(shown), [settings[i] for i in shown])
@@ -76,14 +75,14 @@ def _along_rows(ax: Axes, of: pd.DataFrame) -> None:
     rows = [row for row in ROWS if row in set(of["row"])]
     for protocol in PROTOCOLS:
         cell = of[of["protocol"] == protocol].set_index("row").reindex(rows)
-        _points(ax, cell, "black", LINES[protocol])
+        _points(ax, cell, 0, "black", LINES[protocol])
     ax.set_xticks(range(len(rows)), [SHORT[row] for row in rows])
+    ax.set_xlabel("Conv Layer, outcome, all layers")
 
 
-def _points(ax: Axes, cell: pd.DataFrame, colour: str, how) -> None:
+def _points(ax: Axes, cell: pd.DataFrame, shift: float, colour: str, how) -> None:
     """Draw accuracies with intervals side by side, in the order of their lines, and [4]'s beside them."""
-    place, value = np.arange(len(cell)), cell["accuracy"]
-    ends = np.maximum([value - cell["low"], cell["high"] - value], 0)
-    ax.errorbar(place, value, yerr=ends, color=colour, linestyle=how, marker=".", capsize=2,
-                elinewidth=0.9, linewidth=1.2)  # fmt: skip
-    ax.plot(place, cell["paper"], **HOLLOW)
+    place = np.arange(len(cell))
+    curve(ax, cell.assign(x=place), shift, color=colour, linestyle=how, marker=".")
+    ax.plot(place, cell["paper"], **PRINTED)
+    ax.set_xlim(-0.5, len(cell) - 0.5)

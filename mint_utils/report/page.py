@@ -1,5 +1,6 @@
 """Executed notebooks as web pages, and one page that leads to them and shows the tables."""
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -32,10 +33,16 @@ img { max-width: 100%; }
 
 
 def write_notebook_page(notebook: Path) -> str:
-    """Write an executed notebook as a page beside it, and return its first heading."""
+    """Write an executed notebook as a page beside it, its links to other notebooks as links to their pages.
+
+    Returns:
+        The notebook's first heading.
+    """
     content = nbformat.read(notebook, as_version=4)
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(content)
-    notebook.with_suffix(".html").write_text(html)
+    notebook.with_suffix(".html").write_text(
+        re.sub(r'href="(\w+)\.ipynb"', r'href="\1.html"', html)
+    )
     return heading(notebook)
 
 

@@ -19,8 +19,8 @@ from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report.style import (
     CHANCE,
     GREY,
-    HOLLOW,
     OUTLINE,
+    PRINTED,
     STYLES,
     WIDTH,
     done,
@@ -31,12 +31,13 @@ from mint_utils.report.style import (
 )
 
 
-def accuracy_bars(cells: pd.DataFrame) -> Figure:
+def accuracy_bars(cells: pd.DataFrame, title: str = "{}") -> Figure:
     """Draw the paper's number, ours under each protocol with its 95% interval, and chance, a row.
 
     Args:
         cells: With the columns of ``tables.CELLS``, of the rows ``ROWS``; ``paper`` may be absent.
             One panel a column of the table.
+        title: Of a panel, with {} where its column stands.
     """
     cells = cells if "paper" in cells else cells.assign(paper=np.nan)
     columns = list(dict.fromkeys(cells["column"]))
@@ -45,7 +46,7 @@ def accuracy_bars(cells: pd.DataFrame) -> Figure:
         for (row, protocol), lines in cells[cells["column"] == column].groupby(["row", "protocol"]):
             _bar(ax, row, protocol, lines.iloc[0])
         ax.axvline(0.5, **CHANCE)
-        ax.set_title(column)
+        ax.set_title(title.format(column))
         ax.grid(axis="y", visible=False)
     lowest = np.floor(cells["low"].min() * 20) / 20
     axes[0, 0].set(
@@ -59,11 +60,11 @@ def accuracy_bars(cells: pd.DataFrame) -> Figure:
     handles = {
         "ours, protocol paper": Patch(**filling("paper", GREY)),
         "ours, protocol held_out": Patch(**filling("held_out", GREY)),
-        "95% interval": Line2D([], [], color="black", linewidth=1.2),
+        "95% interval": Line2D([], [], color="black", linewidth=1.2, marker=".", ms=4),
         "chance": Line2D([], [], **CHANCE),
     }
     if cells["paper"].notna().any():
-        handles = {"the paper": Line2D([], [], **HOLLOW)} | handles
+        handles = {"the paper": Line2D([], [], **PRINTED)} | handles
     legend(figure, handles, columns=3)
     return done(figure)
 
@@ -75,9 +76,11 @@ def _bar(ax: Axes, row: str, protocol: str, line: pd.Series) -> None:
     look = filling(protocol, STYLES[row].colour)
     ax.barh(place, value - 0.5, height=0.32, left=0.5, **look)
     ends = np.maximum([[value - line["low"]], [line["high"] - value]], 0)
-    ax.errorbar(value, place, xerr=ends, color="black", elinewidth=1.2, capsize=1.8)
+    ax.errorbar(
+        value, place, xerr=ends, color="black", marker=".", ms=4, elinewidth=1.2, capsize=1.8
+    )
     if np.isfinite(line["paper"]):
-        ax.plot(line["paper"], place - 0.29, **HOLLOW)
+        ax.plot(line["paper"], place - 0.3, **PRINTED)
 
 
 def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:
@@ -130,7 +133,7 @@ def score_distributions(scores: pd.DataFrame) -> Figure:
     for ax, row in zip(axes[:, 0], ROWS, strict=True):
         ax.set_ylabel(row, rotation=0, ha="right", va="center")
     figure.supxlabel(
-        "score of T (probability of membership); height: share of images, a scale a panel",
+        "score of T (probability of membership); height: share of images, each panel to its own scale",
         fontsize=8,
     )
     handles = {
@@ -151,11 +154,11 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     figure, axes = panels(2, 1, 3.2, sharex=True, height_ratios=(3, 1.2))
     above, below = axes[:, 0]
     step, loss = history["step"], history["loss"]
-    window = max(1, len(history) // 100)
+    window = max(5, len(history) // 100)
     mean = loss.rolling(window, center=True, min_periods=1).mean()
-    above.plot(step, loss, color="#b0b0b0", linewidth=0.6, label="each step", rasterized=True)
-    above.plot(step, mean, color=STYLES["Model Outcome"].colour, label=f"mean of {window} steps")
-    above.set(ylabel="loss (nats)", ylim=(0, None))
+    above.plot(step, loss, color="#a0a0a0", linewidth=0.8, label="each step", rasterized=True)
+    above.plot(step, mean, color="black", label=f"mean of {window} steps")
+    above.set(ylabel="training loss (nats)", ylim=(0, None))
     above.legend(loc="upper right")
     below.step(step, history["lr"], where="post", color="black", linewidth=1.2)
     below.set(ylabel="learning rate", xlabel="step", yscale="log", xlim=(0, step.max() + 1))

@@ -21,8 +21,9 @@ from mint_utils.config import ROWS
 WIDTH = 6.0  # inches
 GREY = "#595959"
 CHANCE = {"color": GREY, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
-HOLLOW = {"marker": "o", "color": "black", "mfc": "white", "ms": 4.5, "linestyle": ""}
-LOOKS = {"paper": (0.55, None), "held_out": (0.0, "/////")}  # tint and hatch of a bar
+# What somebody else printed: a cross hides nothing below it, and no mark of ours is one.
+PRINTED = {"marker": "x", "color": "black", "ms": 4.5, "mew": 1.3, "linestyle": ""}
+LOOKS = {"paper": (0.4, None), "held_out": (0.0, "/////")}  # tint and hatch of a bar
 OUTLINE = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2, "zorder": 3}
 METADATA = {
     "png": {"Software": None},
@@ -108,6 +109,17 @@ def filling(protocol: str, colour: str) -> dict[str, Any]:
 def tint(colour: str, share: float) -> tuple[float, ...]:
     """Return a colour mixed with white: opaque, so that no grid shows through."""
     return tuple(1 - share * (1 - channel) for channel in to_rgb(colour))
+
+
+def luminance(colour: Any) -> float:
+    """Return the relative luminance of a colour, 0 (black) to 1 (white), as WCAG 2 defines it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot((0.2126, 0.7152, 0.0722), linear))
+
+
+def ink(colour: Any) -> str:
+    """Return which of black and white has the higher contrast on a colour."""
+    return "black" if luminance(colour) > 0.18 else "white"
 
 
 def legend(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:

@@ -1,36 +1,120 @@
-"""What every figure keeps to: it fits a page, its text is large enough, and none stands on other text."""
+"""What every figure keeps to: it fits a page, can be read, and no mark of it has two meanings."""
 
 from itertools import combinations
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from mint_utils.report.style import luminance
 
-def assert_readable(figure, monkeypatch, least=2, slanted=False):
-    """Fail where a text is small, leaves the figure or overlaps another.
+CONTRAST = 4.5  # of text, as WCAG 2 asks for
+APART = 2  # points between texts that stand in one line, on each side
 
-    Slanted labels have overlapping boxes without touching: with them overlaps are not looked for.
+
+def assert_readable(figure, monkeypatch, least=2):
+    """Fail where a text is small, pale, leaves the figure or comes close to another.
+
+    Fail too where two entries of the legend look alike in grey, or an axis of numbers has no name.
     """
     assert figure.get_figwidth() == 6
-    found = drawn_texts(figure, monkeypatch)
+    found, pixels = drawn_texts(figure, monkeypatch)
     assert len(found) >= least
-    for text, size, extent in found:
-        assert size >= 7, text
-        assert extent.x0 >= -1 and extent.x1 <= figure.bbox.x1 + 1, text
-        assert extent.y0 >= -1 and extent.y1 <= figure.bbox.y1 + 1, text
-    for (one, _, a), (other, _, b) in combinations(found, 2):
-        assert slanted or not a.overlaps(b), (one, other)
+    for text, extent in found:
+        said = text.get_text()
+        assert text.get_fontsize() >= 7, said
+        assert extent.x0 >= -1 and extent.x1 <= figure.bbox.x1 + 1, said
+        assert extent.y0 >= -1 and extent.y1 <= figure.bbox.y1 + 1, said
+        assert contrast(text.get_color(), background(pixels, extent)) >= CONTRAST, said
+    for (one, a), (other, b) in combinations(found, 2):
+        if one.get_rotation() % 90 or other.get_rotation() % 90:
+            continue  # their boxes overlap where they do not
+        near = a.padded(APART * figure.dpi / 72, 0)
+        assert not near.overlaps(b), (one.get_text(), other.get_text())
+    assert_told_apart(figure)
+    assert_named(figure)
+
+
+def assert_all_shown(figure):
+    """Fail where a mark or the end of an interval lies outside its panel."""
+    FigureCanvasAgg(figure).draw()
+    for ax in figure.axes:
+        ends = [
+            collection.get_transform().transform(segment)
+            for collection in ax.collections
+            for segment in collection.get_segments()
+        ]
+        marks = [
+            line.get_transform().transform(line.get_xydata())
+            for line in ax.lines
+            if line.get_marker() not in (None, "None")
+        ]
+        for places in (*ends, *marks):
+            places = np.reshape(places, (-1, 2))  # nothing: an interval that nobody printed
+            for x, y in places[np.isfinite(places).all(axis=1)]:
+                assert ax.bbox.x0 <= x <= ax.bbox.x1 and ax.bbox.y0 <= y <= ax.bbox.y1, (x, y)
 
 
 def drawn_texts(figure, monkeypatch):
-    """(text, size, extent) of every text that is drawn: not of ticks outside the limits."""
-    found, draw = [], Text.draw
+    """(text, extent) of every text that is drawn, not of ticks outside the limits; the figure's pixels."""
+    found, draw, canvas = [], Text.draw, FigureCanvasAgg(figure)
 
     def record(self, renderer):
         draw(self, renderer)
         if self.get_visible() and self.get_text().strip():
-            found.append((self.get_text(), self.get_fontsize(), self.get_window_extent(renderer)))
+            found.append((self, self.get_window_extent(renderer)))
 
-    figure.draw_without_rendering()  # the layout is settled by the first drawing
+    canvas.draw()  # the layout is settled by the first drawing
     monkeypatch.setattr(Text, "draw", record)
-    figure.draw_without_rendering()
-    return found
+    canvas.draw()
+    return found, np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def background(pixels, extent):
+    """The colour that most pixels of a box have: what a text stands on."""
+    top = len(pixels)
+    rows = slice(max(0, round(top - extent.y1)), round(top - extent.y0))
+    box = pixels[rows, max(0, round(extent.x0)) : round(extent.x1)].reshape(-1, 3)
+    colours, counts = np.unique(box, axis=0, return_counts=True)
+    return colours[counts.argmax()] / 255
+
+
+def contrast(one, other):
+    """Contrast of two colours, 1 to 21."""
+    low, high = sorted(luminance(colour) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def assert_told_apart(figure):
+    """Fail where two entries of a legend differ in colour alone, and little of it in grey."""
+    lines = [
+        handle
+        for legend in figure.legends
+        for handle in legend.legend_handles
+        if isinstance(handle, Line2D)
+    ]
+    for one, other in combinations(lines, 2):
+        same = shape(one) == shape(other)
+        assert not same or contrast(one.get_color(), other.get_color()) > 2, (
+            one.get_label(),
+            other.get_label(),
+        )
+
+
+def shape(line):
+    """Marker, whether it is hollow, and the dashes of a line."""
+    hollow = np.allclose(to_rgb(line.get_markerfacecolor()), 1)
+    return line.get_marker(), hollow, line._unscaled_dash_pattern
+
+
+def assert_named(figure):
+    """Fail where an axis carries numbers and neither it, its panel nor the figure has a name for them."""
+    for ax in figure.axes:
+        across = ax.get_xlabel() or figure.get_supxlabel() or ax.get_title(loc="left")
+        names = {ax.xaxis: across, ax.yaxis: ax.get_ylabel() or figure.get_supylabel()}
+        for axis, name in names.items():
+            labels = [t.get_text() for t in axis.get_ticklabels() if t.get_visible()]
+            numbers = [said for said in labels if said.replace(",", "").replace(".", "").isdigit()]
+            assert name or not (ax.axison and numbers), numbers

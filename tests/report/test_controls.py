@@ -9,7 +9,7 @@ from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.controls import BEST_BLIND
 from mint_utils.controls import STEPS as NAMES
 from mint_utils.report import controls
-from tests.report.readable import assert_readable
+from tests.report.readable import assert_all_shown, assert_readable
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def intervals(rng, **names):
 def drawn(figure) -> list[float]:
     """Return the x of every marker that stands for a value, without the interval's ends."""
     lines = [line for ax in figure.axes for line in ax.get_lines()]
-    values = [line.get_xdata() for line in lines if line.get_marker() in ("o", "s", "D")]
+    values = [line.get_xdata() for line in lines if line.get_marker() in ("o", "s", "D", "^")]
     return sorted(float(x) for xs in values for x in np.atleast_1d(xs) if np.isfinite(x))
 
 
@@ -38,6 +38,7 @@ def test_the_ladder_draws_every_step_of_every_row(monkeypatch):
     figure = controls.ladder(steps)
     assert drawn(figure) == pytest.approx(sorted(steps["accuracy"]))
     assert_readable(figure, monkeypatch)
+    assert_all_shown(figure)
 
 
 def test_rows_are_drawn_by_protocol(monkeypatch):
@@ -53,6 +54,7 @@ def test_rows_are_drawn_by_protocol(monkeypatch):
     assert drawn(figure) == pytest.approx(sorted(cells["accuracy"]))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["First", "Second"]
     assert_readable(figure, monkeypatch)
+    assert_all_shown(figure)
 
 
 def test_detectors_show_what_needs_a_label(monkeypatch):
@@ -70,6 +72,9 @@ def test_detectors_show_what_needs_a_label(monkeypatch):
     figure = controls.detectors(compared)
     assert drawn(figure) == pytest.approx(sorted(compared["auc"]))
     (ax,) = figure.axes
-    marked = [label.get_text() for label in ax.get_yticklabels() if label.get_text().endswith("*")]
-    assert marked == ["LiRA, offline *"]
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert shown == [name + (" *†" if name == "LiRA, offline" else "") for name in names]
+    assert "* is told who is shown" in figure.get_supxlabel()
+    assert "† trains shadow models" in figure.get_supxlabel()
     assert_readable(figure, monkeypatch)
+    assert_all_shown(figure)

@@ -7,7 +7,7 @@ import pytest
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report.factors import factors
-from tests.report.readable import assert_readable
+from tests.report.readable import assert_all_shown, assert_readable
 
 SETTINGS = {
     "depth": ["Vanilla MINT"],
@@ -42,7 +42,9 @@ def lines() -> pd.DataFrame:
 
 
 def test_can_be_read(monkeypatch):
-    assert_readable(factors(lines()), monkeypatch, least=20)
+    figure = factors(lines())
+    assert_readable(figure, monkeypatch, least=20)
+    assert_all_shown(figure)
 
 
 def test_a_panel_a_factor_draws_the_cells_of_its_last_mint_model_or_of_its_settings():

@@ -102,9 +102,10 @@ def test_a_row_is_told_apart_by_line_marker_and_colour_in_grey_too():
 
 def test_bars_start_at_chance_and_end_at_the_accuracy():
     cells = make_cells("8", "256")
-    figure = plots.accuracy_bars(cells)
+    figure = plots.accuracy_bars(cells, "batch {}")
     first, second = figure.axes
-    assert [first.get_title(loc="left"), second.get_title(loc="left")] == ["8", "256"]
+    titles = [first.get_title(loc="left"), second.get_title(loc="left")]
+    assert titles == ["batch 8", "batch 256"]
     for ax, column in ((first, "8"), (second, "256")):
         lines = cells[cells["column"] == column].set_index(["row", "protocol"])
         bars = [p for p in ax.patches if isinstance(p, Rectangle)]
@@ -124,9 +125,10 @@ def test_bars_start_at_chance_and_end_at_the_accuracy():
         )
         for (_, found), line in zip(intervals, expected, strict=True):
             np.testing.assert_allclose(found, [line["low"], line["high"]])
-        hollow = [li for li in ax.lines if li.get_marker() == "o" and li.get_linestyle() == "None"]
-        assert [li.get_xdata()[0] for li in hollow] == [0.7] * 6
-        assert all(li.get_markerfacecolor() == "white" for li in hollow)
+        printed = [li for li in ax.lines if li.get_marker() == style.PRINTED["marker"]]
+        assert [li.get_xdata()[0] for li in printed] == [0.7] * 6
+        ours = [li for li in ax.lines if li.get_marker() == "."]
+        assert sorted(li.get_xdata()[0] for li in ours) == sorted(lines["accuracy"])
         assert any(list(li.get_xdata()) == [0.5, 0.5] for li in ax.lines)
     first.figure.draw_without_rendering()
     assert [t.get_text() for t in first.get_yticklabels()] == list(ROWS)
@@ -189,7 +191,10 @@ def test_loss_curve_has_steps_epochs_loss_and_rate():
     above, below = figure.axes
     np.testing.assert_array_equal(above.lines[0].get_ydata(), history["loss"])
     np.testing.assert_array_equal(below.lines[0].get_ydata(), history["lr"])
-    assert above.get_ylabel() == "loss (nats)" and below.get_yscale() == "log"
+    np.testing.assert_allclose(
+        above.lines[1].get_ydata()[2:-2], history["loss"].rolling(5).mean().to_numpy()[4:]
+    )
+    assert above.get_ylabel() == "training loss (nats)" and below.get_yscale() == "log"
     assert (below.get_ylabel(), below.get_xlabel()) == ("learning rate", "step")
     figure.draw_without_rendering()
     (epochs,) = above.child_axes
