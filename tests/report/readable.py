@@ -88,19 +88,18 @@ def contrast(one, other):
 
 
 def assert_told_apart(figure):
-    """Fail where two entries of a legend differ in colour alone, and little of it in grey."""
+    """Fail where two marks of a legend differ in colour alone, or two lines in one that grey print hides."""
     lines = [
-        handle
+        (handle, text.get_text())
         for legend in figure.legends
-        for handle in legend.legend_handles
+        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True)
         if isinstance(handle, Line2D)
     ]
-    for one, other in combinations(lines, 2):
-        same = shape(one) == shape(other)
-        assert not same or contrast(one.get_color(), other.get_color()) > 2, (
-            one.get_label(),
-            other.get_label(),
-        )
+    for (one, name), (other, name_of_other) in combinations(lines, 2):
+        names = name, name_of_other
+        if shape(one) == shape(other):
+            assert one.get_linestyle() != "None", names
+            assert contrast(one.get_color(), other.get_color()) > 3, names
 
 
 def shape(line):
