@@ -216,6 +216,10 @@ class Audit:
             excluded=self.contamination().groupby("database")["key"].agg(set).to_dict(),
         )
 
+    def chosen(self, model: AuditedModel, kind: str = "members") -> AuditSet:
+        """Return the images of a model's audit and their splits, by the exposures of its ledger."""
+        return self.audit_set(kind, model.ledger["exposures"].to_numpy())
+
     def scores(
         self,
         model: AuditedModel,
@@ -231,7 +235,7 @@ class Audit:
             audited: Whose members, held-out images and splits they are; None: the model's own.
             protocols: Those wanted.
         """
-        chosen = self.audit_set(kind, (audited or model).ledger["exposures"].to_numpy())
+        chosen = self.chosen(audited or model, kind)
         features = self.activations(model, chosen)
         splits = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
         return self.mint(features, replace(chosen, splits=splits))

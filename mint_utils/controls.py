@@ -139,6 +139,7 @@ class Controls:
         cells = self.blind.cells[self.blind.cells["protocol"] == "paper"]
         return cells.loc[cells["accuracy"].idxmax(), "row"]
 
+    @functools.cache  # noqa: B019  (controls live as long as their notebook)
     def shares(self) -> pd.DataFrame:
         """Return for each row which share of the paper's excess over .50 is left without the database.
 
@@ -278,15 +279,12 @@ class Controls:
         return [self.audit.model(r) for r in scenarios.recipes(config, scenario, column)]
 
     def _permuted(self, model: AuditedModel) -> Scores:
-        chosen = self._chosen(self.audit, model)
+        chosen = self.audit.chosen(model)
         return self.audit.mint(self.audit.activations(model, chosen), permuted(chosen))
 
     def _blind(self, audit: Audit, model: AuditedModel) -> Scores:
-        chosen = self._chosen(audit, model)
+        chosen = audit.chosen(model)
         return audit.mint(blind_features(audit, chosen), chosen)
-
-    def _chosen(self, audit: Audit, model: AuditedModel) -> AuditSet:
-        return audit.audit_set("members", model.ledger["exposures"].to_numpy())
 
     def _table(self, columns: dict[str, list[Scores]]) -> MintTable:
         found = {name: (scores, "members") for name, scores in columns.items()}

@@ -53,7 +53,7 @@ class Detectors:
             scores = []
             for recipe in scenarios.recipes(self.audit.config, "ends", column):
                 model = self.audit.model(recipe)
-                chosen = self.audit.audit_set(kind, model.ledger["exposures"].to_numpy())
+                chosen = self.audit.chosen(model, kind)
                 scores.append(self.audit.mint(read(model, chosen), chosen))
             found[name] = scores, column.group
         return MintTable.of(found, self.replicates)
@@ -63,12 +63,12 @@ class Detectors:
         told = []
         for column in self.read.chosen:
             plain = self.vanilla.decided(column, "held_out", VANILLA[0])
-            numbers = [f"{_told(interval([(1, plain)], self.replicates))} from all activations"]
+            numbers = [f"{interval([(1, plain)], self.replicates)} from all activations"]
             for row in (readings.CENTRES, readings.OWN):
                 better = self.read.decided(column, "held_out", row)
                 gain = interval([(1, better), (-1, plain)], self.replicates)
                 sure = "more" if gain.low > 0 else "less" if gain.high < 0 else "undecided"
-                value = _told(interval([(1, better)], self.replicates))
+                value = interval([(1, better)], self.replicates)
                 numbers.append(f"{value} from the {row.lower()} ({sure}, {gain.value:+.2f})")
             told.append(f"* {column}: {'; '.join(numbers)}.")
         return "Accuracy with non-members of the same database:\n\n" + "\n".join(told)
@@ -81,7 +81,7 @@ class Detectors:
     @functools.cached_property
     def chosen(self):
         """The images of the baseline's audit."""
-        return self.audit.audit_set("members", self.model.ledger["exposures"].to_numpy())
+        return self.audit.chosen(self.model)
 
     @functools.cached_property
     def of_training(self) -> np.ndarray:
@@ -237,9 +237,5 @@ def ranking(compared: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
-def _area(line: pd.Series) -> str:
-    return _told(Estimate(line["auc"], line["low"], line["high"]))
-
-
-def _told(found: Estimate) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+def _area(line: pd.Series) -> Estimate:
+    return Estimate(line["auc"], line["low"], line["high"])

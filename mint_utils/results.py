@@ -14,7 +14,7 @@ import pandas as pd
 
 from mint_utils.audit import Scores
 from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.measure.bootstrap import Decided, interval
+from mint_utils.measure.bootstrap import Decided, Estimate, interval
 from mint_utils.measure.detection import decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.report import paper
@@ -208,4 +208,4 @@ def summary(decided: pd.DataFrame) -> str:
 
 def estimate(cell: pd.Series) -> str:
     """Return accuracy, low and high of a cell as text: 0.84 [0.82, 0.86]."""
-    return f"{cell['accuracy']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
+    return str(Estimate(cell["accuracy"], cell["low"], cell["high"]))

@@ -6,7 +6,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from mint_utils.errors import ParameterError
-from mint_utils.measure.bootstrap import Decided, auc, interval, share, verdict
+from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval, share, verdict
 
 
 def accuracy_interval(labels, right, clusters, replicates, seed=0):
@@ -231,3 +231,8 @@ def test_of_auc_too_clusters_count():
     copied = auc(np.repeat(labels, 6), np.repeat(scores, 6, axis=1), np.repeat(np.arange(60), 6))
     assert copied.value == pytest.approx(alone.value)
     assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)
+
+
+def test_an_estimate_is_printed_with_its_interval():
+    assert f"{Estimate(0.8351, 0.8249, 0.861)}" == "0.84 [0.82, 0.86]"
+    assert tuple(Estimate(1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
