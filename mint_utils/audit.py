@@ -23,6 +23,7 @@ from mint_utils.data import identities
 from mint_utils.data.contamination import contaminated
 from mint_utils.data.manifest import Database, open_database
 from mint_utils.data.membership import part
+from mint_utils.likeness import Bounds, Likeness, persons
 from mint_utils.measure.verification import verification_accuracy
 from mint_utils.mint import aad, readings
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
@@ -64,10 +65,21 @@ class Scores:
 
 
 class Audit:
-    """The images of a configuration and all that is trained on them."""
+    """The images of a configuration and all that is trained on them.
+
+    Attributes:
+        likeness: What published weights take for alike; None where the profile names none.
+
+    Raises:
+        DataError: The file of those weights is missing.
+    """
 
     def __init__(self, config: Config):
-        self.config = config
+        self.config, roles = config, config.databases
+        self.likeness: Likeness | None = None
+        if roles.recognition is not None:
+            path = Path(config.data or "", roles.recognition)
+            self.likeness = Likeness(path, roles.recognition_network, roles.image_size)
         self._stages: dict[str, float] = {}
 
     # ---- databases ----------------------------------------------------------------------------
@@ -92,14 +104,50 @@ class Audit:
         """The External Dataset of T's evaluation."""
         return self.database(self.config.databases.external_eval)
 
+    @property
+    def verification_sets(self) -> list[Database]:
+        """The pairs by which recognition is measured."""
+        return [self.database(name) for name in self.config.databases.verification]
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """From which cosines on images and people are alike; None where there are no weights."""
+        return self.likeness and self.likeness.bounds(self.training, self.verification_sets)
+
     @functools.cache  # noqa: B019  (an audit lives as long as its notebook)
     def contamination(self) -> pd.DataFrame:
-        """Return the external images that D holds too: one line each, see `contaminated`.
+        """Return the external images that D holds too, which are no non-members.
 
-        They are no non-members: `audit_set` never chooses one.
+        Compared by perceptual hash (`contaminated`), and by embedding where there are weights (`Likeness`).
+        `audit_set` never chooses one.
+
+        Returns:
+            One line an image: database, key, training_key (the nearest image of D, by the hash if that found
+            it), found_by (hash, embedding, or both), distance and mirrored (of the hash), cosine.
         """
-        externals = (*self.external_train, self.external_eval)
-        return pd.concat([contaminated(self.training, db) for db in externals], ignore_index=True)
+        externals, bounds = (*self.external_train, self.external_eval), self.bounds
+        by_hash = pd.concat([contaminated(self.training, db) for db in externals])
+        alike = [self.likeness.copies(self.training, db, bounds) for db in externals if bounds]
+        return _one_line_an_image(by_hash, pd.concat(alike) if alike else None)
+
+    def shared_people(self) -> pd.DataFrame:
+        """Return how many people of the verification sets are in D: one line a set.
+
+        Returns:
+            database, people (see `likeness.persons`), by_name and by_face; not a number where the manifests
+            tell no names, or there are no weights.
+        """
+        roles, bounds, data, lines = self.config.databases, self.bounds, self.config.data, []
+        names, shared = identities.names, self.shared_names()
+        for db in self.verification_sets:
+            named = names(roles.training, data) and names(db.name, data)
+            of_db = shared[shared["database"] == db.name]["identity"]
+            line = {"database": db.name, "people": len(np.unique(persons(db)))}
+            line["by_name"] = of_db.nunique() if named else None
+            found = self.likeness.people(self.training, db, bounds) if bounds else None
+            line["by_face"] = None if found is None else len(found)
+            lines.append(line)
+        return pd.DataFrame(lines).astype({"by_name": "Int64", "by_face": "Int64"})
 
     def shared_names(self) -> pd.DataFrame:
         """Return the people of D who are in the verification sets too: database, identities, name.
@@ -158,7 +206,7 @@ class Audit:
 
     def verified(self, model: AuditedModel) -> dict[str, np.ndarray]:
         """Return which verification pairs M decides rightly: database -> (n,) bool."""
-        sets = [self.database(name) for name in self.config.databases.verification]
+        sets = self.verification_sets
 
         def make(folder: Path) -> None:
             device = train.default_device()
@@ -382,6 +430,21 @@ def split_digests(chosen: AuditSet) -> dict[str, str]:
 def named(runs: Iterable[tuple[Database, np.ndarray]]) -> list[list[Any]]:
     """Return what stands for images in the specification of an artifact; see `Audit.runs`."""
     return [[db.fingerprint, indices.tolist()] for db, indices in runs]
+
+
+def _one_line_an_image(by_hash: pd.DataFrame, by_embedding: pd.DataFrame | None) -> pd.DataFrame:
+    """Return what was found by either way, or by both, sorted by database and key."""
+    if by_embedding is None:
+        empty = by_hash.iloc[:0]
+        by_embedding = empty[["database", "key", "training_key"]].assign(cosine=np.float32([]))
+    image = ["database", "key"]
+    found = by_hash.merge(by_embedding, "outer", image, suffixes=("", "_alike"), indicator="how")
+    found["training_key"] = found["training_key"].fillna(found["training_key_alike"])
+    told = {"left_only": "hash", "right_only": "embedding", "both": "hash and embedding"}
+    found["found_by"] = found["how"].astype(str).map(told)
+    return found[[*image, "training_key", "found_by", "distance", "mirrored", "cosine"]].astype(
+        {"distance": "Int64", "mirrored": "boolean"}
+    )
 
 
 @functools.lru_cache(maxsize=16)

@@ -112,6 +112,9 @@ def _needed(study, names, models, counts, missing, classes, jobs) -> cost.Resour
         cost.prepared_bytes(expected_images(m), roles.image_size, is_streamed(m, roles.image_size))
         for m in missing
     )
+    if study.likeness:  # what compares them, and of one database once more until that is whole
+        width = cost.measured(roles.recognition_network, roles.image_size).embedding
+        disk += (sum(counts.values()) + max(counts.values())) * width * cost.FLOAT
     external = [counts[name] for name in roles.external_train]
     held_out = round(images * roles.held_out)
     parts = len(scenarios.parts(study.config))

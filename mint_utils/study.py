@@ -11,6 +11,7 @@ Everything expensive is an artifact: asked for twice, made once.
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from mint_utils.audit import KINDS, Audit
 from mint_utils.audited.train import AuditedModel, default_device
 from mint_utils.claims import ALL, CLAIMS, VERIFICATION, Term, decide
 from mint_utils.config import PROTOCOLS, Audited, Config, resolve
+from mint_utils.data.contamination import NEAR
 from mint_utils.data.description import manifests, read_manifest
+from mint_utils.likeness import ANOTHER_PERSON, TWO_PHOTOGRAPHS
 from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.parameters import refuse_unknown, run_cells
 from mint_utils.report import paper, style, tables
@@ -118,6 +121,25 @@ class Study(Audit):
                 }
             )
         return pd.DataFrame(lines).astype({"images": "Int64", "identities": "Int64"})
+
+    def compared(self) -> str:
+        """Return in words how databases were compared, and from which cosine on faces are taken for alike."""
+        told = f"Compared by perceptual hash: copies differ in at most {NEAR} of 256 bits. "
+        found = self.bounds
+        if found is None:
+            return (
+                f"{told}Not compared by embedding: the profile names no recognition weights "
+                "(`recognition` in its section databases, a file below the folder of the databases)."
+            )
+        return (
+            f"{told}Compared by embedding ({self.config.databases.recognition}): images are copies from a "
+            f"cosine of {found.copy:.3f} on, which at most {TWO_PHOTOGRAPHS:.1%} of the verification pairs "
+            f"of one person reach, at most {ANOTHER_PERSON:.0%} of the images of D with somebody else's, and "
+            f"{found.copies_found:.0%} of altered copies. People are the same from {found.person:.3f} on, "
+            f"which at most {ANOTHER_PERSON:.0%} of the people of D reach with somebody else; "
+            f"{found.pairs_found:.0%} of the pairs of one person do, and {found.pairs_confused:.1%} of "
+            "those of two."
+        )
 
     # ---- exposures ----------------------------------------------------------------------------
 
@@ -436,12 +458,27 @@ class Study(Audit):
             roles, found = self.config.databases, self.contamination()["database"]
             external = (*roles.external_train, roles.external_eval)
             record["contamination"] = {name: int((found == name).sum()) for name in external}
+            record["compared_by_embedding"] = self._by_embedding()
             record["notebooks"][notebook] = {
                 "files": sorted({p.name for p in self._written}),
                 "seconds": self._stages,
                 "provenance": store.provenance(),
             }
             store.write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+    def _by_embedding(self) -> dict[str, Any] | str:
+        """Return what the record says of the comparison by embedding."""
+        if self.likeness is None:
+            return "no: the profile names no recognition weights"
+        found, people = self.contamination(), self.shared_people().set_index("database")
+        alike, roles = found[found["cosine"].notna()]["database"], self.config.databases
+        external = (*roles.external_train, roles.external_eval)
+        return {
+            "weights": self.likeness.sha256,
+            "bounds": asdict(self.bounds),
+            "images": {name: int((alike == name).sum()) for name in external},
+            "people": {name: int(n) for name, n in people["by_face"].items()},
+        }
 
 
 def _prepare(task: tuple[Config, Audited, tuple[str, ...]]) -> None:

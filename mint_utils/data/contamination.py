@@ -59,7 +59,7 @@ def contaminated(training: Database, external: Database) -> pd.DataFrame:
     def make(folder: Path) -> dict[str, int]:
         found = {}
         for mirrored, theirs in sides.items():
-            steps = _in_pieces(
+            steps = in_pieces(
                 folder / f"mirrored-{mirrored}",
                 len(external),
                 f"{external.name} in {training.name}",
@@ -162,8 +162,8 @@ def most_similar(
     match = np.full(len(first), -1)
     blocks = [(i, j) for i in range(0, len(first), ROWS) for j in range(0, len(second), ROWS)]
     for i, j in tqdm(blocks, desc="similar embeddings", unit="block", leave=False):
-        ours = torch.from_numpy(np.asarray(first[i : i + ROWS])).to(device)
-        theirs = torch.from_numpy(np.asarray(second[j : j + ROWS])).to(device)
+        ours = torch.from_numpy(np.array(first[i : i + ROWS])).to(device)
+        theirs = torch.from_numpy(np.array(second[j : j + ROWS])).to(device)
         values, rows = (found.cpu().numpy() for found in (ours @ theirs.T).max(dim=1))
         better = (values >= cosine) & (values > best[i : i + ROWS])
         best[i : i + ROWS][better], match[i : i + ROWS][better] = values[better], j + rows[better]
@@ -183,7 +183,7 @@ def _hashes(database: Database, mirrored: bool) -> np.ndarray:
 
     def make(folder: Path) -> None:
         title = f"hashing {database.name}"
-        pieces = _in_pieces(folder / "pieces", len(database), title, hashed)
+        pieces = in_pieces(folder / "pieces", len(database), title, hashed)
         np.save(folder / "hashes.npy", np.concatenate(list(pieces)))
 
     spec = {"version": VERSION, "database": database.fingerprint, "mirrored": mirrored}
@@ -191,10 +191,17 @@ def _hashes(database: Database, mirrored: bool) -> np.ndarray:
     return np.load(done.folder / "hashes.npy")
 
 
-def _in_pieces(
+def in_pieces(
     folder: Path, total: int, title: str, work: Callable[[int, int], np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Yield what ``work`` makes of each range of images; a range done by a killed run is read."""
+    """Yield what ``work`` makes of each range of images; a range done by a killed run is read.
+
+    Args:
+        folder: Where each range is kept in a file of its own.
+        total: Number of images.
+        title: Of the bar.
+        work: From the first image of a range and the one after its last to an array of their results.
+    """
     folder.mkdir(exist_ok=True)
     with tqdm(total=total, desc=title, unit="img", unit_scale=True, leave=False) as bar:
         for i in range(0, total, PIECE):

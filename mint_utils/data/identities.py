@@ -18,6 +18,7 @@ from mint_utils.data.contamination import most_similar
 from mint_utils.data.description import read_manifest, read_names
 
 CHUNK = 1 << 16  # embeddings added up together
+ROWS = 1 << 10  # embeddings that all queries are compared with at once
 
 
 def names(database: str, data: str | Path | None) -> dict[int, str]:
@@ -80,6 +81,28 @@ def shared_faces(
     return pd.DataFrame(
         {"training_identity": ours[matches], "identity": theirs[rows], "cosine": found}
     )
+
+
+def nearest_other(
+    queries: np.ndarray,
+    query_identities: np.ndarray,
+    stored: np.ndarray,
+    identities: np.ndarray,
+) -> np.ndarray:
+    """Return how near each embedding comes to one of another person: (N,) float32, the largest cosine.
+
+    Args:
+        queries: (N, D) float32, unit length.
+        query_identities: (N,) int64.
+        stored: (M, D) float32, unit length, of two people at least; may be memory-mapped.
+        identities: (M,) int64.
+    """
+    best = np.full(len(queries), -np.inf, np.float32)
+    for i in range(0, len(stored), ROWS):
+        cosines = queries @ np.asarray(stored[i : i + ROWS]).T
+        cosines[query_identities[:, None] == identities[i : i + ROWS]] = -np.inf
+        np.maximum(best, cosines.max(axis=1), out=best)
+    return best
 
 
 def identity_means(embeddings: np.ndarray, identities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

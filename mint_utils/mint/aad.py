@@ -106,14 +106,25 @@ def maps(
 
 @torch.inference_mode()
 def embed(
-    network: nn.Module, colour_order: str, images: np.ndarray, device: torch.device
+    network: nn.Module,
+    colour_order: str,
+    images: np.ndarray,
+    device: torch.device,
+    indices: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return (N, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
+    """Return (n, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
 
     This is what AdaFace's verification compares.
+
+    Args:
+        network: In evaluation mode, on the device.
+        colour_order: Of its input, ``bgr`` or ``rgb``.
+        images: (N, S, S, 3) uint8 RGB.
+        device: Where the network is.
+        indices: (n,) of the images wanted; None: all.
     """
     sums = []
-    for batch in _batches([(images, np.arange(len(images)))]):
+    for batch in _batches([(images, np.arange(len(images)) if indices is None else indices)]):
         inputs = _inputs(batch, colour_order, device)
         both = [unit * norm for unit, norm in (network(inputs), network(inputs.flip(3)))]
         sums.append((both[0] + both[1]).float().cpu().numpy())

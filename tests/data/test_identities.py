@@ -6,7 +6,7 @@ import yaml
 
 from mint_utils import paths
 from mint_utils.data import identities
-from mint_utils.data.identities import identity_means, shared_faces, shared_names
+from mint_utils.data.identities import identity_means, nearest_other, shared_faces, shared_names
 from mint_utils.errors import DataError
 
 
@@ -65,3 +65,15 @@ def test_people_of_both_sides_are_found_by_their_faces():
     )
     assert found["training_identity"].tolist() == [60, 70]
     assert found["identity"].tolist() == [0, 1] and (found["cosine"] > 0.8).all()
+
+
+def test_the_nearest_other_person(monkeypatch):
+    rng = np.random.default_rng(2)
+    stored = people(rng, rng.normal(size=(7, 32)), 3)
+    labels = np.repeat(np.arange(7), 3)
+    cosines = stored[::2].astype(float) @ stored.T.astype(float)
+    cosines[labels[::2, None] == labels] = -1
+    for rows in (1 << 10, 4):
+        monkeypatch.setattr(identities, "ROWS", rows)
+        found = nearest_other(stored[::2], labels[::2], stored, labels)
+        np.testing.assert_allclose(found, cosines.max(1), atol=1e-6)
