@@ -7,6 +7,7 @@ databases in either would tell members from non-members without any network.
 Positions are (x, y) in pixels, the centre of the first pixel at (0, 0), as in OpenCV and InsightFace.
 """
 
+import cmath
 import io
 import math
 
@@ -35,7 +36,11 @@ RESAMPLING = "bilinear"
 QUALITY = 95
 SUBSAMPLING = "420"
 
-EXIF = (b"Exif", b"eXIf", b"EXIF")  # what announces it in JPEG, PNG and WebP
+EXIF = {
+    b"\xff\xd8": b"Exif",
+    b"\x89P": b"eXIf",
+    b"RI": b"EXIF",
+}  # start of JPEG, PNG, WebP: its mark
 ORIENTATION = 0x0112  # its tag
 UPRIGHT = {  # what brings an image stored with an orientation upright
     2: lambda pixels: pixels[:, ::-1],
@@ -64,17 +69,20 @@ def similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
     Raises:
         DataError: The points are not numbers, coincide, lie on a line, or are mirrored.
     """
-    if not np.isfinite(points).all():
+    # In plain numbers: of a few points most of the time would go into calling numpy.
+    z, w = ([complex(x, y) for x, y in np.asarray(p).tolist()] for p in (points, template))
+    if not all(map(cmath.isfinite, z)):
         raise DataError("a landmark is not a number")
-    z, w = (np.asarray(p, np.float64) @ np.array([1, 1j]) for p in (points, template))
-    centred, spread = z - z.mean(), w - w.mean()
-    if np.abs(centred).max() < 1:
+    middle, target = sum(z) / len(z), sum(w) / len(w)
+    centred, spread = [c - middle for c in z], [c - target for c in w]
+    if max(map(abs, centred)) < 1:
         raise DataError("the landmarks coincide, within a pixel")
-    turned, mirrored = centred.conj() @ spread, centred @ spread
+    turned = sum(c.conjugate() * s for c, s in zip(centred, spread, strict=True))
+    mirrored = sum(c * s for c, s in zip(centred, spread, strict=True))
     if abs(turned) <= abs(mirrored) * (1 + 1e-9):
         raise DataError("the landmarks are mirrored or on one line: are left and right exchanged?")
-    a = turned / (centred.conj() @ centred).real
-    b = w.mean() - a * z.mean()
+    a = turned / sum(c.real * c.real + c.imag * c.imag for c in centred)
+    b = target - a * middle
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
@@ -134,7 +142,8 @@ def upright(encoded: bytes, name: str) -> np.ndarray:
         DataError: It is no image or is damaged.
     """
     pixels = decode(encoded, name, None)
-    if any(mark in encoded for mark in EXIF):
+    mark = EXIF.get(encoded[:2])
+    if mark and mark in encoded:
         with Image.open(io.BytesIO(encoded)) as image:
             turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
         pixels = pixels if turn is None else np.ascontiguousarray(turn(pixels))

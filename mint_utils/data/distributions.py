@@ -5,6 +5,7 @@ same order and whose images are read one by one. To add a database is to add a l
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -115,6 +116,12 @@ def _images(
         found = annotated(source)
         return annotations.with_landmarks(found, landmarks) if landmarks else found
 
+    def read(face: Face) -> tuple[int, int, bytes]:
+        with open(
+            os.path.join(source, face.file), "rb"
+        ) as file:  # a Path would take longer than this
+            return face.identity, face.identity, file.read()
+
     count, digest = 0, hashlib.sha256()
     for face in faces():
         path = source / face.file
@@ -130,7 +137,7 @@ def _images(
         count=count,
         fingerprint=digest.hexdigest(),
         faces=faces,
-        read=lambda face: (face.identity, face.identity, (source / face.file).read_bytes()),
+        read=read,
         template=template,
         detects=face.points is None and not landmarks,
     )
