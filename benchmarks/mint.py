@@ -1,12 +1,12 @@
 """The MINT Models of a whole table: trained together against one network at a time."""
 
 import argparse
-import time
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.timing import paired
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
 
 WIDTHS = (64, 128, 256, 512, 512, 960)  # of the six rows, for IR-50
@@ -47,7 +47,7 @@ def main() -> None:
     rows = [rng.permutation(2 * n) for _ in range(2)]
     labels = rng.random(2 * n) < 0.5
     recipe = MintRecipe(epochs=options.epochs)
-    times: dict[int, list[float]] = {}
+    ours = reference = 0.0
     for width, start in zip(WIDTHS, starts, strict=True):
         columns = slice(start, start + width)
         tasks = [
@@ -55,20 +55,20 @@ def main() -> None:
             for order in rows
             for seed in range(5)
         ]
-        began = time.perf_counter()
-        fit(features, tasks, recipe)
-        between = time.perf_counter()
-        one_at_a_time(features, tasks, recipe)
-        took = between - began, time.perf_counter() - between
+
+        def together(tasks=tasks):
+            fit(features, tasks, recipe)
+
+        def apart(tasks=tasks):
+            one_at_a_time(features, tasks, recipe)
+
+        took = paired(together, apart, runs=3)
         print(
-            f"  {width:4} inputs: {took[0]:6.1f} s together, {took[1]:6.1f} s apart, "
-            f"ratio {took[1] / took[0]:.2f}"
+            f"  {width:4} inputs: {took[0]:6.2f} s together, {took[1]:6.2f} s apart, "
+            f"ratio {took[2]:.2f}"
         )
-        for i in range(2):
-            times.setdefault(i, []).append(took[i])
-    print(
-        f"  whole table, {torch.get_num_threads()} threads: ratio {sum(times[1]) / sum(times[0]):.2f}"
-    )
+        ours, reference = ours + took[0], reference + took[1]
+    print(f"  whole table, {torch.get_num_threads()} threads: ratio {reference / ours:.2f}")
 
 
 if __name__ == "__main__":
