@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
     chosen = _chosen(options.only)
-    changes = {name: yaml.safe_load(value) for name, value in options.parameter}
+    changes = {name: _value(name, value) for name, value in options.parameter}
     config = resolve(options.profile, options.data, **changes)
     _check_parameters(chosen, changes)
     from mint_utils import batch  # here, because help and a typo should not take its seconds
@@ -84,6 +84,14 @@ def _chosen(only: list[str] | None) -> list[str]:
     if lost:
         raise ParameterError(unknown("notebook", lost[0], names))
     return chosen
+
+
+def _value(name: str, text: str) -> Any:
+    if name in ("profile", "data"):
+        raise ParameterError(f"{name} is given as --{name} {text}, not by -p.")
+    if (value := yaml.safe_load(text)) is None:
+        raise ParameterError(f"{name} needs a value; leave -p {name} out for that of the profile.")
+    return value
 
 
 def _check_parameters(chosen: list[str], changes: dict[str, Any]) -> None:

@@ -177,8 +177,14 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    command = ["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Return the commit, "-dirty" where the package differs: results that a run writes change no code."""
+
+    def git(*command: str) -> str:
+        whole = ["git", "-C", str(paths.ROOT), *command]
+        return subprocess.run(whole, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        commit = git("describe", "--always", "--abbrev=12")
+        return f"{commit}-dirty" if git("status", "--porcelain", "--", "mint_utils") else commit
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -17,6 +17,9 @@ def run(*arguments) -> int:
     [
         (["-p", "profil", "faces"], "Did you mean 'profile'"),
         (["-p", "lr", "fast"], "lr must be a number"),
+        (["-p", "profile", "faces"], "profile is given as --profile faces, not by -p"),
+        (["-p", "data", "/nowhere"], "data is given as --data /nowhere, not by -p"),
+        (["-p", "seed", ""], "seed needs a value"),
         (["-p", "epochs", "2.5"], "epochs must be a whole number"),
         (["-p", "repeats", "[1, 2]"], "there is no parameter 'repeats'"),
         (["--only", "01", "-p", "losses", "[adaface]"], "there is no parameter 'losses'"),

@@ -136,3 +136,21 @@ def test_write_text_never_leaves_half(tmp_path, monkeypatch):
 def test_provenance_is_json_and_names_what_matters():
     told = json.loads(json.dumps(store.provenance()))
     assert told["device"] and told["versions"]["torch"] and told["threads"] >= 1
+
+
+def test_the_commit_is_dirty_only_where_the_package_differs(tmp_path, monkeypatch):
+    def git(*command):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True, capture_output=True)
+
+    for folder in ("mint_utils", "figures"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file").write_text("1")
+    git("init")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-m", "one")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "figures" / "file").write_text("2")
+    clean = store._commit()
+    assert len(clean) == 12
+    (tmp_path / "mint_utils" / "file").write_text("2")
+    assert store._commit() == f"{clean}-dirty"
