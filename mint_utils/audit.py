@@ -138,9 +138,9 @@ class Audit:
             tell no names, or there are no weights.
         """
         roles, bounds, data, lines = self.config.databases, self.bounds, self.config.data, []
-        names, shared = identities.names, self.shared_names()
+        ours, shared = identities.names(roles.training, data), self.shared_names()
         for db in self.verification_sets:
-            named = names(roles.training, data) and names(db.name, data)
+            named = ours and identities.names(db.name, data)
             of_db = shared[shared["database"] == db.name]["identity"]
             line = {"database": db.name, "people": len(np.unique(persons(db)))}
             line["by_name"] = of_db.nunique() if named else None

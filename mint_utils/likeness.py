@@ -96,14 +96,10 @@ class Likeness:
         """
 
         def make(folder: Path) -> None:
-            network, order = self._loaded
-
             def embedded(first: int, last: int) -> np.ndarray:
-                rows = np.arange(first, last)
-                found = aad.embed(network, order, database.images, train.default_device(), rows)
-                return found / np.linalg.norm(found, axis=1, keepdims=True)
+                return self._embedded(database.images, np.arange(first, last))
 
-            title = f"embedding {database.name}"
+            title, (network, _) = f"embedding {database.name}", self._loaded
             path, shape = folder / "embeddings.npy", (len(database), network.num_features)
             whole, done = np.lib.format.open_memmap(path, "w+", np.float32, shape), 0
             for piece in in_pieces(folder / "pieces", len(database), title, embedded):
@@ -174,9 +170,7 @@ class Likeness:
         by = max(1, round(self.image_size / 56))
         padded = np.pad(images, ((0, 0), (by, 0), (by, 0), (0, 0)), mode="edge")
         moved = equalised(np.ascontiguousarray(padded[:, :-by, :-by]))
-        network, order = self._loaded
-        found = aad.embed(network, order, moved, train.default_device())
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        return self._embedded(moved)
 
     def copies(self, training: Database, external: Database, bounds: Bounds) -> pd.DataFrame:
         """Return the images of an External Dataset that are copies of images of D.
@@ -211,6 +205,12 @@ class Likeness:
             return {"found": len(found)}
 
         return self._table("people", training, other, bounds.person, make)
+
+    def _embedded(self, images: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the embeddings (n, D) of all images, or of some rows of them, at unit length."""
+        network, order = self._loaded
+        found = aad.embed(network, order, images, train.default_device(), rows)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     @functools.cached_property
     def _loaded(self) -> tuple[nn.Module, str]:

@@ -117,9 +117,8 @@ def _images(
         return annotations.with_landmarks(found, landmarks) if landmarks else found
 
     def read(face: Face) -> tuple[int, int, bytes]:
-        with open(
-            os.path.join(source, face.file), "rb"
-        ) as file:  # a Path would take longer than this
+        # A Path would take longer than the reading.
+        with open(os.path.join(source, face.file), "rb") as file:
             return face.identity, face.identity, file.read()
 
     count, digest = 0, hashlib.sha256()

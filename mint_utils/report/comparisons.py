@@ -188,10 +188,12 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
             of = cells[name]
             of = of[(of["protocol"] == protocol) & (of["column"] == column)].set_index("row")
             grid[:, j] = of[value].reindex(ROWS)
-        ax.imshow(grid, cmap=SHADES, vmin=0.45, vmax=1.0, aspect="auto", interpolation="nearest")
+        image = ax.imshow(
+            grid, cmap=SHADES, vmin=0.45, vmax=1, aspect="auto", interpolation="nearest"
+        )
         for (i, j), number in np.ndenumerate(grid):
             if np.isfinite(number):
-                colour = ink(SHADES((number - 0.45) / 0.55))
+                colour = ink(image.to_rgba(number))
                 text = f"{number:.2f}".removeprefix("0")
                 ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
         for name in list(cells)[1:]:  # a gap
