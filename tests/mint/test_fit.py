@@ -7,7 +7,7 @@ from torch import nn
 
 from mint_utils.errors import ParameterError
 from mint_utils.mint.fit import MintRecipe, MintTask, _inputs, _sizes, fit, fit_one
-from mint_utils.mint.model import BatchedMint, VanillaMint
+from mint_utils.mint.model import WIDE, BatchedMint, VanillaMint
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(600) % 2 == 0
@@ -114,14 +114,21 @@ def test_the_vanilla_mint_model_is_the_papers():
     }
 
 
-def test_batched_forward_is_each_models_own():
-    models = [VanillaMint(7) for _ in range(3)]
-    x, kept = torch.randn(3, 11, 7), torch.rand(3, 128, 11) < 0.7
-    together = BatchedMint(models).train()(x, kept)
-    for i, model in enumerate(models):
-        torch.testing.assert_close(
-            together[i], model.train()(x[i], kept[i].T), atol=1e-5, rtol=1e-4
-        )
+@pytest.mark.parametrize("inputs", [7, WIDE - 1, WIDE, 960])
+def test_batched_networks_are_each_models_own(inputs):
+    """Logits and gradients, of narrow inputs and of those that go through another library's products."""
+    models = [VanillaMint(inputs).train() for _ in range(3)]
+    x, kept = torch.randn(3, 11, inputs), torch.rand(3, 128, 11) < 0.7
+    network = BatchedMint(models).train()
+    together = network(x, kept)
+    alone = torch.stack([m(x[i], kept[i].T) for i, m in enumerate(models)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    weights = torch.randn(3, 11)
+    (together * weights).sum().backward()
+    (alone * weights).sum().backward()
+    for stacked, layer in zip(network.weights, ["first", "second", "last"], strict=True):
+        own = torch.stack([getattr(m, layer).weight.grad for m in models])
+        torch.testing.assert_close(stacked.grad, own, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("n", [1, 5, 127, 128, 129, 130, 300, 1000])
