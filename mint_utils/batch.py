@@ -15,7 +15,7 @@ from mint_utils import notebooks, stages, store
 from mint_utils.config import Config
 from mint_utils.cost import duration
 from mint_utils.forecast import announce, check
-from mint_utils.scenarios import NOTEBOOKS
+from mint_utils.scenarios import of_notebooks
 from mint_utils.study import Study
 
 
@@ -29,15 +29,17 @@ def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | 
         jobs: Models trained side by side; None: as many as there are cores, on a GPU one.
     """
     study, started = Study(config), time.perf_counter()
-    check(study, _scenarios(chosen), jobs)  # before anything is written
+    check(study, of_notebooks(config, chosen), jobs)  # before anything is written
     reports = notebooks.folder(study)
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
-        needed = study.needed(_scenarios(pending))
+        needed = study.needed(of_notebooks(config, pending))
         stage = _Stages(1 + len(needed) + len(pending))
         stage(f"databases of profile {study.config.profile}")
         study.roles()
-        study.prepare_all(_scenarios(pending), jobs, lambda title: stage(f"audited: {title}"))
+        study.prepare_all(
+            of_notebooks(config, pending), jobs, lambda title: stage(f"audited: {title}")
+        )
         for name in notebooks.execute_all(study.config, pending, reports, changes, jobs):
             stage(f"notebook {name}")
         notebooks.close(study, reports)
@@ -54,7 +56,7 @@ def dry_run(config: Config, chosen: list[str], jobs: int | None, rate: float | N
     study = Study(config)
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
     print(f"results: {study.figures}")
-    announce(study, _scenarios(chosen), jobs, rate)
+    announce(study, of_notebooks(config, chosen), jobs, rate)
     return 0
 
 
@@ -69,10 +71,6 @@ def do_stage(config: Config, chosen: list[str], changes: dict[str, Any], wanted:
     """Do one stage of a run, by its id."""
     stages.do(stages.stages(Study(config), chosen, changes), wanted)
     return 0
-
-
-def _scenarios(chosen: list[str]) -> list[str]:
-    return list(dict.fromkeys(name for notebook in chosen for name in NOTEBOOKS[notebook]))
 
 
 class _Stages:

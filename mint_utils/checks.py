@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from mint_utils.audited.train import AuditedModel
+from mint_utils.case import Case
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.factors import Factor
 from mint_utils.mint.protocol import AuditSet
@@ -123,6 +124,23 @@ def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
             line["spread of lengths"] = float(length.std() / length.mean())
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def case_sound(case: Case) -> dict[str, bool]:
+    """Return what must hold of an audit of one's own."""
+    images, answers = case.images, case.answers
+    folds = images.groupby("person")["fold"].nunique()
+    asked = images["key"][images["database"] == "questioned"]
+    return {
+        "every image in question has one answer": sorted(answers["key"]) == sorted(asked),
+        "every score and p lies from 0 to 1": bool(
+            answers["score"].between(0, 1).all() and answers["p"].between(0, 1, "right").all()
+        ),
+        "nobody is in two folds": bool((folds == 1).all()),
+        "every accuracy lies in its interval": bool(
+            case.cells["accuracy"].between(case.cells["low"], case.cells["high"]).all()
+        ),
+    }
 
 
 def permutation(cells: pd.DataFrame) -> dict[str, bool]:

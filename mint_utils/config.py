@@ -148,6 +148,18 @@ class Scenarios:
 
 
 @dataclass(frozen=True)
+class Brought:
+    """What an auditor brings to ``08_audit_your_model``, beside the network and its image size."""
+
+    # Folder with a file of weights and the folders members, non_members and questioned; None: the study's.
+    case: str | None = None
+
+    def __post_init__(self):
+        if self.case is not None:  # the same wherever a notebook runs
+            object.__setattr__(self, "case", str(Path(self.case).expanduser().resolve()))
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that determines a result, and the folder of the databases, which does not."""
 
@@ -156,6 +168,7 @@ class Config:
     audited: Audited = field(default_factory=Audited)
     mint: Mint = field(default_factory=Mint)
     scenarios: Scenarios = field(default_factory=Scenarios)
+    brought: Brought = field(default_factory=Brought)
     data: str | None = None  # the folder that the manifests' paths start from
     is_reference: bool = True  # the profile as it is, nothing overridden
 
@@ -173,6 +186,7 @@ SECTIONS: dict[str, type] = {
     "audited": Audited,
     "mint": Mint,
     "scenarios": Scenarios,
+    "brought": Brought,
 }
 PARAMETERS: dict[str, tuple[str, Any]] = {
     name: (section, hint)

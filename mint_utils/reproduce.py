@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     changes = {name: _value(name, value) for name, value in options.parameter}
     config = resolve(options.profile, options.data, **changes)
     _check_parameters(chosen, changes)
+    if config.brought.case:  # a path of where the command is given
+        changes["case"] = config.brought.case
     from mint_utils import batch  # here, because help and a typo should not take its seconds
 
     if options.dry_run:

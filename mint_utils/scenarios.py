@@ -5,6 +5,7 @@ group of images that are its positives: all members, or a part of them. Scenario
 is a column of every table and is trained once.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mint_utils.config import Audited, Config
@@ -23,6 +24,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
         *("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
         *("swap", "shadows"),
     ),
+    "08_audit_your_model": ("baseline",),
 }
 TABLES = {  # of the paper
     "baseline": 1,
@@ -61,6 +63,13 @@ class Column:
     model: str
     recipe: Audited
     group: str | None = "members"
+
+
+def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:
+    """Return the scenarios whose models notebooks need; the last one none, where a model is brought."""
+    own = config.brought.case is not None
+    wanted = [NOTEBOOKS[name] for name in names if not (own and name == "08_audit_your_model")]
+    return list(dict.fromkeys(scenario for of in wanted for scenario in of))
 
 
 def columns(config: Config, scenario: str) -> list[Column]:

@@ -16,7 +16,7 @@ from filelock import FileLock
 from mint_utils import notebooks, paths, store
 from mint_utils.config import Audited
 from mint_utils.errors import ParameterError, StudyError
-from mint_utils.scenarios import NOTEBOOKS
+from mint_utils.scenarios import of_notebooks
 from mint_utils.study import Study
 
 
@@ -72,7 +72,7 @@ def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict
 
     databases = Stage(id_of("databases"), f"databases of profile {config.profile}", (), study.roles)
     models: dict[Audited, Stage] = {}
-    needed = study.needed([scenario for name in chosen for scenario in NOTEBOOKS[name]])
+    needed = study.needed(of_notebooks(config, chosen))
     for recipe, (title, kinds) in needed.items():
         models[recipe] = Stage(
             id_of("audited", recipe=recipe, kinds=sorted(kinds)),
@@ -84,7 +84,10 @@ def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict
         name: Stage(
             id_of("notebook", name, name=name),
             f"notebook {name}",
-            (databases.id, *(models[recipe].id for recipe in study.needed(NOTEBOOKS[name]))),
+            (
+                databases.id,
+                *(models[recipe].id for recipe in study.needed(of_notebooks(config, [name]))),
+            ),
             lambda name=name: _execute(study, name, changes),
         )
         for name in chosen

@@ -455,10 +455,11 @@ class Study(Audit):
             record = json.loads(path.read_text()) if path.exists() else {}
             if record.get("config") != self.config.results():
                 record = {"config": self.config.results(), "notebooks": {}}
-            roles, found = self.config.databases, self.contamination()["database"]
-            external = (*roles.external_train, roles.external_eval)
-            record["contamination"] = {name: int((found == name).sum()) for name in external}
-            record["compared_by_embedding"] = self._by_embedding()
+            if self.config.brought.case is None:  # otherwise none of the study's images were used
+                roles, found = self.config.databases, self.contamination()["database"]
+                external = (*roles.external_train, roles.external_eval)
+                record["contamination"] = {name: int((found == name).sum()) for name in external}
+                record["compared_by_embedding"] = self._by_embedding()
             record["notebooks"][notebook] = {
                 "files": sorted({p.name for p in self._written}),
                 "seconds": self._stages,

@@ -2,8 +2,8 @@
 
 In: (N, 3, S, S) float32, an aligned face scaled to -1..1, S the ``img_size`` of the network. Out:
 the embedding as a unit vector (N, D) and its length before that (N, 1), as AdaFace's network gives
-them (arXiv 2204.00964). Importing this module registers ``ir_50``, ``ir_18``, ``ir_small`` and
-``ir_tiny`` with ``timm.create_model``.
+them (arXiv 2204.00964). Importing this module registers ``ir_50``, ``ir_101``, ``ir_18``,
+``ir_small`` and ``ir_tiny`` with ``timm.create_model``.
 
 Entries of the state dict carry the names of AdaFace's published checkpoints. Weights of AdaFace
 and of InsightFace's ``iresnet`` are read by ``load_weights``.
@@ -193,16 +193,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         DataError: Not such a file, or entries are missing, unexpected or of another shape.
     """
     where = "The state dict" if isinstance(source, Mapping) else str(source)
-    content = source if isinstance(source, Mapping) else _read(Path(source))
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(v, torch.Tensor) for v in state.values()
-    ):
-        raise DataError(
-            f"{where} holds no state dict (name -> tensor), at the top or under 'state_dict': "
-            "save the network's state_dict() and load that."
-        )
-    state = {k.removeprefix("model."): v for k, v in state.items() if not k.startswith("head.")}
+    state = {k: v for k, v in _state(source, where).items() if not k.startswith("head.")}
     layout = "insightface" if any(k.startswith("layer1.") for k in state) else "adaface"
     wanted, projection = model.state_dict(), None
     if layout == "insightface":
@@ -215,6 +206,30 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         model.body[0].shortcut_layer = projection.train(model.training)
     model.load_state_dict(state)
     return layout
+
+
+def load_centres(source: str | Path | Mapping[str, Any]) -> torch.Tensor | None:
+    """Return the class centres of AdaFace's head, (D, C), where a file holds them beside its weights.
+
+    Args:
+        source: As of `load_weights`.
+    """
+    where = "The state dict" if isinstance(source, Mapping) else str(source)
+    return _state(source, where).get("head.kernel")
+
+
+def _state(source: str | Path | Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
+    """Return the entries of a state dict, without the prefix ``model.``."""
+    content = source if isinstance(source, Mapping) else _read(Path(source))
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(v, torch.Tensor) for v in state.values()
+    ):
+        raise DataError(
+            f"{where} holds no state dict (name -> tensor), at the top or under 'state_dict': "
+            "save the network's state_dict() and load that."
+        )
+    return {k.removeprefix("model."): v for k, v in state.items()}
 
 
 def _projection(width_in: int, width: int, stride: int) -> nn.Sequential:
@@ -314,6 +329,7 @@ _FACE = {"num_classes": 0, "mean": (0.5,) * 3, "std": (0.5,) * 3, "first_conv": 
 default_cfgs = generate_default_cfgs(
     {
         "ir_50": _FACE | {"input_size": (3, 112, 112)},
+        "ir_101": _FACE | {"input_size": (3, 112, 112)},
         "ir_18": _FACE | {"input_size": (3, 112, 112)},
         "ir_small": _FACE | {"input_size": (3, 56, 56)},
         "ir_tiny": _FACE | {"input_size": (3, 40, 40)},
@@ -343,6 +359,13 @@ def ir_50(pretrained: bool = False, **kwargs: Any) -> IRNet:
     """AdaFace's IR-50, the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px."""
     shape = {"units": (3, 4, 14, 3), "widths": (64, 128, 256, 512), "num_features": 512}
     return _create("ir_50", pretrained, shape, kwargs)
+
+
+@register_model
+def ir_101(pretrained: bool = False, **kwargs: Any) -> IRNet:
+    """AdaFace's IR-101, of which most weights are published."""
+    shape = {"units": (3, 13, 30, 3), "widths": (64, 128, 256, 512), "num_features": 512}
+    return _create("ir_101", pretrained, shape, kwargs)
 
 
 @register_model

@@ -64,7 +64,26 @@ def open_database(
     Raises:
         DataError: Files are missing, damaged, or not those of the manifest.
     """
-    manifest = described(name, data, scale)
+    return _opened(described(name, data, scale), data, image_size)
+
+
+def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
+    """Return a folder of aligned crops as a database, without a manifest.
+
+    Args:
+        name: To call it.
+        folder: Image files, square, of any size; in sub-folders of one person each where that is known.
+        image_size: Side in pixels to which they are resized (antialiased).
+
+    Raises:
+        DataError: There is no such folder, or an image is damaged or not square.
+    """
+    manifest = {"name": name, "layout": "folder", "path": str(folder), "image_size": None}
+    return _opened(recognised(manifest, "/"), "/", image_size)
+
+
+def _opened(manifest: dict[str, Any], data: str | Path | None, image_size: int) -> Database:
+    name = manifest["name"]
 
     def make(folder: Path) -> dict[str, Any]:
         return _prepare(manifest, data, image_size, folder)
@@ -257,7 +276,10 @@ def _files(manifest: dict[str, Any], path: Path, size: int):
     def chunks(step: int = 256):
         batch = []
         for name, content in encoded:
-            batch.append(images.decode(content, name, native))
+            pixels = images.decode(content, name, native)
+            if native is None:
+                pixels = images.resize(_square(pixels, name)[None], size)[0]
+            batch.append(pixels)
             if len(batch) == step:
                 yield images.resize(np.stack(batch), size)
                 batch = []
@@ -265,6 +287,15 @@ def _files(manifest: dict[str, Any], path: Path, size: int):
             yield images.resize(np.stack(batch), size)
 
     return keys, identities, same, chunks()
+
+
+def _square(pixels: np.ndarray, name: str) -> np.ndarray:
+    height, width, _ = pixels.shape
+    if height != width:
+        raise DataError(
+            f"{name} is {width}x{height} pixels, and no aligned crop: align faces to a square, all alike."
+        )
+    return pixels
 
 
 def _scaled(manifest: dict[str, Any], scale: float) -> dict[str, Any]:

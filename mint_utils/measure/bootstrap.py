@@ -115,6 +115,40 @@ def share(
     return _estimate(value, drawn[0] / drawn[1] + noise)
 
 
+def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: int = 0) -> Estimate:
+    """Return which share of some images are members, from how many of them are called so.
+
+    Called are members at the true-positive rate and others at the false-positive rate, which the known
+    images tell: (called - FPR) / (TPR - FPR), "adjusted counting" (Forman, doi 10.1007/s10618-008-0097-y).
+
+    Args:
+        known: Which known images are decided rightly, of both kinds.
+        called: Which of the images in question are called members (``right``), by the same trainings.
+        replicates: Of the bootstrap, joint for all.
+        seed: Of the bootstrap.
+
+    Returns:
+        The share with its interval, from 0 to 1; not a number where the known images are not told apart
+        by the interval of their accuracy: then what is called says nothing.
+    """
+    if interval([(1, known)], replicates, seed).low <= 0.5:
+        return Estimate(np.nan, np.nan, np.nan)
+    members, others = (
+        Decided(known.labels[mask], known.right[:, mask], known.clusters[mask])
+        for mask in (known.labels, ~known.labels)
+    )
+    cells = [members, others, called]
+    tpr, tnr, rate = (cell.accuracies for cell in cells)
+    above, apart = rate + tnr - 1, tpr + tnr - 1
+    value = above.mean() / apart.mean()
+    rng = np.random.default_rng(seed)
+    tprs, tnrs, rates = _resampled(cells, replicates, rng)
+    # The noise of training, to first order.
+    noise = _noise((above - value * apart) / apart.mean(), replicates, rng)
+    found = _estimate(value, (rates + tnrs - 1) / (tprs + tnrs - 1) + noise)
+    return Estimate(*np.clip(found, 0.0, 1.0).tolist())
+
+
 def auc(
     labels: np.ndarray,
     scores: np.ndarray,

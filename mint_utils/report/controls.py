@@ -1,7 +1,7 @@
 """The figures of the controls, 6 inches wide for a printed page.
 
-In: data frames of `mint_utils.controls` and `mint_utils.detectors`. Out: matplotlib Figures, which a
-notebook shows once as a cell's last expression.
+In: data frames of `mint_utils.controls`, `mint_utils.detectors` and `mint_utils.case`. Out: matplotlib
+Figures, which a notebook shows once as a cell's last expression.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +28,16 @@ PROTOCOL_LOOKS = {
     "held_out": {"color": "#d55e00", "marker": "D"},
 }
 ACCESS = {"white box": "#08306b", "black box": "#d55e00"}
+READERS = (
+    {"color": "#d55e00", "marker": "D"},
+    {"color": "#08306b", "marker": "^", "mfc": "white"},
+    {"color": GREY, "marker": "s", "mfc": "white"},
+)
+FOLDERS = (
+    {"color": "#d55e00", "linestyle": "-"},
+    {"color": "#08306b", "linestyle": (0, (6, 2))},
+    {"color": "black", "linestyle": (0, (1, 1))},
+)
 NEEDS = {"label": "*", "shadow models": "†"}  # what a detector needs -> its mark
 
 
@@ -120,6 +130,45 @@ def detectors(compared: pd.DataFrame) -> Figure:
         access: Line2D([], [], linestyle="-", color=colour) for access, colour in ACCESS.items()
     }
     legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=5)
+    return done(figure)
+
+
+def readers(cells: pd.DataFrame) -> Figure:
+    """Draw how well known members are told from known non-members, a line a reader and row.
+
+    Args:
+        cells: Of `case.Case.cells`.
+    """
+    figure, axes = panels(1, 1, 0.9 + 0.23 * len(cells))
+    ax, place = axes[0, 0], np.arange(len(cells))
+    for (name, of), look in zip(cells.groupby("column", sort=False), READERS, strict=True):
+        _interval(ax, of, place[of.index], look | {"label": name})
+    ax.axvline(0.5, **CHANCE)
+    ax.set(yticks=place, yticklabels=cells["row"], ylim=(len(cells) - 0.4, -0.6))
+    ax.set_xlabel("accuracy on people that the MINT Model never saw, 95% interval")
+    ax.grid(axis="y", visible=False)
+    handles = {
+        name: Line2D([], [], linestyle="", ms=5, **look)
+        for name, look in zip(cells["column"].unique(), READERS, strict=True)
+    }
+    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=4)
+    return done(figure)
+
+
+def judged(scores: pd.DataFrame) -> Figure:
+    """Draw the share of each folder's images that score at least so high.
+
+    Args:
+        scores: Of `case.Case.scores`.
+    """
+    figure, axes = panels(1, 1, 2.8)
+    ax = axes[0, 0]
+    for (folder, of), look in zip(scores.groupby("folder", sort=False), FOLDERS, strict=True):
+        ax.ecdf(of["score"], complementary=True, label=folder.replace("_", "-"), **look)
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score (probability of membership)")
+    ax.set_ylabel("share of the folder's images\nthat score at least so high")
+    handles, names = ax.get_legend_handles_labels()
+    legend(figure, dict(zip(names, handles, strict=True)), columns=3)
     return done(figure)
 
 

@@ -1,0 +1,470 @@
+"""An audit of one's own: a network, images known to be members or not, and images in question.
+
+In: a folder with a file of weights and the folders ``members``, ``non_members`` and ``questioned``.
+Out: how well members are told from non-members by what passes through the network, and what of that is there
+without its training, or without any network; whether the images in question are like the known ones; how
+many of them were members, and which.
+
+People fall into three folds. A MINT Model is trained on the known images of two and judges all images of the
+third, so that no image is judged by a model that saw its person, and images in question are judged as
+known ones are. What is read was fixed beforehand: nothing is chosen by its result. Where nothing is brought,
+the study's own M and images of D are, and the answer can be checked.
+"""
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from scipy.stats import false_discovery_control
+from torch import nn
+
+from mint_utils import scenarios, store
+from mint_utils.audit import Audit, Features, named
+from mint_utils.audited import train
+from mint_utils.audited.ir import COLOUR_ORDERS, load_centres, load_weights
+from mint_utils.audited.untrained import calibrated
+from mint_utils.config import Audited, Config
+from mint_utils.data import description
+from mint_utils.data.contamination import contaminated
+from mint_utils.data.manifest import Database, open_folder
+from mint_utils.data.membership import uniform
+from mint_utils.errors import DataError, ParameterError
+from mint_utils.measure.bootstrap import Decided, Estimate, interval, prevalence, verdict
+from mint_utils.measure.detection import THRESHOLD, decided, summarise
+from mint_utils.mint import aad, blind, readings
+from mint_utils.mint.protocol import FEWEST, AuditSet, Split
+
+VERSION = 1  # raised when the same weights and images give other features or another demonstration
+KNOWN = ("members", "non_members")
+QUESTIONED = "questioned"
+FOLDERS = (*KNOWN, QUESTIONED)
+WEIGHTS = {".pt", ".pth", ".ckpt"}
+FOLDS = 3  # T is trained on two thirds, as in the paper
+NETWORK, UNTRAINED, BLIND = "the network", "the same, untrained", "no network"
+LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
+FALSE = 0.05  # share of false names among those that are named, at most
+
+
+class Case:
+    """What is brought, what MINT Models make of it, and what may be said.
+
+    Attributes:
+        demonstration: Whether nothing was brought, and the truth is known.
+    """
+
+    def __init__(self, audit: Audit):
+        """Find what is brought.
+
+        Raises:
+            DataError: The file of weights or one of the three folders is missing.
+        """
+        self.audit, folder = audit, audit.config.brought.case
+        self.demonstration = folder is None
+        self.folder = _demonstration(audit) if folder is None else Path(folder)
+        self.weights = _weights(self.folder)
+        for name in FOLDERS:
+            if not (self.folder / name).is_dir():
+                raise DataError(
+                    f"There is no folder {self.folder / name}: put aligned crops into {', '.join(KNOWN)} and "
+                    f"{QUESTIONED} below {self.folder}, each person's in a sub-folder if you know them."
+                )
+
+    # ---- what is brought ----------------------------------------------------------------------
+
+    @functools.cached_property
+    def databases(self) -> dict[str, Database]:
+        """The three folders at the network's image size."""
+        size = self.audit.config.databases.image_size
+        return {name: open_folder(name, self.folder / name, size) for name in FOLDERS}
+
+    @functools.cached_property
+    def copies(self) -> pd.DataFrame:
+        """The images that lie in two folders, by perceptual hash; none takes part in the second.
+
+        Returns:
+            folder, key, also_in, other_key, distance (bits of 256).
+        """
+        pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
+        frames = []
+        for name, other in pairs:
+            found = contaminated(self.databases[other], self.databases[name])
+            found = found.rename(columns={"database": "folder", "training_key": "other_key"})
+            frames.append(found.assign(also_in=other))
+        copies = pd.concat(frames, ignore_index=True)
+        return copies[["folder", "key", "also_in", "other_key", "distance"]]
+
+    @functools.cached_property
+    def images(self) -> pd.DataFrame:
+        """One line an image that takes part: database (its folder), index, key, person, fold.
+
+        Nobody is in two folds; an image of an unknown person is a person of its own.
+        """
+        seed, frames = self.audit.config.databases.partition_seed, []
+        for name, db in self.databases.items():
+            keys = db.keys.tolist()
+            person = [key.split("/")[0] for key in keys] if (db.identities >= 0).all() else None
+            frame = pd.DataFrame({"database": name, "index": np.arange(len(db)), "key": keys})
+            frames.append(frame.assign(person=person or [f"{name}/{key}" for key in keys]))
+        images = pd.concat(frames, ignore_index=True)
+        copies = set(zip(self.copies["folder"], self.copies["key"], strict=True))
+        names = zip(images["database"], images["key"], strict=True)
+        images = images[[name not in copies for name in names]].reset_index(drop=True)
+        numbers = uniform("case", images["person"].to_numpy(str), "case-fold", seed)
+        return images.assign(fold=(numbers * FOLDS).astype(int))
+
+    def counts(self) -> pd.DataFrame:
+        """Return for each folder its images, people, and images left out as copies."""
+        lines = []
+        for name, db in self.databases.items():
+            of = self.images[self.images["database"] == name]
+            known = (db.identities >= 0).all()
+            people = of["person"].nunique() if known else None
+            lines.append((name, len(db), len(db) - len(of), people))
+        frame = pd.DataFrame(lines, columns=["folder", "images", "left out as copies", "people"])
+        return frame.astype({"people": "Int64"})
+
+    # ---- what is read -------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _runs(self) -> list[tuple[Database, np.ndarray]]:
+        of = self.images.groupby("database", sort=False)["index"]
+        return [(self.databases[name], index.to_numpy()) for name, index in of]
+
+    # ---- what is read -------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _centres(self) -> torch.Tensor | None:
+        return load_centres(self.weights)
+
+    @functools.cached_property
+    def _sha256(self) -> str:
+        return description.fingerprint(self.weights)
+
+    @property
+    def row(self) -> str:
+        """What the answer reads: the class centres where the file holds them, else all four layers."""
+        return "All Conv Layers" if self._centres is None else readings.CENTRES
+
+    @functools.cached_property
+    def features(self) -> dict[str, Features]:
+        """What MINT Models read: of the network, of the same one untrained, and of the image alone."""
+        untrained = self._read(UNTRAINED)
+        answer = replace(untrained, rows={self.row: untrained.rows[self.row]})
+        return {NETWORK: self._read(NETWORK), UNTRAINED: answer, BLIND: self._blind()}
+
+    @property
+    def _pieces(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(db.images, index) for db, index in self._runs]
+
+    def _read(self, which: str) -> Features:
+        """Return activations, Model Outcome and, where there are class centres, how images lie to them."""
+        recipe = Audited(network=self.audit.config.audited.network)
+        centres, pieces = self._centres, self._pieces
+
+        def make(folder: Path) -> dict[str, list]:
+            size, device = self.audit.config.databases.image_size, train.default_device()
+            classes = 2 if centres is None else centres.shape[1]
+            network, head = train.build(recipe, size, classes)
+            if which == NETWORK:
+                order = COLOUR_ORDERS[load_weights(network, self.weights)]
+                if centres is not None:
+                    head.load_state_dict({"kernel": centres}, strict=False)
+            else:  # its statistics are those of all images alike
+                order = train.COLOUR_ORDER
+                every = np.concatenate([images[rows] for images, rows in pieces])
+                calibrated(network, every, np.arange(len(every)), order)
+            network.to(device, memory_format=torch.channels_last).eval()
+            return self._extract(network, head.to(device).eval(), order, folder)
+
+        spec = {
+            "version": VERSION,
+            "weights": self._sha256,
+            "images": named(self._runs),
+            "of": which,
+        }
+        spec |= {"network": recipe.network, "size": self.audit.config.databases.image_size}
+        done = store.fetch("features", {"digest": store.digest(spec)}, make)
+        rows = {name: slice(*ends) for name, ends in done.record["rows"].items()}
+        return Features(np.load(done.folder / "features.npy", mmap_mode="r"), rows, done.digest)
+
+    def _extract(
+        self, network: nn.Module, head: nn.Module, order: str, folder: Path
+    ) -> dict[str, dict[str, list[int]]]:
+        device, pieces, path = train.default_device(), self._pieces, folder / "features.npy"
+        aad.extract(network, order, pieces, path, device)
+        rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
+        if self._centres is not None:
+            unknown = [(images, rows, np.full(len(rows), -1)) for images, rows in pieces]
+            found = readings.read(network, head, order, unknown, device)
+            array, where = found.features()
+            of_maps = np.load(path)
+            rows[readings.CENTRES] = slice(of_maps.shape[1], of_maps.shape[1] + 4)
+            np.save(path, np.hstack([of_maps, array[:, where[readings.CENTRES]]]))
+        return {"rows": {name: [where.start, where.stop] for name, where in rows.items()}}
+
+    def _blind(self) -> Features:
+        def make(folder: Path) -> dict[str, list[int]]:
+            parts = [blind.extract(name, self._pieces) for name in blind.BASELINES]
+            np.save(folder / "features.npy", np.hstack(parts))
+            return {"ends": np.cumsum([0, *(part.shape[1] for part in parts)]).tolist()}
+
+        spec = {
+            "version": blind.VERSION,
+            "images": named(self._runs),
+            "baselines": list(blind.BASELINES),
+        }
+        done = store.fetch("blind", {"digest": store.digest(spec)}, make)
+        ends = done.record["ends"]
+        rows = dict(zip(blind.BASELINES, map(slice, ends, ends[1:]), strict=False))
+        return Features(np.load(done.folder / "features.npy", mmap_mode="r"), rows, done.digest)
+
+    # ---- what MINT Models make of it ----------------------------------------------------------
+
+    @property
+    def _known(self) -> np.ndarray:
+        return (self.images["database"] != QUESTIONED).to_numpy()
+
+    @property
+    def _members(self) -> np.ndarray:
+        return (self.images["database"] == KNOWN[0]).to_numpy()
+
+    def _splits(self, usable: np.ndarray, labels: np.ndarray) -> AuditSet:
+        """Return a split a fold: trained on usable images of the others, evaluated on all of this one.
+
+        As many of both kinds are trained on, at most as many as in the study.
+
+        Raises:
+            ParameterError: They are too few.
+        """
+        seed, images = self.audit.config.databases.partition_seed, self.images
+        names = (images["database"] + "/" + images["key"]).to_numpy(str)
+        order = np.argsort(uniform("case", names, "case-pick", seed), kind="stable")
+        splits, fold = {}, images["fold"].to_numpy()
+        for i in range(FOLDS):
+            inside = usable & (fold != i)
+            kinds = [order[(inside & kind)[order]] for kind in (labels, ~labels)]
+            n = min(*(len(kind) for kind in kinds), self.audit.config.mint.mint_samples // 2)
+            held = [(usable & kind & (fold == i)).sum() for kind in (labels, ~labels)]
+            if min(n, *held) < FEWEST:
+                counts = images["database"].value_counts().to_dict()
+                raise ParameterError(
+                    f"{self.folder} holds too few images, or too few people, for {FOLDS} folds with {FEWEST} "
+                    f"or more images of each folder: {counts}. Bring more."
+                )
+            rows = np.concatenate([kind[:n] for kind in kinds])
+            evaluation = np.flatnonzero(fold == i)
+            splits["case", f"fold {i}"] = Split(rows, labels[rows], evaluation, labels[evaluation])
+        return AuditSet(images, splits)
+
+    @functools.cached_property
+    def _scores(self) -> dict[str, dict[str, np.ndarray]]:
+        """Reader -> row -> (T, N) float32: each image's score by MINT Models that never saw its person."""
+        splits = self._splits(self._known, self._members)
+        return {name: self._judged(found, splits) for name, found in self.features.items()}
+
+    def _judged(self, features: Features, splits: AuditSet) -> dict[str, np.ndarray]:
+        found = self.audit.mint(features, splits).scores
+        trainings = self.audit.config.mint.mint_seeds
+        judged = {row: np.empty((trainings, len(self.images)), np.float32) for row in features.rows}
+        for (key, row), scores in found.items():
+            judged[row][:, splits.splits[key].evaluation] = scores
+        return judged
+
+    def _decided(self, reader: str, row: str) -> Decided:
+        known, scores = self._known, self._scores[reader][row][None]
+        persons = self.images["person"].to_numpy()
+        return decided(self._members[known], scores[..., known], persons[known])
+
+    @functools.cached_property
+    def cells(self) -> pd.DataFrame:
+        """How well known members are told from known non-members: one line a reader and row.
+
+        Returns:
+            row, column (the reader), accuracy, low, high, auc, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
+        """
+        known, persons = self._known, self.images["person"].to_numpy()
+        lines, replicates = [], self.audit.config.mint.replicates
+        for reader, rows in self._scores.items():
+            for row, scores in rows.items():
+                of_known = scores[None][..., known]
+                found = summarise(self._members[known], of_known, persons[known], replicates)
+                lines.append({"row": row, "column": reader} | found)
+        return pd.DataFrame(lines)
+
+    @property
+    def blind_row(self) -> str:
+        """The blind baseline that tells the known images apart best."""
+        of = self.cells[self.cells["column"] == BLIND]
+        return of.loc[of["accuracy"].idxmax(), "row"]
+
+    # ---- what may be said ---------------------------------------------------------------------
+
+    @functools.cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """What must hold before anything is said of the images in question, decided by intervals.
+
+        Returns:
+            question, value, low, high, verdict: three differences that must lie above zero, and the
+            accuracy above .50 by which blind baselines tell the images in question from the known ones,
+            which must lie within `LIKE`.
+        """
+        of = self._decided(NETWORK, self.row)
+        untrained, no_network = (
+            self._decided(UNTRAINED, self.row),
+            self._decided(BLIND, self.blind_row),
+        )
+        asked = [
+            ("known members are told from known non-members", [(1, of)], 0.5, 0.0),
+            ("better than by the same network untrained", [(1, of), (-1, untrained)], 0.0, 0.0),
+            ("better than without any network", [(1, of), (-1, no_network)], 0.0, 0.0),
+            ("the images in question are like the known ones", [(1, self._likeness())], 0.5, LIKE),
+        ]
+        lines = []
+        for question, terms, above, margin in asked:
+            found = interval(terms, self.audit.config.mint.replicates)
+            value, low, high = (end - above for end in found)
+            line = {"question": question, "value": value, "low": low, "high": high}
+            lines.append(line | {"verdict": verdict(low, high, margin)})
+        return pd.DataFrame(lines)
+
+    def _likeness(self) -> Decided:
+        """Return how the best blind baseline tells images in question from known ones."""
+        persons, asked = self.images["person"].to_numpy(), ~self._known
+        scores = self._judged(self.features[BLIND], self._splits(np.full(len(asked), True), asked))
+        found = [decided(asked, of_row[None], persons) for of_row in scores.values()]
+        return max(found, key=lambda one: one.accuracies.mean())
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """What is said of each image in question, the likeliest members first.
+
+        Returns:
+            key, score (mean over the MINT Models), p: how often a known non-member that the same models
+            never saw scores as high (conformal, arXiv 2104.08279); named: whether it is one of those among
+            which at most `FALSE` are expected to be named wrongly (Benjamini and Hochberg).
+        """
+        lines = self.images.assign(score=self._scores[NETWORK][self.row].mean(axis=0))
+        lines = lines.assign(p=np.nan)[["database", "key", "fold", "score", "p"]]
+        for _, of_fold in lines.groupby("fold"):
+            others = np.sort(of_fold["score"][of_fold["database"] == KNOWN[1]])
+            asked = of_fold["score"][of_fold["database"] == QUESTIONED]
+            below = np.searchsorted(others, asked, side="left")
+            lines.loc[asked.index, "p"] = (1 + len(others) - below) / (1 + len(others))
+        answers = lines[lines["database"] == QUESTIONED][["key", "score", "p"]]
+        answers = answers.assign(named=false_discovery_control(answers["p"]) <= FALSE)
+        return answers.sort_values(["p", "score"], ascending=[True, False], ignore_index=True)
+
+    def share(self) -> Estimate:
+        """Return which share of the images in question were members, by `prevalence`."""
+        asked = ~self._known
+        called = self._scores[NETWORK][self.row][:, asked] > THRESHOLD
+        persons = self.images["person"].to_numpy()[asked]
+        questioned = Decided(np.full(asked.sum(), True), called, persons)
+        known, replicates = self._decided(NETWORK, self.row), self.audit.config.mint.replicates
+        return prevalence(known, questioned, replicates)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The mean score of every image: folder, score."""
+        mean = self._scores[NETWORK][self.row].mean(axis=0)
+        return pd.DataFrame({"folder": self.images["database"], "score": mean})
+
+    def conclusion(self) -> str:
+        """Return what this audit says, or why it can say nothing, in words made of its numbers."""
+        of = self.verdicts.set_index("question")
+        *needed, like = of.index
+        failed = [q for q in needed if of.loc[q, "verdict"] != "supported"]
+        told = [f"{q}: {of.loc[q, 'verdict']}" for q in failed]
+        if failed:
+            return (
+                "**Nothing can be said of the images in question.** What would have to hold does not: "
+                f"{'; '.join(told)}. This is no sign that they were not used."
+            )
+        share, answers = self.share(), self.answers
+        ends = f"[{share.low:.0%}, {share.high:.0%}]"
+        text = (
+            f"Of {len(answers)} images in question {share.value:.0%} {ends} were "
+            f"used to train this network. {answers['named'].sum()} can be named, "
+            f"at most {FALSE:.0%} of these wrongly."
+        )
+        if of.loc[like, "verdict"] == "supported":
+            return text
+        return (
+            f"{text} **But this holds only if the images in question are like the known ones**, "
+            f"which is {of.loc[like, 'verdict']}: differences of preparation count as membership here."
+        )
+
+    def truth(self) -> pd.DataFrame:
+        """Return what was said beside what is true; of a demonstration."""
+        of_questioned = pd.read_csv(self.folder / "truth.csv", dtype={"key": str})
+        truth = self.answers.merge(of_questioned, on="key")
+        share, actual, named = self.share(), truth["member"].mean(), truth[truth["named"]]
+        right = f"{named['member'].sum()} of these are members"
+        lines = [
+            ("share of members among the images in question", f"{share}", f"{actual:.2f}"),
+            ("images named", f"{len(named)}", right),
+        ]
+        return pd.DataFrame(lines, columns=["", "said", "true"])
+
+
+def fingerprint(config: Config) -> str | None:
+    """Return a hash of the files that a configuration brings; None where it brings none."""
+    if config.brought.case is None:
+        return None
+    folder = Path(config.brought.case)
+    paths = [_weights(folder), *(folder / name for name in FOLDERS)]
+    return store.digest([description.fingerprint(path) for path in paths])
+
+
+def _weights(folder: Path) -> Path:
+    """Return the file of weights that lies in a folder.
+
+    Raises:
+        DataError: There is none, or more than one.
+    """
+    found = [path for path in folder.glob("*") if path.suffix in WEIGHTS] if folder.is_dir() else []
+    if len(found) != 1:
+        raise DataError(
+            f"{folder} holds {len(found)} files of weights ({', '.join(sorted(WEIGHTS))}) and must hold one: "
+            f"put the network's there, beside the folders {', '.join(FOLDERS)}."
+        )
+    return found[0]
+
+
+def _demonstration(audit: Audit) -> Path:
+    """Return a folder with what an auditor might bring: the study's own M and images of D, and the truth."""
+    config, d = audit.config, audit.training
+    column = scenarios.columns(config, "baseline")[0]
+    model = audit.model(column.recipe)
+    shown = model.ledger["exposures"].to_numpy() > 0
+    question = uniform(d.name, d.keys, "case-questioned", config.databases.partition_seed) < 1 / 3
+
+    def make(folder: Path) -> None:
+        network, head = model.load()
+        state = {f"model.{k}": v for k, v in network.state_dict().items()}
+        torch.save(
+            {"state_dict": state | {"head.kernel": head.kernel.detach()}}, folder / "weights.pt"
+        )
+        for i, key in enumerate(d.keys.tolist()):
+            name = QUESTIONED if question[i] else KNOWN[0] if shown[i] else KNOWN[1]
+            path = folder / name / f"{_person(d, i)}{key.replace('/', '-')}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(d.images[i]).save(path)
+        keys = [
+            f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in np.flatnonzero(question)
+        ]
+        truth = pd.DataFrame({"key": keys, "member": shown[question]})
+        truth.to_csv(folder / "truth.csv", index=False)
+
+    spec = {"version": VERSION, "model": model.artifact.digest, "images": d.fingerprint}
+    return store.fetch("demonstrations", spec, make).folder
+
+
+def _person(database: Database, row: int) -> str:
+    """Return the sub-folder of an image's person, where that is known."""
+    identity = database.identities[row]
+    return f"{identity:06d}/" if identity >= 0 else ""
