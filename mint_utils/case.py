@@ -60,7 +60,8 @@ class Case:
         """Find what is brought.
 
         Raises:
-            DataError: The file of weights or one of the three folders is missing.
+            DataError: The file of weights or one of the three folders is missing, or the weights are not
+                those of the network.
         """
         self.audit, folder = audit, audit.config.brought.case
         self.demonstration = folder is None
@@ -72,6 +73,7 @@ class Case:
                     f"There is no folder {self.folder / name}: put aligned crops into {', '.join(KNOWN)} and "
                     f"{QUESTIONED} below {self.folder}, each person's in a sub-folder if you know them."
                 )
+        self._loaded()  # weights that do not fit are told before anything is computed
 
     # ---- what is brought ----------------------------------------------------------------------
 
@@ -162,21 +164,14 @@ class Case:
 
     def _read(self, which: str) -> Features:
         """Return activations, Model Outcome and, where there are class centres, how images lie to them."""
-        recipe = Audited(network=self.audit.config.audited.network)
-        centres, pieces = self._centres, self._pieces
+        pieces = self._pieces
 
         def make(folder: Path) -> dict[str, list]:
-            size, device = self.audit.config.databases.image_size, train.default_device()
-            classes = 2 if centres is None else centres.shape[1]
-            network, head = train.build(recipe, size, classes)
-            if which == NETWORK:
-                order = COLOUR_ORDERS[load_weights(network, self.weights)]
-                if centres is not None:
-                    head.load_state_dict({"kernel": centres}, strict=False)
-            else:  # its statistics are those of all images alike
-                order = train.COLOUR_ORDER
+            network, head, order = self._loaded() if which == NETWORK else self._built()
+            if which == UNTRAINED:  # its statistics are those of all images alike
                 every = np.concatenate([images[rows] for images, rows in pieces])
                 calibrated(network, every, np.arange(len(every)), order)
+            device = train.default_device()
             network.to(device, memory_format=torch.channels_last).eval()
             return self._extract(network, head.to(device).eval(), order, folder)
 
@@ -184,12 +179,26 @@ class Case:
             "version": VERSION,
             "weights": self._sha256,
             "images": named(self._runs),
-            "of": which,
+            "network": [self.audit.config.audited.network, which],
         }
-        spec |= {"network": recipe.network, "size": self.audit.config.databases.image_size}
         done = store.fetch("features", {"digest": store.digest(spec)}, make)
         rows = {name: slice(*ends) for name, ends in done.record["rows"].items()}
         return Features(np.load(done.folder / "features.npy", mmap_mode="r"), rows, done.digest)
+
+    def _built(self) -> tuple[nn.Module, nn.Module, str]:
+        """Return network and head as they are before any training, and the colour order of the input."""
+        recipe = Audited(network=self.audit.config.audited.network)
+        classes = 2 if self._centres is None else self._centres.shape[1]
+        size = self.audit.config.databases.image_size
+        return *train.build(recipe, size, classes), train.COLOUR_ORDER
+
+    def _loaded(self) -> tuple[nn.Module, nn.Module, str]:
+        """Return them with the weights that were brought."""
+        network, head, _ = self._built()
+        layout = load_weights(network, self.weights)
+        if self._centres is not None:
+            head.load_state_dict({"kernel": self._centres}, strict=False)
+        return network, head, COLOUR_ORDERS[layout]
 
     def _extract(
         self, network: nn.Module, head: nn.Module, order: str, folder: Path

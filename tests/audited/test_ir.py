@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mint_utils.audited.ir import COLOUR_ORDERS, IRNet, auditable, load_weights
+from mint_utils.audited.ir import COLOUR_ORDERS, IRNet, auditable, load_centres, load_weights
 from mint_utils.errors import DataError
 
 NAMES = ("ir_50", "ir_18", "ir_small", "ir_tiny")
@@ -194,6 +194,27 @@ def test_sizes_of_the_relatives():
         "ir_tiny": 4,
     }
     assert sum(p.numel() for p in made["ir_18"].parameters()) == 24_020_352
+
+
+def test_ir_101_is_the_published_network():
+    """By its four stages and its number of parameters, 65.15 million."""
+    network = timm.create_model("ir_101")
+    assert [info["module"] for info in network.feature_info] == [
+        "body.2",
+        "body.15",
+        "body.45",
+        "body.48",
+    ]
+    assert sum(p.numel() for p in network.parameters()) == 65_150_912
+
+
+def test_class_centres_are_those_of_the_head(tmp_path):
+    network, kernel = tiny(), torch.randn(128, 7)
+    state = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state | {"head.kernel": kernel}}, tmp_path / "a.ckpt")
+    assert torch.equal(load_centres(tmp_path / "a.ckpt"), kernel)
+    assert load_weights(tiny(), tmp_path / "a.ckpt") == "adaface"
+    assert load_centres(network.state_dict()) is None
 
 
 def test_timm_knows_the_networks():

@@ -241,6 +241,18 @@ def test_a_manifest_that_lacks_something(describe):
         read_manifest("db")
 
 
+def test_a_folder_without_a_manifest(tmp_path):
+    for person, size in (("ann", 24), ("bob", 48)):
+        (tmp_path / "faces" / person).mkdir(parents=True)
+        (tmp_path / "faces" / person / "1.png").write_bytes(png(size, size))
+    db = manifests.open_folder("mine", tmp_path / "faces", 24)
+    assert db.name == "mine" and db.keys.tolist() == ["ann/1.png", "bob/1.png"]
+    assert db.identities.tolist() == [0, 1] and db.images.shape == (2, 24, 24, 3)
+    np.testing.assert_array_equal(db.images[0], pixels(24))
+    (tmp_path / "faces" / "bob" / "1.png").write_bytes(png(1, 48))
+    assert manifests.open_folder("mine", tmp_path / "faces", 24).fingerprint != db.fingerprint
+
+
 def test_no_folder_given(recordio):
     with pytest.raises(DataError, match=r"'db' needs train\.rec .* --data DIR"):
         open_database("db", None, 24)

@@ -6,7 +6,15 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from mint_utils.errors import ParameterError
-from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval, share, verdict
+from mint_utils.measure.bootstrap import (
+    Decided,
+    Estimate,
+    auc,
+    interval,
+    prevalence,
+    share,
+    verdict,
+)
 
 
 def accuracy_interval(labels, right, clusters, replicates, seed=0):
@@ -199,6 +207,40 @@ def test_there_is_no_share_of_an_excess_that_is_not_there():
 def test_all_of_an_excess_is_one_whatever_is_drawn():
     _, whole = excess(np.random.default_rng(2), 0.4)
     assert share(whole, whole) == pytest.approx((1, 1, 1))
+
+
+def audit(rng, share_of_members, tpr=0.8, fpr=0.3, people=60, each=10, trainings=1):
+    """Return known and questioned images, an even number a person, each called by chance."""
+    labels = np.arange(people * each) % 2 == 0
+    persons = np.repeat(np.arange(people), each)
+    called = rng.random((trainings, len(labels))) < np.where(labels, tpr, fpr)
+    members = rng.random(len(labels)) < share_of_members
+    asked = rng.random((trainings, len(labels))) < np.where(members, tpr, fpr)
+    everything = np.full(len(labels), True)
+    return Decided(labels, called == labels, persons), Decided(everything, asked, persons)
+
+
+def test_prevalence_is_the_count_adjusted_by_both_rates():
+    """By hand: 4 of 5 members and 1 of 5 others are called; of those in question half."""
+    labels = np.arange(10) < 5
+    right = np.array([[1, 1, 1, 1, 0, 1, 1, 1, 1, 0]]).repeat(20, axis=1).astype(bool)
+    known = Decided(labels.repeat(20), right, np.arange(200))
+    called = np.array([[True, False]]).repeat(50, axis=1)
+    found = prevalence(known, Decided(np.full(100, True), called, np.arange(200, 300)))
+    assert found.value == pytest.approx((0.5 - 0.2) / (0.8 - 0.2)) and found.low < 0.5 < found.high
+
+
+@pytest.mark.parametrize("actual", [0.0, 0.3, 1.0])
+def test_prevalence_covers_as_often_as_it_says(actual):
+    rng = np.random.default_rng(0)
+    found = [prevalence(*audit(rng, actual), replicates=300) for _ in range(150)]
+    assert np.mean([one.low <= actual <= one.high for one in found]) > 0.9
+    assert all(0 <= one.low <= one.value <= one.high <= 1 for one in found)
+
+
+def test_there_is_no_prevalence_where_known_images_are_not_told_apart():
+    found = prevalence(*audit(np.random.default_rng(0), 0.5, tpr=0.4, fpr=0.4))
+    assert np.isnan(found).all()
 
 
 @given(st.integers(0, 10_000), st.integers(2, 12))
