@@ -34,6 +34,7 @@ def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | 
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
         needed = study.needed(of_notebooks(config, pending))
+        _tell(study)
         stage = _Stages(1 + len(needed) + len(pending))
         stage(f"databases of profile {study.config.profile}")
         study.roles()
@@ -55,7 +56,7 @@ def dry_run(config: Config, chosen: list[str], jobs: int | None, rate: float | N
     """Print what a run would cost, at a rate of training in images/s; None: as it is measured here."""
     study = Study(config)
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
-    print(f"results: {study.figures}")
+    _tell(study)
     announce(study, of_notebooks(config, chosen), jobs, rate)
     return 0
 
@@ -71,6 +72,14 @@ def do_stage(config: Config, chosen: list[str], changes: dict[str, Any], wanted:
     """Do one stage of a run, by its id."""
     stages.do(stages.stages(Study(config), chosen, changes), wanted)
     return 0
+
+
+def _tell(study: Study) -> None:
+    """Print what was changed, and where the results go."""
+    changes = study.config.changes()
+    if changes:
+        print("changed: " + ", ".join(f"{name} {value}" for name, value in changes.items()))
+    print(f"results: {study.figures}")
 
 
 class _Stages:

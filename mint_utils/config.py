@@ -176,6 +176,15 @@ class Config:
         """Return this configuration with parameters changed by their flat names."""
         return _apply(self, changes, where="the notebook")
 
+    def changes(self) -> dict[str, Any]:
+        """Return the parameters that differ from the profile's, by their flat names."""
+        own, profile = self.results(), resolve(self.profile).results()
+        return {
+            name: own[section][name]
+            for name, (section, _) in PARAMETERS.items()
+            if own[section][name] != profile[section][name]
+        }
+
     def results(self) -> dict[str, Any]:
         """Return what determines the results, as plain JSON types."""
         return {"profile": self.profile} | {name: plain(getattr(self, name)) for name in SECTIONS}
@@ -273,6 +282,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         return None if value is None else coerce(name, value, typing.get_args(hint)[0])
     if typing.get_origin(hint) is tuple:
         items = value if isinstance(value, list | tuple) else [value]
+        if isinstance(value, str) and "," in value:
+            raise ParameterError(f"{name} is a list: write [{value}], not {value!r}.")
         return tuple(coerce(name, item, typing.get_args(hint)[0]) for item in items)
     if hint is float and not isinstance(value, bool) and isinstance(value, int | float | str):
         try:

@@ -195,10 +195,7 @@ def announce(study: Study, names: Sequence[str], jobs: int | None, rate: float |
         total += model.total / rates[kind]
         took = cost.duration(model.total / rates[kind])
         print(f"{told}: about {took} at {rates[kind]:,.0f} images/s")
-    unit = "GPU hours" if device.type == "cuda" or rate else "hours"
-    print(
-        f"training in all: {cost.duration(total)}, {total / 3600:,.1f} {unit} one after the other;"
-    )
+    print(f"training in all: {cost.duration(total)}, one after the other;")
     print("then the MINT Models, and the notebooks")
     there = cost.available(device)
     for kind, name in cost.KINDS.items():

@@ -110,8 +110,11 @@ def close(study: Study, reports: Path) -> None:
     for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not those beside them
         table = tables.side_by_side(tables.read(study.figures, path.stem))
         print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
-        shown.append((path.stem, table.to_html(index=False, border=0)))
+        shown.append((f"Table {path.stem[-1]}", table.to_html(index=False, border=0)))
     told = store.provenance()
-    summary = f"Profile {study.config.profile}, on {told['device']}, commit {told['commit']}."
+    changes = "".join(f", {name} {value}" for name, value in study.config.changes().items())
+    summary = (
+        f"Profile {study.config.profile}{changes}; on {told['device']}, commit {told['commit']}."
+    )
     index = page.write_index(reports, "What lets a MINT tell", summary, chapters, shown)
     print(f"\ntables and figures: {study.figures}\npage to open:       {index}")

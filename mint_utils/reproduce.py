@@ -13,6 +13,7 @@ status is 0 only when every result is there.
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -29,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
     chosen = _chosen(options.only)
-    changes = {name: _value(name, value) for name, value in options.parameter}
+    changes = _changes(options.parameter)
+    if options.data and not Path(options.data).is_dir():
+        raise ParameterError(f"--data: there is no folder {options.data}.")
     config = resolve(options.profile, options.data, **changes)
     _check_parameters(chosen, changes)
     if config.brought.case:  # a path of where the command is given
@@ -81,11 +84,21 @@ def _chosen(only: list[str] | None) -> list[str]:
     names = sorted(NOTEBOOKS)
     if not only:
         return names
+    only = [start.zfill(2) if start.isdecimal() else start for start in only]
     chosen = [name for name in names if any(name.startswith(start) for start in only)]
     lost = [start for start in only if not any(name.startswith(start) for name in names)]
     if lost:
         raise ParameterError(unknown("notebook", lost[0], names))
     return chosen
+
+
+def _changes(given: list[tuple[str, str]]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    for name, text in given:
+        if name in changes:
+            raise ParameterError(f"-p {name} is given twice: give it once.")
+        changes[name] = _value(name, text)
+    return changes
 
 
 def _value(name: str, text: str) -> Any:
@@ -97,11 +110,14 @@ def _value(name: str, text: str) -> Any:
 
 
 def _check_parameters(chosen: list[str], changes: dict[str, Any]) -> None:
+    known = {name: of_notebook(paths.NOTEBOOKS / f"{name}.ipynb") for name in sorted(NOTEBOOKS)}
     for name in chosen:
-        known = of_notebook(paths.NOTEBOOKS / f"{name}.ipynb")
-        for parameter in changes:
-            if parameter not in known:
-                raise ParameterError(f"in {name} {unknown('parameter', parameter, known)}")
+        for parameter in changes.keys() - known[name]:
+            if others := [other for other in known if parameter in known[other]]:
+                only = " ".join(f"--only {other.split('_')[0]}" for other in others)
+                told = f"{name} has no parameter {parameter!r}, but {', '.join(others)} has"
+                raise ParameterError(f"{told}: say {only}.")
+            raise ParameterError(f"in {name} {unknown('parameter', parameter, known[name])}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 from mint_utils import parameters, paths
-from mint_utils.config import Scenarios
+from mint_utils.config import Brought, Scenarios
 from mint_utils.scenarios import NOTEBOOKS as KNOWN
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
@@ -52,7 +52,7 @@ def test_parameters_are_the_same_everywhere_but_for_the_scenarios_own_and_all_ar
     found = {path.stem: papermill.inspect_notebook(str(path)) for path in NOTEBOOKS}
     shared = set.intersection(*(set(names) for names in found.values()))
     assert shared == set(found["00_databases"])
-    lists = {field.name for field in dataclasses.fields(Scenarios)}
+    lists = {f.name for kind in (Scenarios, Brought) for f in dataclasses.fields(kind)}
     for path in NOTEBOOKS:
         ours = found[path.stem]
         assert list(ours)[: len(shared)] == list(found["00_databases"])

@@ -22,14 +22,17 @@ def run(*arguments) -> int:
         (["-p", "seed", ""], "seed needs a value"),
         (["-p", "epochs", "2.5"], "epochs must be a whole number"),
         (["-p", "repeats", "[1, 2]"], "there is no parameter 'repeats'"),
-        (["--only", "01", "-p", "losses", "[adaface]"], "there is no parameter 'losses'"),
+        (["--only", "01", "-p", "losses", "[adaface]"], "but 05_loss_function has: say --only 05."),
+        (["-p", "batch_sizes", "[8]"], "but 03_reduced_batch_size has: say --only 03."),
+        (["--only", "3", "-p", "batch_sizes", "16,128"], "is a list: write [16,128]"),
+        (["-p", "epochs", "1", "-p", "epochs", "2"], "-p epochs is given twice"),
         (["--only", "05", "-p", "losses", "[softmax]"], "losses must be some of"),
         (["--profile", "quik"], "Did you mean 'quick'"),
         (["--dry-run", "--rate", "0"], "--rate must be above 0"),
         (["--only", "99"], "there is no notebook '99'"),
         (["--profile", "faces"], "--data DIR"),
-        (["--profile", "faces", "--data", "/nowhere"], "there is no /nowhere"),
-        (["--profile", "faces", "--data", "/nowhere", "--dry-run"], "there is no /nowhere"),
+        (["--profile", "faces", "--data", "/nowhere"], "there is no folder /nowhere"),
+        (["--profile", "faces", "--data", "/nowhere", "--dry-run"], "there is no folder /nowhere"),
     ],
 )
 def test_wrong_input_is_one_clear_error_before_anything_starts(arguments, says, capsys):
@@ -37,6 +40,14 @@ def test_wrong_input_is_one_clear_error_before_anything_starts(arguments, says, 
     told = capsys.readouterr().err
     assert says in told and "Traceback" not in told and told.count("\n") == 1
     assert not paths.figures().exists() and not paths.reports().exists()
+
+
+def test_a_run_says_what_was_changed(capsys):
+    assert run("--only", "1", "--dry-run", "--rate", "1000", "-p", "lr", "0.05") == 0
+    told = capsys.readouterr().out
+    assert "changed: lr 0.05\n" in told and "01_baseline" in told
+    assert run("--only", "01", "--dry-run", "--rate", "1000", "-p", "lr", "0.1") == 0
+    assert "changed" not in capsys.readouterr().out  # it is the profile's
 
 
 @pytest.mark.parametrize(
