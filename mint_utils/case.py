@@ -1,9 +1,8 @@
 """An audit of one's own: a network, images known to be members or not, and images in question.
 
-In: a folder with a file of weights and the folders ``members``, ``non_members`` and ``questioned``.
-Out: how well members are told from non-members by what passes through the network, and what of that is there
-without its training, or without any network; whether the images in question are like the known ones; how
-many of them were members, and which.
+In: what is brought (`casefiles`). Out: how well members are told from non-members by what passes through the
+network, and what of that is there without its training, or without any network; whether the images in
+question are like the known ones; how many of them were members, and which.
 
 People fall into three folds. A MINT Model is trained on the known images of two and judges all images of the
 third, so that no image is judged by a model that saw its person, and images in question are judged as
@@ -18,138 +17,44 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from scipy.stats import false_discovery_control
 from torch import nn
 
-from mint_utils import scenarios, store
+from mint_utils import store
 from mint_utils.audit import Audit, Features, named
 from mint_utils.audited import train
-from mint_utils.audited.ir import COLOUR_ORDERS, load_centres, load_weights
 from mint_utils.audited.untrained import calibrated
-from mint_utils.config import Audited, Config
-from mint_utils.data import description
-from mint_utils.data.contamination import contaminated
-from mint_utils.data.manifest import Database, open_folder
+from mint_utils.casefiles import FOLDS, KNOWN, QUESTIONED, VERSION, CaseFiles, demonstration
 from mint_utils.data.membership import uniform
-from mint_utils.errors import DataError, ParameterError
+from mint_utils.errors import ParameterError
 from mint_utils.measure.bootstrap import Decided, Estimate, interval, prevalence, verdict
 from mint_utils.measure.detection import THRESHOLD, decided, summarise
 from mint_utils.mint import aad, blind, readings
 from mint_utils.mint.protocol import FEWEST, AuditSet, Split
 
-VERSION = 1  # raised when the same weights and images give other features or another demonstration
-KNOWN = ("members", "non_members")
-QUESTIONED = "questioned"
-FOLDERS = (*KNOWN, QUESTIONED)
-WEIGHTS = {".pt", ".pth", ".ckpt"}
-FOLDS = 3  # T is trained on two thirds, as in the paper
 NETWORK, UNTRAINED, BLIND = "the network", "the same, untrained", "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
 FALSE = 0.05  # share of false names among those that are named, at most
 
 
 class Case:
-    """What is brought, what MINT Models make of it, and what may be said.
+    """What MINT Models make of what is brought, and what may be said.
 
     Attributes:
+        files: What is brought.
         demonstration: Whether nothing was brought, and the truth is known.
     """
 
     def __init__(self, audit: Audit):
-        """Find what is brought.
-
-        Raises:
-            DataError: The file of weights or one of the three folders is missing, or the weights are not
-                those of the network.
-        """
+        """Find what is brought; see `CaseFiles`."""
         self.audit, folder = audit, audit.config.brought.case
         self.demonstration = folder is None
-        self.folder = _demonstration(audit) if folder is None else Path(folder)
-        self.weights = _weights(self.folder)
-        for name in FOLDERS:
-            if not (self.folder / name).is_dir():
-                raise DataError(
-                    f"There is no folder {self.folder / name}: put aligned crops into {', '.join(KNOWN)} and "
-                    f"{QUESTIONED} below {self.folder}, each person's in a sub-folder if you know them."
-                )
-        self._loaded()  # weights that do not fit are told before anything is computed
-
-    # ---- what is brought ----------------------------------------------------------------------
-
-    @functools.cached_property
-    def databases(self) -> dict[str, Database]:
-        """The three folders at the network's image size."""
-        size = self.audit.config.databases.image_size
-        return {name: open_folder(name, self.folder / name, size) for name in FOLDERS}
-
-    @functools.cached_property
-    def copies(self) -> pd.DataFrame:
-        """The images that lie in two folders, by perceptual hash; none takes part in the second.
-
-        Returns:
-            folder, key, also_in, other_key, distance (bits of 256).
-        """
-        pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
-        frames = []
-        for name, other in pairs:
-            found = contaminated(self.databases[other], self.databases[name])
-            found = found.rename(columns={"database": "folder", "training_key": "other_key"})
-            frames.append(found.assign(also_in=other))
-        copies = pd.concat(frames, ignore_index=True)
-        return copies[["folder", "key", "also_in", "other_key", "distance"]]
-
-    @functools.cached_property
-    def images(self) -> pd.DataFrame:
-        """One line an image that takes part: database (its folder), index, key, person, fold.
-
-        Nobody is in two folds; an image of an unknown person is a person of its own.
-        """
-        seed, frames = self.audit.config.databases.partition_seed, []
-        for name, db in self.databases.items():
-            keys = db.keys.tolist()
-            person = [key.split("/")[0] for key in keys] if (db.identities >= 0).all() else None
-            frame = pd.DataFrame({"database": name, "index": np.arange(len(db)), "key": keys})
-            frames.append(frame.assign(person=person or [f"{name}/{key}" for key in keys]))
-        images = pd.concat(frames, ignore_index=True)
-        copies = set(zip(self.copies["folder"], self.copies["key"], strict=True))
-        names = zip(images["database"], images["key"], strict=True)
-        images = images[[name not in copies for name in names]].reset_index(drop=True)
-        numbers = uniform("case", images["person"].to_numpy(str), "case-fold", seed)
-        return images.assign(fold=(numbers * FOLDS).astype(int))
-
-    def counts(self) -> pd.DataFrame:
-        """Return for each folder its images, people, and images left out as copies."""
-        lines = []
-        for name, db in self.databases.items():
-            of = self.images[self.images["database"] == name]
-            known = (db.identities >= 0).all()
-            people = of["person"].nunique() if known else None
-            lines.append((name, len(db), len(db) - len(of), people))
-        frame = pd.DataFrame(lines, columns=["folder", "images", "left out as copies", "people"])
-        return frame.astype({"people": "Int64"})
-
-    # ---- what is read -------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _runs(self) -> list[tuple[Database, np.ndarray]]:
-        of = self.images.groupby("database", sort=False)["index"]
-        return [(self.databases[name], index.to_numpy()) for name, index in of]
-
-    # ---- what is read -------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _centres(self) -> torch.Tensor | None:
-        return load_centres(self.weights)
-
-    @functools.cached_property
-    def _sha256(self) -> str:
-        return description.fingerprint(self.weights)
+        self.files = CaseFiles(Path(folder or demonstration(audit)), audit.config)
 
     @property
     def row(self) -> str:
         """What the answer reads: the class centres where the file holds them, else all four layers."""
-        return "All Conv Layers" if self._centres is None else readings.CENTRES
+        return "All Conv Layers" if self.files.centres is None else readings.CENTRES
 
     @functools.cached_property
     def features(self) -> dict[str, Features]:
@@ -160,14 +65,14 @@ class Case:
 
     @property
     def _pieces(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(db.images, index) for db, index in self._runs]
+        return [(db.images, index) for db, index in self.files.runs]
 
     def _read(self, which: str) -> Features:
         """Return activations, Model Outcome and, where there are class centres, how images lie to them."""
         pieces = self._pieces
 
         def make(folder: Path) -> dict[str, list]:
-            network, head, order = self._loaded() if which == NETWORK else self._built()
+            network, head, order = self.files.loaded() if which == NETWORK else self.files.built()
             if which == UNTRAINED:  # its statistics are those of all images alike
                 every = np.concatenate([images[rows] for images, rows in pieces])
                 calibrated(network, every, np.arange(len(every)), order)
@@ -177,28 +82,13 @@ class Case:
 
         spec = {
             "version": VERSION,
-            "weights": self._sha256,
-            "images": named(self._runs),
+            "weights": self.files.digest,
+            "images": named(self.files.runs),
             "network": [self.audit.config.audited.network, which],
         }
         done = store.fetch("features", {"digest": store.digest(spec)}, make)
         rows = {name: slice(*ends) for name, ends in done.record["rows"].items()}
         return Features(np.load(done.folder / "features.npy", mmap_mode="r"), rows, done.digest)
-
-    def _built(self) -> tuple[nn.Module, nn.Module, str]:
-        """Return network and head as they are before any training, and the colour order of the input."""
-        recipe = Audited(network=self.audit.config.audited.network)
-        classes = 2 if self._centres is None else self._centres.shape[1]
-        size = self.audit.config.databases.image_size
-        return *train.build(recipe, size, classes), train.COLOUR_ORDER
-
-    def _loaded(self) -> tuple[nn.Module, nn.Module, str]:
-        """Return them with the weights that were brought."""
-        network, head, _ = self._built()
-        layout = load_weights(network, self.weights)
-        if self._centres is not None:
-            head.load_state_dict({"kernel": self._centres}, strict=False)
-        return network, head, COLOUR_ORDERS[layout]
 
     def _extract(
         self, network: nn.Module, head: nn.Module, order: str, folder: Path
@@ -206,7 +96,7 @@ class Case:
         device, pieces, path = train.default_device(), self._pieces, folder / "features.npy"
         aad.extract(network, order, pieces, path, device)
         rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
-        if self._centres is not None:
+        if self.files.centres is not None:
             unknown = [(images, rows, np.full(len(rows), -1)) for images, rows in pieces]
             found = readings.read(network, head, order, unknown, device)
             array, where = found.features()
@@ -223,7 +113,7 @@ class Case:
 
         spec = {
             "version": blind.VERSION,
-            "images": named(self._runs),
+            "images": named(self.files.runs),
             "baselines": list(blind.BASELINES),
         }
         done = store.fetch("blind", {"digest": store.digest(spec)}, make)
@@ -235,11 +125,11 @@ class Case:
 
     @property
     def _known(self) -> np.ndarray:
-        return (self.images["database"] != QUESTIONED).to_numpy()
+        return (self.files.images["database"] != QUESTIONED).to_numpy()
 
     @property
     def _members(self) -> np.ndarray:
-        return (self.images["database"] == KNOWN[0]).to_numpy()
+        return (self.files.images["database"] == KNOWN[0]).to_numpy()
 
     def _splits(self, usable: np.ndarray, labels: np.ndarray) -> AuditSet:
         """Return a split a fold: trained on usable images of the others, evaluated on all of this one.
@@ -249,7 +139,7 @@ class Case:
         Raises:
             ParameterError: They are too few.
         """
-        seed, images = self.audit.config.databases.partition_seed, self.images
+        seed, images = self.audit.config.databases.partition_seed, self.files.images
         names = (images["database"] + "/" + images["key"]).to_numpy(str)
         order = np.argsort(uniform("case", names, "case-pick", seed), kind="stable")
         splits, fold = {}, images["fold"].to_numpy()
@@ -261,8 +151,8 @@ class Case:
             if min(n, *held) < FEWEST:
                 counts = images["database"].value_counts().to_dict()
                 raise ParameterError(
-                    f"{self.folder} holds too few images, or too few people, for {FOLDS} folds with {FEWEST} "
-                    f"or more images of each folder: {counts}. Bring more."
+                    f"{self.files.folder} holds too few images, or too few people, for {FOLDS} folds with "
+                    f"{FEWEST} or more images of each folder: {counts}. Bring more."
                 )
             rows = np.concatenate([kind[:n] for kind in kinds])
             evaluation = np.flatnonzero(fold == i)
@@ -278,14 +168,16 @@ class Case:
     def _judged(self, features: Features, splits: AuditSet) -> dict[str, np.ndarray]:
         found = self.audit.mint(features, splits).scores
         trainings = self.audit.config.mint.mint_seeds
-        judged = {row: np.empty((trainings, len(self.images)), np.float32) for row in features.rows}
+        judged = {
+            row: np.empty((trainings, len(self.files.images)), np.float32) for row in features.rows
+        }
         for (key, row), scores in found.items():
             judged[row][:, splits.splits[key].evaluation] = scores
         return judged
 
     def _decided(self, reader: str, row: str) -> Decided:
         known, scores = self._known, self._scores[reader][row][None]
-        persons = self.images["person"].to_numpy()
+        persons = self.files.images["person"].to_numpy()
         return decided(self._members[known], scores[..., known], persons[known])
 
     @functools.cached_property
@@ -295,7 +187,7 @@ class Case:
         Returns:
             row, column (the reader), accuracy, low, high, auc, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
         """
-        known, persons = self._known, self.images["person"].to_numpy()
+        known, persons = self._known, self.files.images["person"].to_numpy()
         lines, replicates = [], self.audit.config.mint.replicates
         for reader, rows in self._scores.items():
             for row, scores in rows.items():
@@ -342,7 +234,7 @@ class Case:
 
     def _likeness(self) -> Decided:
         """Return how the best blind baseline tells images in question from known ones."""
-        persons, asked = self.images["person"].to_numpy(), ~self._known
+        persons, asked = self.files.images["person"].to_numpy(), ~self._known
         scores = self._judged(self.features[BLIND], self._splits(np.full(len(asked), True), asked))
         found = [decided(asked, of_row[None], persons) for of_row in scores.values()]
         return max(found, key=lambda one: one.accuracies.mean())
@@ -356,7 +248,7 @@ class Case:
             never saw scores as high (conformal, arXiv 2104.08279); named: whether it is one of those among
             which at most `FALSE` are expected to be named wrongly (Benjamini and Hochberg).
         """
-        lines = self.images.assign(score=self._scores[NETWORK][self.row].mean(axis=0))
+        lines = self.files.images.assign(score=self._scores[NETWORK][self.row].mean(axis=0))
         lines = lines.assign(p=np.nan)[["database", "key", "fold", "score", "p"]]
         for _, of_fold in lines.groupby("fold"):
             others = np.sort(of_fold["score"][of_fold["database"] == KNOWN[1]])
@@ -371,7 +263,7 @@ class Case:
         """Return which share of the images in question were members, by `prevalence`."""
         asked = ~self._known
         called = self._scores[NETWORK][self.row][:, asked] > THRESHOLD
-        persons = self.images["person"].to_numpy()[asked]
+        persons = self.files.images["person"].to_numpy()[asked]
         questioned = Decided(np.full(asked.sum(), True), called, persons)
         known, replicates = self._decided(NETWORK, self.row), self.audit.config.mint.replicates
         return prevalence(known, questioned, replicates)
@@ -380,7 +272,7 @@ class Case:
     def scores(self) -> pd.DataFrame:
         """The mean score of every image: folder, score."""
         mean = self._scores[NETWORK][self.row].mean(axis=0)
-        return pd.DataFrame({"folder": self.images["database"], "score": mean})
+        return pd.DataFrame({"folder": self.files.images["database"], "score": mean})
 
     def conclusion(self) -> str:
         """Return what this audit says, or why it can say nothing, in words made of its numbers."""
@@ -409,7 +301,7 @@ class Case:
 
     def truth(self) -> pd.DataFrame:
         """Return what was said beside what is true; of a demonstration."""
-        of_questioned = pd.read_csv(self.folder / "truth.csv", dtype={"key": str})
+        of_questioned = pd.read_csv(self.files.folder / "truth.csv", dtype={"key": str})
         truth = self.answers.merge(of_questioned, on="key")
         share, actual, named = self.share(), truth["member"].mean(), truth[truth["named"]]
         right = f"{named['member'].sum()} of these are members"
@@ -418,62 +310,3 @@ class Case:
             ("images named", f"{len(named)}", right),
         ]
         return pd.DataFrame(lines, columns=["", "said", "true"])
-
-
-def fingerprint(config: Config) -> str | None:
-    """Return a hash of the files that a configuration brings; None where it brings none."""
-    if config.brought.case is None:
-        return None
-    folder = Path(config.brought.case)
-    paths = [_weights(folder), *(folder / name for name in FOLDERS)]
-    return store.digest([description.fingerprint(path) for path in paths])
-
-
-def _weights(folder: Path) -> Path:
-    """Return the file of weights that lies in a folder.
-
-    Raises:
-        DataError: There is none, or more than one.
-    """
-    found = [path for path in folder.glob("*") if path.suffix in WEIGHTS] if folder.is_dir() else []
-    if len(found) != 1:
-        raise DataError(
-            f"{folder} holds {len(found)} files of weights ({', '.join(sorted(WEIGHTS))}) and must hold one: "
-            f"put the network's there, beside the folders {', '.join(FOLDERS)}."
-        )
-    return found[0]
-
-
-def _demonstration(audit: Audit) -> Path:
-    """Return a folder with what an auditor might bring: the study's own M and images of D, and the truth."""
-    config, d = audit.config, audit.training
-    column = scenarios.columns(config, "baseline")[0]
-    model = audit.model(column.recipe)
-    shown = model.ledger["exposures"].to_numpy() > 0
-    question = uniform(d.name, d.keys, "case-questioned", config.databases.partition_seed) < 1 / 3
-
-    def make(folder: Path) -> None:
-        network, head = model.load()
-        state = {f"model.{k}": v for k, v in network.state_dict().items()}
-        torch.save(
-            {"state_dict": state | {"head.kernel": head.kernel.detach()}}, folder / "weights.pt"
-        )
-        for i, key in enumerate(d.keys.tolist()):
-            name = QUESTIONED if question[i] else KNOWN[0] if shown[i] else KNOWN[1]
-            path = folder / name / f"{_person(d, i)}{key.replace('/', '-')}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(d.images[i]).save(path)
-        keys = [
-            f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in np.flatnonzero(question)
-        ]
-        truth = pd.DataFrame({"key": keys, "member": shown[question]})
-        truth.to_csv(folder / "truth.csv", index=False)
-
-    spec = {"version": VERSION, "model": model.artifact.digest, "images": d.fingerprint}
-    return store.fetch("demonstrations", spec, make).folder
-
-
-def _person(database: Database, row: int) -> str:
-    """Return the sub-folder of an image's person, where that is known."""
-    identity = database.identities[row]
-    return f"{identity:06d}/" if identity >= 0 else ""

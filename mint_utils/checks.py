@@ -128,7 +128,7 @@ def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
 
 def case_sound(case: Case) -> dict[str, bool]:
     """Return what must hold of an audit of one's own."""
-    images, answers = case.images, case.answers
+    images, answers = case.files.images, case.answers
     folds = images.groupby("person")["fold"].nunique()
     asked = images["key"][images["database"] == "questioned"]
     return {

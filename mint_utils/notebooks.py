@@ -15,7 +15,7 @@ from typing import Any
 import papermill
 from traitlets.config import Config as Traits
 
-from mint_utils import case, paths, store, workers
+from mint_utils import casefiles, paths, store, workers
 from mint_utils.config import Config
 from mint_utils.errors import StudyError
 from mint_utils.report import page, tables
@@ -82,7 +82,7 @@ def state(config: Config, name: str | None = None) -> str:
     """Return a hash of what results depend on: the configuration, the package, a notebook if one is named."""
     sources = [*([paths.NOTEBOOKS / f"{name}.ipynb"] if name else []), *_package()]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
-    brought = case.fingerprint(config)
+    brought = casefiles.fingerprint(config)
     return store.digest({"config": config.results(), "sources": hashes, "brought": brought})
 
 

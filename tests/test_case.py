@@ -9,7 +9,7 @@ import timm
 import torch
 from PIL import Image
 
-from mint_utils import case, checks, notebooks, scenarios, study
+from mint_utils import case, casefiles, checks, notebooks, scenarios, study
 from mint_utils.audit import Features
 from mint_utils.config import resolve
 from mint_utils.errors import DataError, ParameterError
@@ -55,7 +55,7 @@ def brought(tmp_path_factory):
     weights(folder)
     for i, (person, image) in enumerate(zip(db.identities, db.images, strict=True)):
         image = image.repeat(2, 0).repeat(2, 1) if i % 2 else image
-        write(folder / case.FOLDERS[i % 3] / f"p{person:02d}" / f"{i:04d}.png", image)
+        write(folder / casefiles.FOLDERS[i % 3] / f"p{person:02d}" / f"{i:04d}.png", image)
     write(folder / "questioned" / "p00" / "again.png", db.images[0])
     return folder
 
@@ -70,7 +70,7 @@ def planted(c, of_network, of_image=0.0, shift=0.0):
 
     Every second image in question is a member.
     """
-    images, rng = c.images, np.random.default_rng(0)
+    images, rng = c.files.images, np.random.default_rng(0)
     member = (images["database"] == "members").to_numpy()
     asked = (images["database"] == case.QUESTIONED).to_numpy()
     truth = member | (asked & (np.cumsum(asked) % 2 == 0))
@@ -91,7 +91,7 @@ def planted(c, of_network, of_image=0.0, shift=0.0):
 
 
 def test_folders_are_read_as_they_are_and_a_copy_takes_part_once(c):
-    counts = c.counts().set_index("folder")
+    counts = c.files.counts().set_index("folder")
     assert counts["images"].to_dict() == {"members": 360, "non_members": 360, "questioned": 361}
     assert counts["left out as copies"].to_dict() == {
         "members": 0,
@@ -99,18 +99,18 @@ def test_folders_are_read_as_they_are_and_a_copy_takes_part_once(c):
         "questioned": 1,
     }
     assert (counts["people"] == PEOPLE).all()
-    (copy,) = c.copies.itertuples()
+    (copy,) = c.files.copies.itertuples()
     assert (copy.folder, copy.key, copy.also_in) == ("questioned", "p00/again.png", "members")
     assert copy.other_key == "p00/0000.png" and copy.distance == 0
-    assert "p00/again.png" not in set(c.images["key"])
+    assert "p00/again.png" not in set(c.files.images["key"])
     assert c.row == "All Conv Layers"  # the file holds no class centres
 
 
 def test_nobody_is_judged_by_a_model_that_saw_the_person(c):
     splits = c._splits(c._known, c._members).splits.values()
-    person, folder = c.images["person"].to_numpy(), c.images["database"].to_numpy()
+    person, folder = c.files.images["person"].to_numpy(), c.files.images["database"].to_numpy()
     evaluated = np.concatenate([split.evaluation for split in splits])
-    assert sorted(evaluated) == list(range(len(c.images)))  # each once
+    assert sorted(evaluated) == list(range(len(c.files.images)))  # each once
     for split in splits:
         assert not set(person[split.train]) & set(person[split.evaluation])
         assert case.QUESTIONED not in folder[split.train]
@@ -164,7 +164,7 @@ def test_an_untrained_network_says_nothing_of_real_folders(c):
 
 def test_class_centres_are_read_where_the_file_holds_them(brought, tmp_path):
     centres = torch.nn.functional.normalize(torch.randn(128, PEOPLE), dim=0)
-    for name in case.FOLDERS:
+    for name in casefiles.FOLDERS:
         (tmp_path / name).symlink_to(brought / name)
     weights(tmp_path, centres)
     c = case.Case(study.open_study("quick", case=str(tmp_path), **SMALL))
@@ -186,16 +186,16 @@ def test_the_demonstration_holds_what_it_says():
     number = {
         f"{d.identities[i]:06d}/{key.replace('/', '-')}.png": i for i, key in enumerate(d.keys)
     }
-    truth = pd.read_csv(c.folder / "truth.csv", dtype={"key": str}).set_index("key")["member"]
+    truth = pd.read_csv(c.files.folder / "truth.csv", dtype={"key": str}).set_index("key")["member"]
     found = []
-    for name, db in c.databases.items():
+    for name, db in c.files.databases.items():
         rows = np.array([number[key] for key in db.keys])
         np.testing.assert_array_equal(db.images, d.images[rows])
         said = {"members": True, "non_members": False}.get(name, truth.get(db.keys))
         assert (shown[rows] == said).all()
         found += rows.tolist()
     assert sorted(found) == list(range(len(d)))
-    assert 0.28 < len(c.databases["questioned"]) / len(d) < 0.38
+    assert 0.28 < len(c.files.databases["questioned"]) / len(d) < 0.38
     assert c.row == readings.CENTRES and list(c.truth()["said"])
 
 
@@ -217,7 +217,7 @@ def test_the_demonstration_holds_what_it_says():
 def test_what_is_wrong_with_a_folder_is_said(change, error, says, tmp_path):
     weights(tmp_path)
     for i, image in enumerate(database("few", 6, 6, seed=3).images):
-        write(tmp_path / case.FOLDERS[i % 3] / f"p{i // 6}" / f"{i}.png", image)
+        write(tmp_path / casefiles.FOLDERS[i % 3] / f"p{i // 6}" / f"{i}.png", image)
     change(tmp_path)
     with pytest.raises(error, match=says):
         case.Case(study.open_study("quick", case=str(tmp_path), **SMALL)).cells  # noqa: B018
@@ -229,7 +229,7 @@ def test_a_model_that_is_brought_needs_no_training_and_its_files_are_part_of_the
     assert scenarios.of_notebooks(resolve("quick"), ["08_audit_your_model"]) == ["baseline"]
     assert not own.is_reference and dataclasses.asdict(own.brought) == {"case": str(tmp_path)}
     weights(tmp_path)
-    for name in case.FOLDERS:
+    for name in casefiles.FOLDERS:
         write(tmp_path / name / "a.png", np.zeros((16, 16, 3), np.uint8))
     before = notebooks.state(own, "08_audit_your_model")
     assert notebooks.state(own, "08_audit_your_model") == before
