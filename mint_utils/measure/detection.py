@@ -40,6 +40,7 @@ def summarise(
     if not np.isfinite(scores).all():
         raise ParameterError("Scores hold values that are no numbers.")
     accuracy, low, high = interval([(1, decided(labels, scores, clusters))], replicates)
+    low, high = max(low, 0.0), min(high, 1.0)  # Student's t of few trainings knows no such ends
     each = scores.reshape(-1, len(labels))
     return {
         "accuracy": accuracy,
