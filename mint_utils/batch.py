@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from mint_utils import notebooks, stages, store
+from mint_utils import casefiles, notebooks, stages, store
 from mint_utils.config import Config
 from mint_utils.cost import duration
 from mint_utils.forecast import announce, check
@@ -28,6 +28,7 @@ def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | 
         changes: The parameters that were changed, as they are given to the notebooks.
         jobs: Models trained side by side; None: as many as there are cores, on a GPU one.
     """
+    casefiles.fingerprint(config)  # what is brought must be there, before anything starts
     study, started = Study(config), time.perf_counter()
     check(study, of_notebooks(config, chosen), jobs)  # before anything is written
     reports = notebooks.folder(study)
@@ -54,6 +55,7 @@ def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | 
 
 def dry_run(config: Config, chosen: list[str], jobs: int | None, rate: float | None) -> int:
     """Print what a run would cost, at a rate of training in images/s; None: as it is measured here."""
+    casefiles.fingerprint(config)
     study = Study(config)
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
     _tell(study)

@@ -32,7 +32,7 @@ from mint_utils.measure.detection import THRESHOLD, decided, summarise
 from mint_utils.mint import aad, blind, readings
 from mint_utils.mint.protocol import FEWEST, AuditSet, Split
 
-NETWORK, UNTRAINED, BLIND = "the network", "the same, untrained", "no network"
+NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
 FALSE = 0.05  # share of false names among those that are named, at most
 
@@ -285,12 +285,16 @@ class Case:
                 "**Nothing can be said of the images in question.** What would have to hold does not: "
                 f"{'; '.join(told)}. This is no sign that they were not used."
             )
-        share, answers = self.share(), self.answers
+        share, answers, n = self.share(), self.answers, self.answers["named"].sum()
         ends = f"[{share.low:.0%}, {share.high:.0%}]"
+        named_ones = f"{n} can be named, at most {FALSE:.0%} of these wrongly."
+        if not n:
+            others = self.files.images.query("database == @KNOWN[1]")["fold"].value_counts().max()
+            lowest = f"no p is below {1 / (1 + others):.4f}"
+            named_ones = f"None can be named: with {others} known non-members a fold {lowest}."
         text = (
-            f"Of {len(answers)} images in question {share.value:.0%} {ends} were "
-            f"used to train this network. {answers['named'].sum()} can be named, "
-            f"at most {FALSE:.0%} of these wrongly."
+            f"Of {len(answers)} images in question {share.value:.0%} {ends} were used to train this "
+            f"network. {named_ones}"
         )
         if of.loc[like, "verdict"] == "supported":
             return text

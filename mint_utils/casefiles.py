@@ -51,15 +51,9 @@ class CaseFiles:
             DataError: The file of weights or one of the three folders is missing, or the weights are not
                 those of the network.
         """
-        self.folder, self.weights = folder, _weights(folder)
+        self.folder, (self.weights, _) = folder, _located(folder)
         self.recipe = Audited(network=config.audited.network)
         self.image_size, self.seed = config.databases.image_size, config.databases.partition_seed
-        for name in FOLDERS:
-            if not (folder / name).is_dir():
-                raise DataError(
-                    f"There is no folder {folder / name}: put aligned crops into {', '.join(KNOWN)} and "
-                    f"{QUESTIONED} below {folder}, each person's in a sub-folder if you know them."
-                )
         self.loaded()  # weights that do not fit are told before anything is computed
 
     @functools.cached_property
@@ -101,6 +95,19 @@ class CaseFiles:
         images = images[[name not in copies for name in names]].reset_index(drop=True)
         numbers = uniform("case", images["person"].to_numpy(str), "case-fold", self.seed)
         return images.assign(fold=(numbers * FOLDS).astype(int))
+
+    def people(self) -> str:
+        """Return in words whether people are known, and what follows where they are not."""
+        unknown = [name for name, db in self.databases.items() if (db.identities < 0).any()]
+        if not unknown:
+            return (
+                "People are known in all three folders: nobody is judged by a model that was trained on an "
+                "image of the same person. A person must bear one name in all of them."
+            )
+        return (
+            f"People are not known in {', '.join(unknown)} (no sub-folders): each image there counts as a "
+            "person of its own, and **may be judged by a model that was trained on the same person**."
+        )
 
     def counts(self) -> pd.DataFrame:
         """Return for each folder its images, people, and images left out as copies."""
@@ -147,24 +154,29 @@ def fingerprint(config: Config) -> str | None:
     """Return a hash of the files that a configuration brings; None where it brings none."""
     if config.brought.case is None:
         return None
-    folder = Path(config.brought.case)
-    paths = [_weights(folder), *(folder / name for name in FOLDERS)]
-    return store.digest([description.fingerprint(path) for path in paths])
+    weights, folders = _located(Path(config.brought.case))
+    return store.digest([description.fingerprint(path) for path in (weights, *folders)])
 
 
-def _weights(folder: Path) -> Path:
-    """Return the file of weights that lies in a folder.
+def _located(folder: Path) -> tuple[Path, list[Path]]:
+    """Return the file of weights that lies in a folder, and the three folders.
 
     Raises:
-        DataError: There is none, or more than one.
+        DataError: Something of it is missing, or there is more than one file of weights.
     """
-    found = [path for path in folder.glob("*") if path.suffix in WEIGHTS] if folder.is_dir() else []
+    for path in (folder, *(folder / name for name in FOLDERS)):
+        if not path.is_dir():
+            raise DataError(
+                f"There is no folder {path}: a case is a folder with a file of weights and aligned crops in "
+                f"{', '.join(FOLDERS)} below it, each person's in a sub-folder if you know them."
+            )
+    found = [path for path in folder.glob("*") if path.suffix in WEIGHTS]
     if len(found) != 1:
         raise DataError(
             f"{folder} holds {len(found)} files of weights ({', '.join(sorted(WEIGHTS))}) and must hold one: "
             f"put the network's there, beside the folders {', '.join(FOLDERS)}."
         )
-    return found[0]
+    return found[0], [folder / name for name in FOLDERS]
 
 
 def demonstration(audit: Audit) -> Path:

@@ -111,10 +111,14 @@ def close(study: Study, reports: Path) -> None:
         table = tables.side_by_side(tables.read(study.figures, path.stem))
         print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
         shown.append((f"Table {path.stem[-1]}", table.to_html(index=False, border=0)))
+    found = sorted(study.figures.glob("*_answer.md"))
+    answers = [f"Audit of a network (08): {path.read_text().strip()}" for path in found]
+    print(*(f"\n{answer}" for answer in answers))
     told = store.provenance()
     changes = "".join(f", {name} {value}" for name, value in study.config.changes().items())
     summary = (
         f"Profile {study.config.profile}{changes}; on {told['device']}, commit {told['commit']}."
     )
+    summary = " ".join([summary, *answers]).replace("**", "")
     index = page.write_index(reports, "What lets a MINT tell", summary, chapters, shown)
     print(f"\ntables and figures: {study.figures}\npage to open:       {index}")

@@ -439,6 +439,12 @@ class Study(Audit):
         self.figures.mkdir(parents=True, exist_ok=True)
         store.write_text(self._written[-1], lines.to_csv(index=False, float_format="%.4f"))
 
+    def save_text(self, text: str, name: str) -> None:
+        """Write a text (Markdown) to the figures folder; what ends in ``_answer`` is shown after a run."""
+        self._written.append(self.figures / f"{name}.md")
+        self.figures.mkdir(parents=True, exist_ok=True)
+        store.write_text(self._written[-1], f"{text}\n")
+
     def save_figure(self, figure: Figure, name: str) -> Figure:
         """Write a figure as png and pdf to the figures folder, and return it to be shown."""
         self._written += style.save(figure, self.figures, name)

@@ -118,6 +118,19 @@ def test_nobody_is_judged_by_a_model_that_saw_the_person(c):
         assert ((folder[split.train] == "members") == split.train_labels).all()
 
 
+def test_where_people_are_not_known_it_is_said(c, tmp_path):
+    assert c.files.people().startswith("People are known in all three folders")
+    for name, db in c.files.databases.items():
+        for i, image in enumerate(db.images):
+            write(tmp_path / name / (f"p{i % 9}" if name == "members" else "") / f"{i}.png", image)
+    weights(tmp_path)
+    files = casefiles.CaseFiles(tmp_path, resolve("quick", **SMALL))
+    assert files.people().startswith("People are not known in non_members, questioned ")
+    counts = files.counts().set_index("folder")["people"]
+    assert counts["members"] == 9 and counts.isna().tolist() == [False, True, True]
+    assert files.images["person"].nunique() == 9 + (files.images["database"] != "members").sum()
+
+
 def test_what_is_planted_is_found(c):
     truth = planted(c, of_network=3.0)
     assert c.verdicts["verdict"].tolist()[:3] == ["supported"] * 3
@@ -202,6 +215,7 @@ def test_the_demonstration_holds_what_it_says():
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
+        (lambda f: f.rename(f.with_name("gone")), DataError, "There is no folder"),
         (lambda f: (f / "weights.pt").unlink(), DataError, "holds 0 files of weights"),
         (lambda f: (f / "b.pth").write_bytes(b""), DataError, "holds 2 files of weights"),
         (lambda f: (f / "questioned").rename(f / "asked"), DataError, "no folder .*questioned"),

@@ -144,7 +144,8 @@ def readers(cells: pd.DataFrame) -> Figure:
     for (name, of), look in zip(cells.groupby("column", sort=False), READERS, strict=True):
         _interval(ax, of, place[of.index], look | {"label": name})
     ax.axvline(0.5, **CHANCE)
-    ax.set(yticks=place, yticklabels=cells["row"], ylim=(len(cells) - 0.4, -0.6))
+    names = cells["row"].where(~cells["row"].duplicated(), cells["row"] + ", " + cells["column"])
+    ax.set(yticks=place, yticklabels=names, ylim=(len(cells) - 0.4, -0.6))
     ax.set_xlabel("accuracy on people that the MINT Model never saw, 95% interval")
     ax.grid(axis="y", visible=False)
     handles = {

@@ -39,6 +39,10 @@ def write_notebook_page(notebook: Path) -> str:
         The notebook's first heading.
     """
     content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:  # progress bars, a line for each of their steps
+        shown = [out for out in cell.get("outputs", []) if "\r" not in out.get("text", "")]
+        if "outputs" in cell:
+            cell.outputs = shown
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(content)
     notebook.with_suffix(".html").write_text(
         re.sub(r'href="(\w+)\.ipynb"', r'href="\1.html"', html)
