@@ -28,20 +28,19 @@ def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | 
         changes: The parameters that were changed, as they are given to the notebooks.
         jobs: Models trained side by side; None: as many as there are cores, on a GPU one.
     """
-    casefiles.fingerprint(config)  # what is brought must be there, before anything starts
+    casefiles.check(config)  # what is brought must be there, before anything starts
     study, started = Study(config), time.perf_counter()
     check(study, of_notebooks(config, chosen), jobs)  # before anything is written
     reports = notebooks.folder(study)
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
-        needed = study.needed(of_notebooks(config, pending))
+        wanted = of_notebooks(config, pending)
+        needed = study.needed(wanted)
         _tell(study)
         stage = _Stages(1 + len(needed) + len(pending))
         stage(f"databases of profile {study.config.profile}")
         study.roles()
-        study.prepare_all(
-            of_notebooks(config, pending), jobs, lambda title: stage(f"audited: {title}")
-        )
+        study.prepare_all(wanted, jobs, lambda title: stage(f"audited: {title}"))
         for name in notebooks.execute_all(study.config, pending, reports, changes, jobs):
             stage(f"notebook {name}")
         notebooks.close(study, reports)
@@ -55,7 +54,7 @@ def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | 
 
 def dry_run(config: Config, chosen: list[str], jobs: int | None, rate: float | None) -> int:
     """Print what a run would cost, at a rate of training in images/s; None: as it is measured here."""
-    casefiles.fingerprint(config)
+    casefiles.check(config)
     study = Study(config)
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
     _tell(study)

@@ -25,11 +25,12 @@ from mint_utils.audit import Audit, Features, named
 from mint_utils.audited import train
 from mint_utils.audited.untrained import calibrated
 from mint_utils.casefiles import FOLDS, KNOWN, QUESTIONED, VERSION, CaseFiles, demonstration
+from mint_utils.controls import blind_features
 from mint_utils.data.membership import uniform
 from mint_utils.errors import ParameterError
 from mint_utils.measure.bootstrap import Decided, Estimate, interval, prevalence, verdict
 from mint_utils.measure.detection import THRESHOLD, decided, summarise
-from mint_utils.mint import aad, blind, readings
+from mint_utils.mint import aad, readings
 from mint_utils.mint.protocol import FEWEST, AuditSet, Split
 
 NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
@@ -61,7 +62,11 @@ class Case:
         """What MINT Models read: of the network, of the same one untrained, and of the image alone."""
         untrained = self._read(UNTRAINED)
         answer = replace(untrained, rows={self.row: untrained.rows[self.row]})
-        return {NETWORK: self._read(NETWORK), UNTRAINED: answer, BLIND: self._blind()}
+        return {
+            NETWORK: self._read(NETWORK),
+            UNTRAINED: answer,
+            BLIND: blind_features(self.files.runs),
+        }
 
     @property
     def _pieces(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -104,22 +109,6 @@ class Case:
             rows[readings.CENTRES] = slice(of_maps.shape[1], of_maps.shape[1] + 4)
             np.save(path, np.hstack([of_maps, array[:, where[readings.CENTRES]]]))
         return {"rows": {name: [where.start, where.stop] for name, where in rows.items()}}
-
-    def _blind(self) -> Features:
-        def make(folder: Path) -> dict[str, list[int]]:
-            parts = [blind.extract(name, self._pieces) for name in blind.BASELINES]
-            np.save(folder / "features.npy", np.hstack(parts))
-            return {"ends": np.cumsum([0, *(part.shape[1] for part in parts)]).tolist()}
-
-        spec = {
-            "version": blind.VERSION,
-            "images": named(self.files.runs),
-            "baselines": list(blind.BASELINES),
-        }
-        done = store.fetch("blind", {"digest": store.digest(spec)}, make)
-        ends = done.record["ends"]
-        rows = dict(zip(blind.BASELINES, map(slice, ends, ends[1:]), strict=False))
-        return Features(np.load(done.folder / "features.npy", mmap_mode="r"), rows, done.digest)
 
     # ---- what MINT Models make of it ----------------------------------------------------------
 

@@ -150,6 +150,12 @@ class CaseFiles:
         return network, head, COLOUR_ORDERS[layout]
 
 
+def check(config: Config) -> None:
+    """Refuse what is brought where something of it is missing; see `CaseFiles`."""
+    if config.brought.case is not None:
+        _located(Path(config.brought.case))
+
+
 def fingerprint(config: Config) -> str | None:
     """Return a hash of the files that a configuration brings; None where it brings none."""
     if config.brought.case is None:

@@ -26,7 +26,7 @@ from mint_utils.data.equalise import equalised
 from mint_utils.data.manifest import Database
 from mint_utils.measure.bootstrap import interval, share, verdict
 from mint_utils.mint import blind
-from mint_utils.mint.protocol import AuditSet, permuted
+from mint_utils.mint.protocol import permuted
 from mint_utils.results import MintTable, estimate
 
 UNTRAINED_VERSION = 1  # of the untrained network: raised when its statistics change
@@ -284,16 +284,15 @@ class Controls:
 
     def _blind(self, audit: Audit, model: AuditedModel) -> Scores:
         chosen = audit.chosen(model)
-        return audit.mint(blind_features(audit, chosen), chosen)
+        return audit.mint(blind_features(audit.runs(chosen)), chosen)
 
     def _table(self, columns: dict[str, list[Scores]]) -> MintTable:
         found = {name: (scores, "members") for name, scores in columns.items()}
         return MintTable.of(found, self.replicates)
 
 
-def blind_features(audit: Audit, chosen: AuditSet) -> Features:
-    """Return the features of the blind baselines, a row of a table each, for the images of an audit set."""
-    runs = audit.runs(chosen)
+def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
+    """Return the features of the blind baselines, a row of a table each, for images; see `Audit.runs`."""
 
     def make(folder: Path) -> dict[str, list[int]]:
         pieces = [(db.images, indices) for db, indices in runs]

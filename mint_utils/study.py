@@ -435,15 +435,16 @@ class Study(Audit):
 
     def save_lines(self, lines: pd.DataFrame, name: str) -> None:
         """Write any other data frame as csv to the figures folder, numbers to four decimals."""
-        self._written.append(self.figures / f"{name}.csv")
-        self.figures.mkdir(parents=True, exist_ok=True)
-        store.write_text(self._written[-1], lines.to_csv(index=False, float_format="%.4f"))
+        self._write(f"{name}.csv", lines.to_csv(index=False, float_format="%.4f"))
 
     def save_text(self, text: str, name: str) -> None:
         """Write a text (Markdown) to the figures folder; what ends in ``_answer`` is shown after a run."""
-        self._written.append(self.figures / f"{name}.md")
+        self._write(f"{name}.md", f"{text}\n")
+
+    def _write(self, file: str, text: str) -> None:
+        self._written.append(self.figures / file)
         self.figures.mkdir(parents=True, exist_ok=True)
-        store.write_text(self._written[-1], f"{text}\n")
+        store.write_text(self._written[-1], text)
 
     def save_figure(self, figure: Figure, name: str) -> Figure:
         """Write a figure as png and pdf to the figures folder, and return it to be shown."""

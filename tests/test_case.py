@@ -13,7 +13,7 @@ from mint_utils import case, casefiles, checks, notebooks, scenarios, study
 from mint_utils.audit import Features
 from mint_utils.config import resolve
 from mint_utils.errors import DataError, ParameterError
-from mint_utils.mint import readings
+from mint_utils.mint import blind, readings
 from tests.factory import database
 
 SMALL = {
@@ -81,11 +81,11 @@ def planted(c, of_network, of_image=0.0, shift=0.0):
         return array
 
     one = {c.row: slice(0, 4)}
-    blind = {name: slice(i, i + 1) for i, name in enumerate(case.blind.BASELINES)}
+    rows = {name: slice(i, i + 1) for i, name in enumerate(blind.BASELINES)}
     c.__dict__["features"] = {
         case.NETWORK: Features(drawn(of_network, 4), one, f"n {of_network}"),
         case.UNTRAINED: Features(drawn(0.0, 4), one, "u"),
-        case.BLIND: Features(drawn(of_image, 3, shift=shift), blind, f"b {of_image} {shift}"),
+        case.BLIND: Features(drawn(of_image, 3, shift=shift), rows, f"b {of_image} {shift}"),
     }
     return pd.Series(truth[asked], index=images["key"][asked])
 

@@ -192,8 +192,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
     Raises:
         DataError: Not such a file, or entries are missing, unexpected or of another shape.
     """
-    where = "The state dict" if isinstance(source, Mapping) else str(source)
-    state = {k: v for k, v in _state(source, where).items() if not k.startswith("head.")}
+    state = {k: v for k, v in _state(source).items() if not k.startswith("head.")}
     layout = "insightface" if any(k.startswith("layer1.") for k in state) else "adaface"
     wanted, projection = model.state_dict(), None
     if layout == "insightface":
@@ -201,7 +200,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         width = model.feature_info[0]["num_chs"]
         projection = _projection(width, width, 2).to(wanted["output_layer.3.weight"])
         wanted |= {f"body.0.shortcut_layer.{k}": v for k, v in projection.state_dict().items()}
-    _refuse_mismatch(where, wanted, state)
+    _refuse_mismatch(_where(source), wanted, state)
     if projection is not None:
         model.body[0].shortcut_layer = projection.train(model.training)
     model.load_state_dict(state)
@@ -214,11 +213,14 @@ def load_centres(source: str | Path | Mapping[str, Any]) -> torch.Tensor | None:
     Args:
         source: As of `load_weights`.
     """
-    where = "The state dict" if isinstance(source, Mapping) else str(source)
-    return _state(source, where).get("head.kernel")
+    return _state(source).get("head.kernel")
 
 
-def _state(source: str | Path | Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
+def _where(source: str | Path | Mapping[str, Any]) -> str:
+    return "The state dict" if isinstance(source, Mapping) else str(source)
+
+
+def _state(source: str | Path | Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Return the entries of a state dict, without the prefix ``model.``."""
     content = source if isinstance(source, Mapping) else _read(Path(source))
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
@@ -226,7 +228,7 @@ def _state(source: str | Path | Mapping[str, Any], where: str) -> dict[str, torc
         isinstance(v, torch.Tensor) for v in state.values()
     ):
         raise DataError(
-            f"{where} holds no state dict (name -> tensor), at the top or under 'state_dict': "
+            f"{_where(source)} holds no state dict (name -> tensor), at the top or under 'state_dict': "
             "save the network's state_dict() and load that."
         )
     return {k.removeprefix("model."): v for k, v in state.items()}

@@ -141,8 +141,8 @@ def readers(cells: pd.DataFrame) -> Figure:
     """
     figure, axes = panels(1, 1, 0.9 + 0.23 * len(cells))
     ax, place = axes[0, 0], np.arange(len(cells))
-    for (name, of), look in zip(cells.groupby("column", sort=False), READERS, strict=True):
-        _interval(ax, of, place[of.index], look | {"label": name})
+    for (_, of), look in zip(cells.groupby("column", sort=False), READERS, strict=True):
+        _interval(ax, of, place[of.index], look)
     ax.axvline(0.5, **CHANCE)
     names = cells["row"].where(~cells["row"].duplicated(), cells["row"] + ", " + cells["column"])
     ax.set(yticks=place, yticklabels=names, ylim=(len(cells) - 0.4, -0.6))

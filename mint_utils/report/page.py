@@ -40,9 +40,8 @@ def write_notebook_page(notebook: Path) -> str:
     """
     content = nbformat.read(notebook, as_version=4)
     for cell in content.cells:  # progress bars, a line for each of their steps
-        shown = [out for out in cell.get("outputs", []) if "\r" not in out.get("text", "")]
-        if "outputs" in cell:
-            cell.outputs = shown
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if "\r" not in out.get("text", "")]
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(content)
     notebook.with_suffix(".html").write_text(
         re.sub(r'href="(\w+)\.ipynb"', r'href="\1.html"', html)
