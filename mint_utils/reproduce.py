@@ -21,8 +21,8 @@ import yaml
 from mint_utils import paths
 from mint_utils.config import profiles, resolve, unknown
 from mint_utils.errors import ParameterError, command
-from mint_utils.parameters import of_notebook
-from mint_utils.scenarios import NOTEBOOKS
+from mint_utils.study.parameters import of_notebook
+from mint_utils.study.scenarios import NOTEBOOKS
 
 
 @command
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     _check_parameters(chosen, changes)
     if config.brought.case:  # a path of where the command is given
         changes["case"] = config.brought.case
-    from mint_utils import batch  # here, because help and a typo should not take its seconds
+    from mint_utils.run import batch  # here, because help and a typo should not take its seconds
 
     if options.dry_run:
         return batch.dry_run(config, chosen, options.jobs, options.rate)

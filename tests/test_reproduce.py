@@ -4,8 +4,10 @@ import sys
 
 import pytest
 
-from mint_utils import notebooks, paths, reproduce, study
-from mint_utils.scenarios import NOTEBOOKS
+from mint_utils import paths, reproduce
+from mint_utils.run import notebooks
+from mint_utils.study import study
+from mint_utils.study.scenarios import NOTEBOOKS
 
 
 def run(*arguments) -> int:
@@ -62,7 +64,7 @@ def test_help_and_a_typo_wait_for_no_heavy_import(arguments, status):
     )
     imported = {line.split("|")[-1].strip() for line in told.stderr.splitlines() if "|" in line}
     assert told.returncode == status and "mint_utils.config" in imported
-    assert not imported & {"torch", "pandas", "papermill", "mint_utils.batch"}
+    assert not imported & {"torch", "pandas", "papermill", "mint_utils.run.batch"}
 
 
 def test_exponents_are_numbers(capsys):

@@ -1,7 +1,7 @@
 """The figures of the controls, 6 inches wide for a printed page.
 
-In: data frames of `mint_utils.controls`, `mint_utils.detectors` and `mint_utils.case`. Out: matplotlib
-Figures, which a notebook shows once as a cell's last expression.
+In: data frames of `mint_utils.study.controls`, `mint_utils.study.detectors` and `mint_utils.study.case`.
+Out: matplotlib Figures, which a notebook shows once as a cell's last expression.
 """
 
 from collections.abc import Mapping, Sequence

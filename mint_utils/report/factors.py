@@ -1,7 +1,7 @@
 """The figure of the auditor's factors, 6 inches wide for a printed page.
 
-In: a data frame of `mint_utils.factors`. Out: a matplotlib Figure, which a notebook shows once as a cell's
-last expression.
+In: a data frame of `mint_utils.study.factors`. Out: a matplotlib Figure, which a notebook shows once as a
+cell's last expression.
 """
 
 import numpy as np

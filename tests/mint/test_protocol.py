@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mint_utils import checks
 from mint_utils.config import Databases, Mint
 from mint_utils.data.manifest import Database
 from mint_utils.data.membership import held_out
 from mint_utils.errors import ParameterError
 from mint_utils.mint.protocol import audit_set, equal_shares, fewer
+from mint_utils.study import checks
 
 
 def database(name, n, each=5) -> Database:

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.controls import BEST_BLIND
-from mint_utils.controls import STEPS as NAMES
 from mint_utils.report import controls
+from mint_utils.study.controls import BEST_BLIND
+from mint_utils.study.controls import STEPS as NAMES
 from tests.report.readable import assert_all_shown, assert_readable
 
 

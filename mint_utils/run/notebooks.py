@@ -1,0 +1,125 @@
+"""The notebooks of a run: executed through papermill, found complete or not, and the page that leads to them.
+
+In: a configuration, names of notebooks, the parameters that were changed. Out: in ``reports/<profile>/`` the
+executed notebook, its page and a ``.done`` with the hash of what it was made from; the index page.
+"""
+
+import functools
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import papermill
+from traitlets.config import Config as Traits
+
+from mint_utils import paths, store, workers
+from mint_utils.config import Config
+from mint_utils.errors import StudyError
+from mint_utils.report import page, tables
+from mint_utils.study import casefiles
+from mint_utils.study.study import Study
+
+
+def folder(study: Study) -> Path:
+    """Return where the executed notebooks and pages of a study go, made if need be."""
+    found = paths.reports() / study.figures.name
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def execute_all(
+    config: Config, names: list[str], reports: Path, changes: dict[str, Any], jobs: int | None
+) -> Iterator[str]:
+    """Execute notebooks, side by side where there are cores, and yield each name as it is done."""
+    longest_first = sorted(names, reverse=True)  # the later ones compute more by themselves
+    tasks = [(config, name, reports, tuple(changes.items())) for name in longest_first]
+    jobs = min(jobs or workers.cores(), len(names))
+    if jobs > 1:
+        for task, _ in workers.side_by_side(execute, tasks, jobs, len(tasks), "notebooks"):
+            yield task[1]
+        return
+    for task in tasks:
+        execute(task)
+        yield task[1]
+
+
+def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None:
+    """Execute one notebook and write its page, then its ``.done``.
+
+    Args:
+        task: The configuration, the notebook, the folder of reports, the parameters that were changed.
+
+    Raises:
+        StudyError: A cell failed; it says which.
+    """
+    config, name, reports, changes = task
+    executed = reports / f"{name}.ipynb"
+    given = {"profile": config.profile, "data": config.data} | dict(changes)
+    with tempfile.TemporaryDirectory(prefix="mint-") as sockets:
+        # Sockets in a folder of the kernel's own: it listens on no port, warns of none, and two kernels
+        # do not get in each other's way.
+        kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        try:
+            papermill.execute_notebook(
+                str(paths.NOTEBOOKS / f"{name}.ipynb"),
+                str(executed),
+                parameters={key: value for key, value in given.items() if value is not None},
+                cwd=str(paths.NOTEBOOKS),
+                config=Traits({"KernelManager": kernel}),
+            )
+        except papermill.PapermillExecutionError as error:
+            raise StudyError(
+                f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
+            ) from error
+    page.write_notebook_page(executed)
+    store.write_text(reports / f"{name}.done", state(config, name))
+    workers.advance(1)
+
+
+def state(config: Config, name: str | None = None) -> str:
+    """Return a hash of what results depend on: the configuration, the package, a notebook if one is named."""
+    sources = [*([paths.NOTEBOOKS / f"{name}.ipynb"] if name else []), *_package()]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
+    brought = casefiles.fingerprint(config)
+    return store.digest({"config": config.results(), "sources": hashes, "brought": brought})
+
+
+@functools.cache
+def _package() -> tuple[Path, ...]:
+    return tuple(sorted((paths.ROOT / "mint_utils").rglob("*.py")))
+
+
+def is_complete(study: Study, name: str, reports: Path) -> bool:
+    """Say whether a notebook's results are all there and are those of the present code."""
+    done, record = reports / f"{name}.done", study.figures / "record.json"
+    if not (done.exists() and record.exists() and (reports / f"{name}.html").exists()):
+        return False
+    told = json.loads(record.read_text())
+    if told["config"] != study.config.results() or done.read_text() != state(study.config, name):
+        return False
+    files = told["notebooks"].get(name, {"files": ["nothing"]})["files"]
+    return all((study.figures / file).exists() for file in files)
+
+
+def close(study: Study, reports: Path) -> None:
+    """Print the tables and write the page that leads to everything."""
+    chapters = [(p.stem, page.heading(p)) for p in sorted(reports.glob("*.ipynb"))]
+    shown = []
+    for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not those beside them
+        table = tables.side_by_side(tables.read(study.figures, path.stem))
+        print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
+        shown.append((f"Table {path.stem[-1]}", table.to_html(index=False, border=0)))
+    found = sorted(study.figures.glob("*_answer.md"))
+    answers = [f"Audit of a network (08): {path.read_text().strip()}" for path in found]
+    print(*(f"\n{answer}" for answer in answers))
+    told = store.provenance()
+    changes = "".join(f", {name} {value}" for name, value in study.config.changes().items())
+    summary = (
+        f"Profile {study.config.profile}{changes}; on {told['device']}, commit {told['commit']}."
+    )
+    summary = " ".join([summary, *answers]).replace("**", "")
+    index = page.write_index(reports, "What lets a MINT tell", summary, chapters, shown)
+    print(f"\ntables and figures: {study.figures}\npage to open:       {index}")

@@ -1,0 +1,453 @@
+"""One configuration's images, Audited Models and what the MINT Models say: everything expensive, made once.
+
+In: a configuration; recipes of Audited Models. Out: artifacts of the store, as arrays and objects. Tables,
+intervals and figures are made of them by ``study`` and ``controls``.
+"""
+
+import functools
+import itertools
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mint_utils import store
+from mint_utils.audited import train
+from mint_utils.audited.exposure import Plan, plan
+from mint_utils.audited.train import AuditedModel
+from mint_utils.config import PROTOCOLS, Audited, Config, plain
+from mint_utils.data import identities
+from mint_utils.data.contamination import contaminated
+from mint_utils.data.manifest import Database, open_database
+from mint_utils.data.membership import part
+from mint_utils.measure.verification import verification_accuracy
+from mint_utils.mint import aad, readings
+from mint_utils.mint.fit import MintRecipe, MintTask, fit
+from mint_utils.mint.likeness import Bounds, Likeness, persons
+from mint_utils.mint.protocol import AuditSet, audit_set
+from mint_utils.mint.readings import Readings
+from mint_utils.study import scenarios
+
+VERSION = 2  # of the MINT training: raised when the same features give other scores
+VERIFICATION_VERSION = 2  # of verification and identification
+KINDS = ("members", "parts")  # of groups whose images are positives
+SWAPPED = "swapped"  # the same for a model that is shown what the others hold out
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is known of each image of an audit, and which of it each row of a table reads.
+
+    Attributes:
+        array: (N, L) float32, one row an image of the audit set.
+        rows: Row of a table -> its columns.
+        digest: Of all that determines the array.
+    """
+
+    array: np.ndarray
+    rows: Mapping[str, slice]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the MINT Models of one Audited Model gave.
+
+    Attributes:
+        chosen: The images and splits.
+        scores: ((group, protocol), row) -> (T, n) float32, probability of membership.
+    """
+
+    chosen: AuditSet
+    scores: dict[tuple[tuple[str, str], str], np.ndarray]
+
+
+class Audit:
+    """The images of a configuration and all that is trained on them.
+
+    Attributes:
+        likeness: What published weights take for alike; None where the profile names none.
+
+    Raises:
+        DataError: The file of those weights is missing.
+    """
+
+    def __init__(self, config: Config):
+        self.config, roles = config, config.databases
+        self.likeness: Likeness | None = None
+        if roles.recognition is not None:
+            path = Path(config.data or "", roles.recognition)
+            self.likeness = Likeness(path, roles.recognition_network, roles.image_size)
+        self._stages: dict[str, float] = {}
+
+    # ---- databases ----------------------------------------------------------------------------
+
+    def database(self, name: str) -> Database:
+        """Return a database of the profile, prepared at its image size."""
+        roles = self.config.databases
+        return _database(name, self.config.data, roles.image_size, roles.scale)
+
+    @property
+    def training(self) -> Database:
+        """D, the Training Dataset: members and held-out images."""
+        return self.database(self.config.databases.training)
+
+    @property
+    def external_train(self) -> list[Database]:
+        """The External Datasets of T's training."""
+        return [self.database(name) for name in self.config.databases.external_train]
+
+    @property
+    def external_eval(self) -> Database:
+        """The External Dataset of T's evaluation."""
+        return self.database(self.config.databases.external_eval)
+
+    @property
+    def verification_sets(self) -> list[Database]:
+        """The pairs by which recognition is measured."""
+        return [self.database(name) for name in self.config.databases.verification]
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """From which cosines on images and people are alike; None where there are no weights."""
+        return self.likeness and self.likeness.bounds(self.training, self.verification_sets)
+
+    @functools.cache  # noqa: B019  (an audit lives as long as its notebook)
+    def contamination(self) -> pd.DataFrame:
+        """Return the external images that D holds too, which are no non-members.
+
+        Compared by perceptual hash (`contaminated`), and by embedding where there are weights (`Likeness`).
+        `audit_set` never chooses one.
+
+        Returns:
+            One line an image: database, key, training_key (the nearest image of D, by the hash if that found
+            it), found_by (hash, embedding, or both), distance and mirrored (of the hash), cosine.
+        """
+        externals, bounds = (*self.external_train, self.external_eval), self.bounds
+        by_hash = pd.concat([contaminated(self.training, db) for db in externals])
+        alike = [self.likeness.copies(self.training, db, bounds) for db in externals if bounds]
+        return _one_line_an_image(by_hash, pd.concat(alike) if alike else None)
+
+    def shared_people(self) -> pd.DataFrame:
+        """Return how many people of the verification sets are in D: one line a set.
+
+        Returns:
+            database, people (see `likeness.persons`), by_name and by_face; not a number where the manifests
+            tell no names, or there are no weights.
+        """
+        roles, bounds, data, lines = self.config.databases, self.bounds, self.config.data, []
+        ours, shared = identities.names(roles.training, data), self.shared_names()
+        for db in self.verification_sets:
+            named = ours and identities.names(db.name, data)
+            of_db = shared[shared["database"] == db.name]["identity"]
+            line = {"database": db.name, "people": len(np.unique(persons(db)))}
+            line["by_name"] = of_db.nunique() if named else None
+            found = self.likeness.people(self.training, db, bounds) if bounds else None
+            line["by_face"] = None if found is None else len(found)
+            lines.append(line)
+        return pd.DataFrame(lines).astype({"by_name": "Int64", "by_face": "Int64"})
+
+    def shared_names(self) -> pd.DataFrame:
+        """Return the people of D who are in the verification sets too: database, identities, name.
+
+        Only of databases whose manifest names a file of ``names``; of others nothing is known by name.
+        """
+        roles, tables = self.config.databases, []
+        ours = identities.names(roles.training, self.config.data)
+        for database in roles.verification:
+            found = identities.shared_names(ours, identities.names(database, self.config.data))
+            tables.append(found.assign(database=database))
+        return pd.concat(tables, ignore_index=True)
+
+    def plan(self, recipe: Audited | None = None) -> Plan:
+        """Return the plan of exposures of an Audited Model; None: of the baseline."""
+        roles = self.config.databases
+        return plan(
+            recipe or self.config.audited, self.training, roles.held_out, roles.partition_seed
+        )
+
+    def groups(self, kind: str) -> dict[str, np.ndarray]:
+        """Return the groups of images that are positives, by name: (N,) bool each.
+
+        Args:
+            kind: ``members``: all of them. ``parts``: the equal parts of Scenario 1, and as large a
+                part of the held-out images. ``swapped``: the held-out images, for the model that was
+                shown those.
+        """
+        shown = self.plan().images > 0
+        if kind in ("members", SWAPPED):
+            return {"members": shown if kind == "members" else ~shown}
+        d, names = self.training, scenarios.parts(self.config)
+        parts = part(d.name, d.keys, len(names), self.config.databases.partition_seed)
+        found = {name: shown & (parts == i) for i, name in enumerate(names)}
+        return found | {scenarios.NEVER: ~shown & (parts == 0)}
+
+    # ---- the Audited Model --------------------------------------------------------------------
+
+    def model(self, recipe: Audited) -> AuditedModel:
+        """Return an Audited Model: from the store, or trained now."""
+        roles = self.config.databases
+        model = train.audited_model(recipe, self.training, roles.held_out, roles.partition_seed)
+        self._stages[f"audited {model.artifact.digest}"] = model.artifact.record["seconds"]
+        return model
+
+    def widths(self, model: AuditedModel) -> tuple[int, ...]:
+        """Return the number of activation maps at each of M's four stage ends."""
+        network, _ = model.load()
+        return tuple(info["num_chs"] for info in network.feature_info)
+
+    def is_trained(self, recipe: Audited) -> bool:
+        """Say whether an Audited Model is in the store."""
+        roles = self.config.databases
+        spec = train.specification(recipe, self.training, roles.held_out, roles.partition_seed)
+        return store.find("audited", spec) is not None
+
+    def verified(self, model: AuditedModel) -> dict[str, np.ndarray]:
+        """Return which verification pairs M decides rightly: database -> (n,) bool."""
+        sets = self.verification_sets
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, _ = model.load(device)
+            found = {}
+            for pairs in sets:
+                embeddings = aad.embed(network, train.COLOUR_ORDER, pairs.images, device)
+                found[pairs.name] = verification_accuracy(embeddings, pairs.same).right
+            np.savez(folder / "right.npz", **found)
+
+        spec = {
+            "version": VERIFICATION_VERSION,
+            "model": model.artifact.digest,
+            "pairs": [pairs.fingerprint for pairs in sets],
+        }
+        done = store.fetch("verification", spec, make)
+        with np.load(done.folder / "right.npz") as file:
+            return {pairs.name: file[pairs.name] for pairs in sets}
+
+    def identified(self, model: AuditedModel) -> np.ndarray:
+        """Return (N,) float: 1 where the class centre nearest to an image of D is its own, else 0.
+
+        NaN for people that M was never shown.
+        """
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, head = model.load(device)
+            nearest = aad.identify(network, head, train.COLOUR_ORDER, self.training.images, device)
+            known = model.ledger["class"].to_numpy()
+            np.save(folder / "right.npy", np.where(known >= 0, nearest == known, np.nan))
+
+        spec = {"version": VERIFICATION_VERSION, "model": model.artifact.digest}
+        done = store.fetch("identification", spec, make)
+        return np.load(done.folder / "right.npy")
+
+    # ---- the MINT Model -----------------------------------------------------------------------
+
+    def audit_set(self, kind: str = "members", exposures: np.ndarray | None = None) -> AuditSet:
+        """Return the images of an audit and the splits of every group and protocol.
+
+        Args:
+            kind: Of groups.
+            exposures: (N,) of the images of D, from a ledger; None: those planned for the baseline.
+        """
+        return audit_set(
+            self.training,
+            self.plan().images if exposures is None else exposures,
+            self.external_train,
+            self.external_eval,
+            self.groups(kind),
+            self.config.databases,
+            self.config.mint,
+            never_shown=[scenarios.NEVER] if kind == "parts" else [],
+            excluded=self.contamination().groupby("database")["key"].agg(set).to_dict(),
+        )
+
+    def chosen(self, model: AuditedModel, kind: str = "members") -> AuditSet:
+        """Return the images of a model's audit and their splits, by the exposures of its ledger."""
+        return self.audit_set(kind, model.ledger["exposures"].to_numpy())
+
+    def scores(
+        self,
+        model: AuditedModel,
+        kind: str = "members",
+        audited: AuditedModel | None = None,
+        protocols: Collection[str] = PROTOCOLS,
+    ) -> Scores:
+        """Train and evaluate the MINT Models of an Audited Model: every group, protocol, row and seed.
+
+        Args:
+            model: Whose activations they read.
+            kind: Of groups.
+            audited: Whose members, held-out images and splits they are; None: the model's own.
+            protocols: Those wanted.
+        """
+        chosen = self.chosen(audited or model, kind)
+        features = self.activations(model, chosen)
+        splits = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
+        return self.mint(features, replace(chosen, splits=splits))
+
+    @property
+    def mint_recipe(self) -> MintRecipe:
+        """How this configuration trains its MINT Models."""
+        settings = self.config.mint
+        return MintRecipe(epochs=settings.mint_epochs, batch_size=settings.mint_batch_size)
+
+    def mint(
+        self, features: Features, chosen: AuditSet, recipe: MintRecipe | None = None
+    ) -> Scores:
+        """Train and evaluate a MINT Model for every split of an audit set, row of features and seed.
+
+        Args:
+            features: Of the images of the audit set.
+            chosen: The audit set.
+            recipe: Where it is another than the configuration's.
+        """
+        spec = {
+            "version": VERSION,
+            "features": features.digest,
+            "splits": split_digests(chosen),
+            "rows": {name: [where.start, where.stop] for name, where in features.rows.items()},
+            "mint": {k: v for k, v in plain(self.config.mint).items() if k != "replicates"},
+        }
+        if recipe is not None:
+            spec["recipe"] = plain(recipe)
+        names = list(itertools.product(chosen.splits, features.rows))
+
+        def make(folder: Path) -> dict[str, Any]:
+            return self._fit(features, chosen, names, recipe or self.mint_recipe, folder)
+
+        done = store.fetch("mint", spec, make)
+        self._stages[f"mint {done.digest}"] = done.record["seconds"]
+        with np.load(done.folder / "scores.npz") as file:
+            return Scores(chosen, {name: file[str(i)] for i, name in enumerate(names)})
+
+    def prepare(self, recipe: Audited, kinds: Iterable[str]) -> None:
+        """Make everything that tables need of an Audited Model, as far as it is not there."""
+        model, kinds = self.model(recipe), list(kinds)
+        if kinds:  # else it is a model that controls compare with, and has no line in a table
+            self.verified(model)
+            self.identified(model)
+        for kind in kinds:
+            self.scores(model, kind)
+
+    def activations(self, model: AuditedModel, chosen: AuditSet, pooling: str = "max") -> Features:
+        """Return the Auxiliary Auditable Data and the Model Outcome of the images of an audit set.
+
+        Args:
+            model: Whose activations they are.
+            chosen: The audit set.
+            pooling: What is left of an activation map: its ``max``, the paper's, or its ``mean``.
+        """
+        runs = self.runs(chosen)
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, _ = model.load(device)
+            pieces = [(db.images, indices) for db, indices in runs]
+            path = folder / "features.npy"
+            aad.extract(network, train.COLOUR_ORDER, pieces, path, device, pooling)
+            chosen.images.to_csv(folder / "images.csv", index=False)
+
+        spec = {"version": aad.VERSION, "model": model.artifact.digest, "images": named(runs)}
+        if pooling != "max":
+            spec["pooling"] = pooling
+        done = store.fetch("features", {"digest": store.digest(spec)}, make)
+        self._stages[f"features {done.digest}"] = done.record["seconds"]
+        network, _ = model.load()
+        rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
+        array = np.load(done.folder / "features.npy", mmap_mode="r")
+        return Features(array, rows, done.digest)
+
+    def readings(self, model: AuditedModel, chosen: AuditSet) -> tuple[Readings, Features]:
+        """Return how the images of an audit set lie to M's class centres, and the features made of it."""
+        runs = self.runs(chosen)
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, head = model.load(device)
+            known = model.ledger["class"].to_numpy()
+            pieces = [
+                (
+                    db.images,
+                    indices,
+                    known[indices] if db.name == self.training.name else np.full(len(indices), -1),
+                )
+                for db, indices in runs
+            ]
+            found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
+            np.savez(folder / "readings.npz", **vars(found))
+
+        spec = {"version": readings.VERSION, "model": model.artifact.digest, "images": named(runs)}
+        done = store.fetch("readings", {"digest": store.digest(spec)}, make)
+        self._stages[f"readings {done.digest}"] = done.record["seconds"]
+        with np.load(done.folder / "readings.npz") as file:
+            found = Readings(**file)
+        return found, Features(*found.features(), done.digest)
+
+    def runs(self, chosen: AuditSet) -> list[tuple[Database, np.ndarray]]:
+        """Return the images of an audit set in its order: databases, and the indices wanted of each."""
+        databases = {
+            db.name: db for db in (self.training, *self.external_train, self.external_eval)
+        }
+        images = zip(chosen.images["database"], chosen.images["index"], strict=True)
+        return [
+            (databases[name], np.array([index for _, index in run]))
+            for name, run in itertools.groupby(images, key=lambda pair: pair[0])
+        ]
+
+    def _fit(
+        self,
+        features: Features,
+        chosen: AuditSet,
+        names: list[tuple[tuple[str, str], str]],
+        recipe: MintRecipe,
+        folder: Path,
+    ) -> dict[str, Any]:
+        each = self.config.mint.mint_seeds
+        tasks = []
+        for key, row in names:
+            split, where = chosen.splits[key], features.rows[row]
+            tasks += [
+                MintTask(where, split.train, split.train_labels, split.evaluation, seed)
+                for seed in range(each)
+            ]
+        found = fit(features.array, tasks, recipe, train.default_device())
+        scores = {str(i): np.stack(found[i * each : (i + 1) * each]) for i in range(len(names))}
+        np.savez(folder / "scores.npz", **scores)
+        return {"networks": len(tasks)}
+
+
+def split_digests(chosen: AuditSet) -> dict[str, str]:
+    """Return what stands for the splits of an audit set in the specification of an artifact."""
+    return {
+        f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
+        for (group, protocol), split in chosen.splits.items()
+    }
+
+
+def named(runs: Iterable[tuple[Database, np.ndarray]]) -> list[list[Any]]:
+    """Return what stands for images in the specification of an artifact; see `Audit.runs`."""
+    return [[db.fingerprint, indices.tolist()] for db, indices in runs]
+
+
+def _one_line_an_image(by_hash: pd.DataFrame, by_embedding: pd.DataFrame | None) -> pd.DataFrame:
+    """Return what was found by either way, or by both, sorted by database and key."""
+    if by_embedding is None:
+        empty = by_hash.iloc[:0]
+        by_embedding = empty[["database", "key", "training_key"]].assign(cosine=np.float32([]))
+    image = ["database", "key"]
+    found = by_hash.merge(by_embedding, "outer", image, suffixes=("", "_alike"), indicator="how")
+    found["training_key"] = found["training_key"].fillna(found["training_key_alike"])
+    told = {"left_only": "hash", "right_only": "embedding", "both": "hash and embedding"}
+    found["found_by"] = found["how"].astype(str).map(told)
+    return found[[*image, "training_key", "found_by", "distance", "mirrored", "cosine"]].astype(
+        {"distance": "Int64", "mirrored": "boolean"}
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _database(name: str, data: str | None, image_size: int, scale: float) -> Database:
+    return open_database(name, data, image_size, scale)

@@ -1,0 +1,159 @@
+"""What must hold on any machine, in few words: the cells of the notebooks that tests compare.
+
+Each function looks at real results and returns a small value to print. Numbers that differ between
+processors are not among them.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mint_utils.audited.train import AuditedModel
+from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.mint.protocol import AuditSet
+from mint_utils.study.case import Case
+from mint_utils.study.factors import Factor
+from mint_utils.study.results import MintTable
+
+
+def split_counts(chosen: AuditSet) -> pd.DataFrame:
+    """Return the number of images of each split by origin: one line a protocol, side and origin."""
+    frames = []
+    for (column, protocol), split in chosen.splits.items():
+        sides = {
+            "training": (split.train, split.train_labels),
+            "evaluation": (split.evaluation, split.labels),
+        }
+        for side, (rows, labels) in sides.items():
+            images = chosen.images.iloc[rows]
+            names = images["database"] + np.where(
+                labels, ", members", np.where(images["exposures"] > 0, ", SHOWN", "")
+            )
+            counts = names.value_counts().rename_axis("images of").reset_index(name="n")
+            frames.append(counts.assign(protocol=protocol, side=side, column=column))
+    return pd.concat(frames)[["column", "protocol", "side", "images of", "n"]].reset_index(
+        drop=True
+    )
+
+
+def leaks(chosen: AuditSet) -> dict[str, int]:
+    """Count what must not be: images on both sides, negatives once shown, positives never shown."""
+    found = {"on both sides": 0, "negatives that M saw": 0, "positives that M never saw": 0}
+    exposures = chosen.images["exposures"].to_numpy()
+    names = (chosen.images["database"] + "/" + chosen.images["key"]).to_numpy()
+    for (column, _), split in chosen.splits.items():
+        found["on both sides"] += len(np.intersect1d(names[split.train], names[split.evaluation]))
+        rows = np.concatenate([split.train, split.evaluation])
+        labels = np.concatenate([split.train_labels, split.labels])
+        found["negatives that M saw"] += int((exposures[rows[~labels]] > 0).sum())
+        if column not in chosen.never_shown:
+            found["positives that M never saw"] += int((exposures[rows[labels]] == 0).sum())
+    return found
+
+
+def factors_sound(factors: Mapping[str, Factor]) -> dict[str, bool]:
+    """Return what must hold of the auditor's factors."""
+    lines = pd.concat([factor.lines for factor in factors.values()])
+    own = pd.concat([f.lines[f.lines["setting"] == f.own] for f in factors.values()])
+    ends = own.groupby(["row", "protocol"])["accuracy"].agg(["min", "max"])
+    return {
+        "no cell is empty": not lines[["accuracy", "low", "high", "auc"]].isna().any(axis=None),
+        "every accuracy lies in its interval": bool(
+            lines["accuracy"].between(lines["low"], lines["high"]).all()
+        ),
+        "all are measured on the same images": bool(lines["n"].min() == lines["n"].max()),
+        "the study's own setting is the same everywhere": bool((ends["min"] == ends["max"]).all()),
+    }
+
+
+def exposure_table(model: AuditedModel) -> dict[int, int]:
+    """Return exposures -> number of images of D with that many."""
+    counts = model.ledger["exposures"].value_counts().sort_index()
+    return {int(times): int(n) for times, n in counts.items()}
+
+
+def sound(model: AuditedModel, table: MintTable) -> dict[str, bool]:
+    """Return statements about a table, and a training of M, that hold wherever they were computed."""
+    cells, history = table.cells, model.history
+    tenth = -(-len(history) // 10)
+    inside = (cells["low"] <= cells["accuracy"]) & (cells["accuracy"] <= cells["high"])
+    every = len(ROWS) * len(PROTOCOLS) * len(table.chosen)
+    return {
+        "every cell of the table is there": len(cells) == every,
+        "no cell is empty": bool(cells.notna().all(axis=None)),
+        "every accuracy lies in its interval": bool(inside.all()),
+        "the loss fell": bool(
+            history["loss"].tail(tenth).mean() < history["loss"].head(tenth).mean()
+        ),
+        "exposures are those of the plan": int(history["images"].sum())
+        == int(model.ledger["exposures"].sum()),
+        "nothing leaks": not any(
+            sum(leaks(chosen).values()) for chosen, _ in table.chosen.values()
+        ),
+    }
+
+
+def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
+    """Return what BatchNorm at the end of M leaves of the embeddings of a batch, whatever its images.
+
+    Columns: batch size; the mean cosine between two images of the batch, which is -1 / (size - 1)
+    where images are unlike; and the standard deviation of their lengths over the mean length, which
+    AdaFace takes its margin from.
+
+    Args:
+        sizes: Batch sizes, from 1 on; a batch of 1 is refused by BatchNorm and has no numbers.
+        width: Of the embedding.
+    """
+    generator = torch.Generator().manual_seed(0)
+    norm, lines = torch.nn.BatchNorm1d(width, affine=False).train(), []
+    for size in sizes:
+        line = {
+            "batch size": size,
+            "mean cosine of two images": np.nan,
+            "spread of lengths": np.nan,
+        }
+        with contextlib.suppress(ValueError):  # BatchNorm's, for one image
+            x = norm(torch.randn(size, width, generator=generator))
+            length = x.norm(dim=1, keepdim=True)
+            cosines = (x / length) @ (x / length).T
+            others = cosines[~torch.eye(size, dtype=torch.bool)]
+            line["mean cosine of two images"] = float(others.mean())
+            line["spread of lengths"] = float(length.std() / length.mean())
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def case_sound(case: Case) -> dict[str, bool]:
+    """Return what must hold of an audit of one's own."""
+    images, answers = case.files.images, case.answers
+    folds = images.groupby("person")["fold"].nunique()
+    asked = images["key"][images["database"] == "questioned"]
+    return {
+        "every image in question has one answer": sorted(answers["key"]) == sorted(asked),
+        "every score and p lies from 0 to 1": bool(
+            answers["score"].between(0, 1).all() and answers["p"].between(0, 1, "right").all()
+        ),
+        "nobody is in two folds": bool((folds == 1).all()),
+        "every accuracy lies in its interval": bool(
+            case.cells["accuracy"].between(case.cells["low"], case.cells["high"]).all()
+        ),
+    }
+
+
+def permutation(cells: pd.DataFrame) -> dict[str, bool]:
+    """Return whether permuted labels give .50: in the interval of most cells, and near it in all.
+
+    Rows share the images and the deal of the labels, so that a few intervals miss .50 together or not at all.
+
+    Args:
+        cells: Of the column with the permuted labels, every row under both protocols.
+    """
+    outside = (cells["low"] > 0.5) | (cells["high"] < 0.5)
+    return {
+        "at most a quarter of the intervals miss .50": bool(outside.mean() <= 0.25),
+        "every cell within .06 of it": bool((cells["accuracy"] - 0.5).abs().max() < 0.06),
+        "their mean within .02": bool(abs(cells["accuracy"].mean() - 0.5) < 0.02),
+    }

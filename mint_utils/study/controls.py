@@ -1,0 +1,360 @@
+"""What the number means: controls that tell membership from database.
+
+In: an `Audit`. Out: tables of the same MINT training where something is taken away: the network (blind
+baselines), its training (untrained), its having seen these images (the other half), the labels (permuted),
+one external database at a time, the people that both sides share, or the differences of preparation. What
+T still scores then is not membership.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mint_utils import store
+from mint_utils.audited import train
+from mint_utils.audited.train import AuditedModel
+from mint_utils.audited.untrained import calibrated
+from mint_utils.config import ROWS
+from mint_utils.data import equalise
+from mint_utils.data.equalise import equalised
+from mint_utils.data.manifest import Database
+from mint_utils.measure.bootstrap import interval, share, verdict
+from mint_utils.mint import blind
+from mint_utils.mint.protocol import permuted
+from mint_utils.study import scenarios
+from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, named
+from mint_utils.study.results import MintTable, estimate
+
+UNTRAINED_VERSION = 1  # of the untrained network: raised when its statistics change
+THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
+BLIND = "blind"
+IDENTITY, EQUALISED = "split by identity", "equalised"
+STEPS = {  # of the ladder: name -> (column of the null models, protocol)
+    "untrained network": (UNTRAINED, "paper"),
+    "network that saw other images": (OTHER, "paper"),
+    "M, the paper's protocol": (THIS, "paper"),
+    "M, held out": (THIS, "held_out"),
+}
+BEST_BLIND = "best blind baseline"
+
+
+class Controls:
+    """The controls of one configuration's baseline."""
+
+    def __init__(self, audit: Audit):
+        self.audit = audit
+        self.replicates = audit.config.mint.replicates
+
+    @functools.cached_property
+    def models(self) -> list[AuditedModel]:
+        """The baseline's trainings."""
+        return self._trained("baseline")
+
+    @functools.cached_property
+    def others(self) -> list[AuditedModel]:
+        """The same recipe trained on the held-out images instead of the members."""
+        return self._trained("swap")
+
+    @functools.cached_property
+    def nulls(self) -> MintTable:
+        """The six rows, both protocols: M, the null models on the same images, and permuted labels."""
+        pairs = list(zip(self.models, self.others, strict=True))
+        columns = {
+            THIS: [self.audit.scores(m) for m in self.models],
+            OTHER: [self.audit.scores(other, audited=m) for m, other in pairs],
+            UNTRAINED: [self.audit.scores(self.untrained(m), audited=m) for m in self.models],
+            PERMUTED: [self._permuted(m) for m in self.models],
+        }
+        return self._table(columns)
+
+    @functools.cached_property
+    def swapped(self) -> MintTable:
+        """The paper's protocol the other way round: the other half's members, read from it and from M."""
+        pairs, protocols = list(zip(self.models, self.others, strict=True)), ["paper"]
+        columns = {
+            OTHER: [self.audit.scores(o, SWAPPED, protocols=protocols) for _, o in pairs],
+            THIS: [self.audit.scores(m, SWAPPED, o, protocols) for m, o in pairs],
+        }
+        return self._table(columns)
+
+    @functools.cached_property
+    def blind(self) -> MintTable:
+        """Both protocols for features of the image alone; rows are the names of the baselines."""
+        return self._table({BLIND: [self._blind(self.audit, m) for m in self.models]})
+
+    @functools.cached_property
+    def prepared(self) -> MintTable:
+        """M and the blind baselines with people kept apart, and on images of one identical preparation."""
+        by_identity = Audit(self.audit.config.replace(split="identity"))
+        same = _Equalised(self.audit)
+        columns = {
+            IDENTITY: [by_identity.scores(m) for m in self.models],
+            f"{BLIND}, {IDENTITY}": [self._blind(by_identity, m) for m in self.models],
+            EQUALISED: [same.scores(m) for m in self.models],
+            f"{BLIND}, {EQUALISED}": [self._blind(same, m) for m in self.models],
+        }
+        return self._table(columns)
+
+    def left_out(self) -> pd.DataFrame:
+        """Return the paper's protocol with each external database in turn as the evaluation's.
+
+        Returns:
+            Cells with a column for each evaluated database; T is trained on the three others.
+        """
+        roles = self.audit.config.databases
+        externals = [*roles.external_train, roles.external_eval]
+        columns = {}
+        for name in externals:
+            rest = tuple(other for other in externals if other != name)
+            config = self.audit.config.replace(external_train=rest, external_eval=name)
+            turned = Audit(config)
+            columns[name] = [turned.scores(m, protocols=["paper"]) for m in self.models]
+        return self._table(columns).cells
+
+    def ladder(self) -> pd.DataFrame:
+        """Return for each row of the paper's tables what each step from blind to M gives.
+
+        Returns:
+            row, step, accuracy, low, high; the best blind baseline is one number for all rows.
+        """
+        of_blind = self.blind.cells.set_index(["protocol", "row"]).loc["paper", self.blind_row]
+        best = of_blind[["accuracy", "low", "high"]].to_dict()
+        lines = [best | {"row": row, "step": BEST_BLIND} for row in ROWS]
+        cells = self.nulls.cells.set_index(["column", "protocol", "row"])
+        for step, (column, protocol) in STEPS.items():
+            for row in ROWS:
+                found = cells.loc[column, protocol, row]
+                lines.append(
+                    {"row": row, "step": step} | found[["accuracy", "low", "high"]].to_dict()
+                )
+        return pd.DataFrame(lines)[["row", "step", "accuracy", "low", "high"]]
+
+    @property
+    def blind_row(self) -> str:
+        """The blind baseline that tells the databases apart best."""
+        cells = self.blind.cells[self.blind.cells["protocol"] == "paper"]
+        return cells.loc[cells["accuracy"].idxmax(), "row"]
+
+    @functools.cache  # noqa: B019  (controls live as long as their notebook)
+    def shares(self) -> pd.DataFrame:
+        """Return for each row which share of the paper's excess over .50 is left without the database.
+
+        Returns:
+            row, value, low, high: (held_out - .5) / (paper - .5); not a number where the paper's protocol
+            lies not above chance. ``null``, ``null_low``, ``null_high``: the share that the network that
+            saw other images reaches as well.
+        """
+        lines = []
+        for row in ROWS:
+            whole = self.nulls.decided(THIS, "paper", row)
+            left = share(
+                self.nulls.decided(THIS, "held_out", row), whole, replicates=self.replicates
+            )
+            null = share(self.nulls.decided(OTHER, "paper", row), whole, replicates=self.replicates)
+            names = ("value", "low", "high", "null", "null_low", "null_high")
+            lines.append({"row": row} | dict(zip(names, (*left, *null), strict=True)))
+        return pd.DataFrame(lines)
+
+    def claims(self) -> pd.DataFrame:
+        """Return what the controls say, decided by the intervals of differences over the same images.
+
+        Returns:
+            The columns of `claims.decide`, of which ``protocol`` is where the first cell is from.
+        """
+        blind_row = self.blind_row
+        lines = []
+        for row in ("All Conv Layers", "Model Outcome"):
+            paper = self.nulls.decided(THIS, "paper", row)
+            held = self.nulls.decided(THIS, "held_out", row)
+            asked = [
+                ("the paper's protocol tells more than a coin", "paper", [(1, paper)], 0.5),
+                (
+                    "more than for a network that saw other images",
+                    "paper",
+                    [(1, paper), (-1, self.nulls.decided(OTHER, "paper", row))],
+                    0.0,
+                ),
+                (
+                    "the same for the other half's members",
+                    "paper",
+                    [
+                        (1, self.swapped.decided(OTHER, "paper", row)),
+                        (-1, self.swapped.decided(THIS, "paper", row)),
+                    ],
+                    0.0,
+                ),
+                (
+                    "more than for an untrained network",
+                    "paper",
+                    [(1, paper), (-1, self.nulls.decided(UNTRAINED, "paper", row))],
+                    0.0,
+                ),
+                (
+                    f"more than for no network at all ({blind_row})",
+                    "paper",
+                    [(1, paper), (-1, self.blind.decided(BLIND, "paper", blind_row))],
+                    0.0,
+                ),
+                ("with non-members of the same database", "held_out", [(1, held)], 0.5),
+            ]
+            for text, protocol, terms, above in asked:
+                value, low, high = interval(terms, self.replicates)
+                told = {"where": "added", "claim": f"{row}: {text}", "printed": "–"}
+                told |= {"protocol": protocol, "value": value - above}
+                ends = {"low": low - above, "high": high - above}
+                lines.append(told | ends | {"verdict": verdict(*ends.values())})
+        return pd.DataFrame(lines)
+
+    def conclusion(self) -> str:
+        """Return what the controls say, in words made of their numbers."""
+        row = "All Conv Layers"
+        steps = self.ladder().set_index(["step", "row"])
+        numbers = [f"{estimate(steps.loc[name, row])} ({name})" for name in (BEST_BLIND, *STEPS)]
+        left = self.shares().set_index("row").loc[row]
+        if np.isnan(left["value"]):
+            rest = "The paper's protocol does not lie above chance: there is no excess to share."
+        else:
+            null = f"{left['null']:.0%} [{left['null_low']:.0%}, {left['null_high']:.0%}]"
+            held = f"{left['value']:.0%} [{left['low']:.0%}, {left['high']:.0%}]"
+            rest = (
+                f"Of the excess of the paper's protocol over .50, {null} is there with a network that "
+                f"never saw these images, and {held} is left when the non-members come from the same "
+                "database."
+            )
+        return f"{row}: {'; '.join(numbers)}.\n\n{rest}"
+
+    def end_points(self) -> pd.DataFrame:
+        """Return the decomposition at the end points of the scenarios.
+
+        Returns:
+            Cells of `MintTable.cells` with the column ``positives``: members, or in their place images that
+            this very M was never shown (the paper's protocol on those is what the database alone gives).
+        """
+        frames = []
+        for name, column in scenarios.end_points(self.audit.config).items():
+            recipes = scenarios.recipes(self.audit.config, "ends", column)
+            models = [self.audit.model(recipe) for recipe in recipes]
+            if column.group == "members":
+                shown = [self.audit.scores(m) for m in models]
+                pairs = zip(models, self.others, strict=True)
+                never = [
+                    self.audit.scores(m, SWAPPED, audited=other, protocols=["paper"])
+                    for m, other in pairs
+                ]
+                groups = {"members": (shown, "members"), "never shown": (never, "members")}
+            else:  # a part of the members, beside which stands as large a part of the others
+                of_parts = [self.audit.scores(m, "parts") for m in models]
+                groups = {
+                    "members": (of_parts, column.group),
+                    "never shown": (of_parts, scenarios.NEVER),
+                }
+            for positives, found in groups.items():
+                cells = MintTable.of({name: found}, self.replicates).cells
+                wanted = (cells["protocol"] == "paper") | (positives == "members")
+                frames.append(cells[wanted].assign(positives=positives))
+        return pd.concat(frames, ignore_index=True)
+
+    def untrained(self, model: AuditedModel) -> AuditedModel:
+        """Return M as it was initialised, its BatchNorm statistics those of all images of D."""
+        images, record = self.audit.training.images, model.artifact.record
+
+        def make(folder: Path) -> dict[str, int]:
+            network, head = train.build(model.recipe, record["image_size"], record["classes"])
+            # Of held-out images too: statistics of the members alone would tell something of them.
+            calibrated(network, images, np.arange(len(images)), train.COLOUR_ORDER)
+            weights = {"network": network.state_dict(), "head": head.state_dict()}
+            torch.save(weights, folder / "model.pt")
+            return {name: record[name] for name in ("image_size", "classes")}
+
+        spec = {"version": UNTRAINED_VERSION, "model": model.artifact.digest}
+        return AuditedModel(store.fetch("untrained", spec, make), model.recipe)
+
+    def _trained(self, scenario: str) -> list[AuditedModel]:
+        config = self.audit.config
+        column = scenarios.columns(config, scenario)[0]
+        return [self.audit.model(r) for r in scenarios.recipes(config, scenario, column)]
+
+    def _permuted(self, model: AuditedModel) -> Scores:
+        chosen = self.audit.chosen(model)
+        return self.audit.mint(self.audit.activations(model, chosen), permuted(chosen))
+
+    def _blind(self, audit: Audit, model: AuditedModel) -> Scores:
+        chosen = audit.chosen(model)
+        return audit.mint(blind_features(audit.runs(chosen)), chosen)
+
+    def _table(self, columns: dict[str, list[Scores]]) -> MintTable:
+        found = {name: (scores, "members") for name, scores in columns.items()}
+        return MintTable.of(found, self.replicates)
+
+
+def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
+    """Return the features of the blind baselines, a row of a table each, for images; see `Audit.runs`."""
+
+    def make(folder: Path) -> dict[str, list[int]]:
+        pieces = [(db.images, indices) for db, indices in runs]
+        parts = [blind.extract(name, pieces) for name in blind.BASELINES]
+        np.save(folder / "features.npy", np.hstack(parts))
+        return {"ends": np.cumsum([part.shape[1] for part in parts]).tolist()}
+
+    spec = {"version": blind.VERSION, "images": named(runs), "baselines": list(blind.BASELINES)}
+    done = store.fetch("blind", {"digest": store.digest(spec)}, make)
+    ends = done.record["ends"]
+    slices = map(slice, [0, *ends[:-1]], ends)
+    array = np.load(done.folder / "features.npy", mmap_mode="r")
+    return Features(array, dict(zip(blind.BASELINES, slices, strict=True)), done.digest)
+
+
+def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", "Model Outcome")):
+    """Return the end points as text: what the paper's protocol gives for members, and without them.
+
+    Args:
+        ends: Of `Controls.end_points`.
+        rows: Of the paper's tables.
+    """
+    headings = {
+        ("paper", "members"): "paper: members",
+        ("paper", "never shown"): "paper: never shown in their place",
+        ("held_out", "members"): "held_out: members",
+    }
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for _, cell in ends[ends["row"].isin(rows)].iterrows():
+        where = {"model": cell["column"], "row": cell["row"]}
+        line = lines.setdefault((cell["column"], cell["row"]), where)
+        line[headings[cell["protocol"], cell["positives"]]] = estimate(cell)
+    return pd.DataFrame(lines.values())
+
+
+class _Equalised(Audit):
+    """The same audit with every image through one identical preparation as it is read."""
+
+    def __init__(self, audit: Audit):
+        super().__init__(audit.config)
+        self.plain = audit
+
+    def contamination(self) -> pd.DataFrame:
+        """Return that of the images as they are: which are chosen must not depend on the preparation."""
+        return self.plain.contamination()
+
+    def database(self, name: str) -> Database:
+        plain = self.plain.database(name)
+        fingerprint = f"{plain.fingerprint} equalised {equalise.QUALITY}"
+        return replace(plain, images=_EqualisedImages(plain.images), fingerprint=fingerprint)
+
+
+class _EqualisedImages:
+    """Images (N, S, S, 3) that are equalised when they are asked for."""
+
+    def __init__(self, images: np.ndarray):
+        self.images = images
+        self.shape = images.shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        return equalised(self.images[index])

@@ -1,0 +1,242 @@
+"""Which tests read membership: MINT Models on other readings of M, and the attacks of the literature.
+
+In: an `Audit`. Out: tables of MINT Models that are trained as Vanilla MINT is, on how an image lies to the
+class centres instead of on its activations; and one table in which they stand beside known attacks on the
+same M and the same images, under ``held_out``.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mint_utils import store
+from mint_utils.audited import train
+from mint_utils.audited.train import AuditedModel
+from mint_utils.measure.bootstrap import Estimate, auc, interval
+from mint_utils.measure.detection import low_fpr
+from mint_utils.mint import readings, shadows
+from mint_utils.mint.attacks import ATTACKS
+from mint_utils.mint.protocol import AuditSet
+from mint_utils.mint.readings import SCALE
+from mint_utils.study import scenarios
+from mint_utils.study.audit import KINDS, Audit, Features
+from mint_utils.study.results import MintTable
+
+KEY = "members", "held_out"
+VANILLA = ("All Conv Layers", "Model Outcome")
+SHADOW_VIEWS = 2  # an image and its mirror, both of which training shows
+
+
+class Detectors:
+    """MINT Models on readings, and attacks, for one configuration."""
+
+    def __init__(self, audit: Audit):
+        self.audit = audit
+        self.replicates = audit.config.mint.replicates
+
+    @functools.cached_property
+    def read(self) -> MintTable:
+        """The MINT Models on readings at the end points of the scenarios: rows `readings.TESTS`."""
+        return self._table(lambda m, chosen: self.audit.readings(m, chosen)[1])
+
+    @functools.cached_property
+    def vanilla(self) -> MintTable:
+        """The Vanilla MINT Models at the same end points: the rows of the paper's tables."""
+        return self._table(self.audit.activations)
+
+    def _table(self, read: Callable[[AuditedModel, AuditSet], Features]) -> MintTable:
+        found = {}
+        for name, column in scenarios.end_points(self.audit.config).items():
+            kind = KINDS[column.group != "members"]
+            scores = []
+            for recipe in scenarios.recipes(self.audit.config, "ends", column):
+                model = self.audit.model(recipe)
+                chosen = self.audit.chosen(model, kind)
+                scores.append(self.audit.mint(read(model, chosen), chosen))
+            found[name] = scores, column.group
+        return MintTable.of(found, self.replicates)
+
+    def conclusion(self) -> str:
+        """Return how much better the tests on class centres are under ``held_out``, in words."""
+        told = []
+        for column in self.read.chosen:
+            plain = self.vanilla.decided(column, "held_out", VANILLA[0])
+            numbers = [f"{interval([(1, plain)], self.replicates)} from all activations"]
+            for row in (readings.CENTRES, readings.OWN):
+                better = self.read.decided(column, "held_out", row)
+                gain = interval([(1, better), (-1, plain)], self.replicates)
+                sure = "more" if gain.low > 0 else "less" if gain.high < 0 else "undecided"
+                value = interval([(1, better)], self.replicates)
+                numbers.append(f"{value} from the {row.lower()} ({sure}, {gain.value:+.2f})")
+            told.append(f"* {column}: {'; '.join(numbers)}.")
+        return "Accuracy with non-members of the same database:\n\n" + "\n".join(told)
+
+    @functools.cached_property
+    def model(self) -> AuditedModel:
+        """The baseline, the first of its trainings."""
+        return self.audit.model(self.audit.config.audited)
+
+    @functools.cached_property
+    def chosen(self):
+        """The images of the baseline's audit."""
+        return self.audit.chosen(self.model)
+
+    @functools.cached_property
+    def of_training(self) -> np.ndarray:
+        """(N,) bool, which images of the audit set are of D: no other has a label or is under held_out."""
+        return (self.chosen.images["database"] == self.audit.training.name).to_numpy()
+
+    def attack_scores(self) -> dict[str, np.ndarray]:
+        """Return (N,) scores of every attack for the images of the audit set, NaN where it has none."""
+        found, _ = self.audit.readings(self.model, self.chosen)
+        split = self.chosen.splits[KEY]
+        non_members = split.train[~split.train_labels]
+        own = np.where(
+            found.known[:, None], found.own, np.nan
+        )  # for attacks there is no other class
+        odds = shadows.log_odds(own, found.log_rest, SCALE)[:, :SHADOW_VIEWS]
+        of_shadows, seen = self._shadows()
+        given = {
+            "nearest": found.nearest[:, None],
+            "log_sum": found.log_sum,
+            "own": own,
+            "log_rest": found.log_rest,
+            "norm": found.norm,
+            "distances": found.distances,
+            "s": SCALE,
+            "train": split.train,
+            "train_labels": split.train_labels,
+            "statistic": odds[:, 0],
+            # How usual the photograph is, whoever saw it.
+            "features": np.hstack([found.norm, found.copies]),
+            "non_members": non_members,
+            "population": non_members,
+            "phi_target": odds,
+            "phi_shadow": of_shadows,
+            "log_p_target": shadows.log_probability(odds),
+            "log_p_shadow": shadows.log_probability(of_shadows),
+            "seen": seen,
+        }
+        return {
+            attack.name: attack.function(**{name: given[name] for name in attack.reads})
+            for attack in ATTACKS
+        }
+
+    def compared(self) -> pd.DataFrame:
+        """Return MINT Models and attacks on the same evaluation images of ``held_out``.
+
+        The images are those of people that M knows and for which every attack has a score: an attack that
+        asks for a label has none for a person that is no class of M.
+
+        Returns:
+            One line a detector: detector, access, needs, source, auc, low, high, tpr_at_1pct_fpr,
+            tpr_at_01pct_fpr, n; by falling AUC.
+        """
+        split = self.chosen.splits[KEY]
+        scores = {name: found[split.evaluation] for name, found in self.attack_scores().items()}
+        common = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
+        labels = split.labels[common]
+        clusters = self.chosen.images["cluster"].to_numpy()[split.evaluation][common]
+        lines = []
+        for told, found in (*self._mint(), *self._attacks(scores)):
+            value, low, high = auc(labels, found[:, common], clusters, self.replicates)
+            lines.append(
+                told
+                | {"auc": value, "low": low, "high": high}
+                | low_fpr(labels, found[:, common])
+                | {"n": int(common.sum())}
+            )
+        return pd.DataFrame(lines).sort_values("auc", ascending=False, ignore_index=True)
+
+    def _mint(self):
+        vanilla = self.audit.mint(self.audit.activations(self.model, self.chosen), self.chosen)
+        read = self.audit.mint(self.audit.readings(self.model, self.chosen)[1], self.chosen)
+        known = "members and non-members"
+        for row in VANILLA:
+            access = "black box" if row == "Model Outcome" else "white box"
+            told = {"detector": f"Vanilla MINT, {row}", "access": access, "needs": known}
+            yield told | {"source": "the paper"}, vanilla.scores[KEY, row]
+        for row, of in readings.TESTS.items():
+            needs = f"label, {known}" if of.label else known
+            told = {"detector": f"MINT, {row}", "access": of.access, "needs": needs}
+            yield told | {"source": "this study"}, read.scores[KEY, row]
+
+    def _attacks(self, scores: dict[str, np.ndarray]):
+        for attack in ATTACKS:
+            asked = ["label"] * attack.label + ["shadow models"] * attack.shadows
+            asked += [attack.known] * (attack.known != "none")
+            told = {"detector": attack.name, "access": attack.access, "needs": ", ".join(asked)}
+            yield told | {"source": attack.source}, scores[attack.name][None]
+
+    def _shadows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log odds (S, N, 2) of the own class by each shadow model, and what it saw (S, N)."""
+        indices = self.chosen.images["index"].to_numpy()[self.of_training]
+        columns = scenarios.columns(self.audit.config, "shadows")
+        odds = np.full((len(columns), len(self.of_training), SHADOW_VIEWS), np.nan)
+        seen = np.zeros((len(columns), len(self.of_training)), bool)
+        for i, column in enumerate(columns):
+            model = self.audit.model(column.recipe)
+            odds[i, self.of_training] = self._odds(model, indices)
+            seen[i, self.of_training] = model.ledger["exposures"].to_numpy()[indices] > 0
+        return odds, seen
+
+    def _odds(self, model: AuditedModel, indices: np.ndarray) -> np.ndarray:
+        database = self.audit.training
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, head = model.load(device)
+            classes = model.ledger["class"].to_numpy()[indices]
+            own, rest = readings.own_class(
+                network, head, train.COLOUR_ORDER, database.images, indices, classes, device
+            )
+            np.save(folder / "odds.npy", shadows.log_odds(own, rest, SCALE))
+
+        spec = {
+            "version": readings.VERSION,
+            "model": model.artifact.digest,
+            "images": store.digest({"database": database.fingerprint, "of": indices.tolist()}),
+        }
+        return np.load(store.fetch("odds", spec, make).folder / "odds.npy")
+
+
+def described() -> pd.DataFrame:
+    """Return what each MINT Model on readings reads, and the access that it takes."""
+    return pd.DataFrame(
+        {"row": row, "reads": of.description, "access": of.access, "label": of.label}
+        for row, of in readings.TESTS.items()
+    )
+
+
+def ranking(compared: pd.DataFrame) -> str:
+    """Return which detectors lead, and where MINT stands among the attacks, in words made of numbers.
+
+    Args:
+        compared: Of `Detectors.compared`.
+    """
+    told = compared.set_index("detector")
+    mint = told[told.index.str.startswith("MINT")]
+    plain = told[told.index.str.startswith("Vanilla")]
+    of_attacks = told.drop([*mint.index, *plain.index])
+    shadow, label = (of_attacks["needs"].str.contains(what) for what in ("shadow", "label"))
+    groups = {
+        "attack with shadow models": of_attacks[shadow],
+        "attack without them": of_attacks[~shadow],
+        "attack that needs neither those nor a label": of_attacks[~shadow & ~label],
+        "Vanilla MINT Model": plain,
+    }
+    sentences = [
+        f"{name} has an AUC of {_area(mint.loc[name])} on {mint.loc[name, 'n']:,} images."
+        for name in (f"MINT, {readings.OWN}", f"MINT, {readings.CENTRES}")
+    ]
+    for name, among in groups.items():
+        best = among["auc"].idxmax()
+        sentences.append(f"The best {name} is {best}, with {_area(among.loc[best])}.")
+    return " ".join(sentences)
+
+
+def _area(line: pd.Series) -> Estimate:
+    return Estimate(line["auc"], line["low"], line["high"])

@@ -1,0 +1,244 @@
+"""What the auditor chooses: the factors of the original MINT paper (arXiv 2402.09225), one at a time.
+
+In: an `Audit` and an Audited Model. Out: one `Factor` each for the depth of the activations, the number of
+MINT samples, the widths of the MLP, raw or standardised inputs, max or mean pooling of the maps, and CNN
+MINT on the maps themselves. Every setting is evaluated on the same images, and everything but the factor
+is as the study has it.
+"""
+
+import functools
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mint_utils import store
+from mint_utils.audited import train
+from mint_utils.audited.train import AuditedModel
+from mint_utils.config import PROTOCOLS, ROWS, plain
+from mint_utils.measure.bootstrap import interval
+from mint_utils.mint import aad, cnn
+from mint_utils.mint.protocol import FEWEST, AuditSet, fewer
+from mint_utils.report import paper
+from mint_utils.study.audit import Audit, Features, Scores, split_digests
+from mint_utils.study.results import MintTable
+
+OUTCOME, ALL = ROWS[4], ROWS[5]
+LAYERS = tuple(row for row in ROWS if row != OUTCOME)
+VANILLA, CNN = "Vanilla MINT", "CNN MINT"
+STEP = 4  # between two numbers of samples
+WIDTHS = ((32, 16), (256, 128), (1024, 512))
+LINES = ("factor", "setting", "row", "protocol", "accuracy", "low", "high", "auc", "n", "paper")
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor, with the scores of every setting of it.
+
+    Attributes:
+        name: Of the factor.
+        table: Its columns are the settings.
+        own: The setting that is Vanilla MINT as the study has it.
+        compared: Pairs of cells (setting, row) of which `told` tells the difference.
+        printed: Setting -> the MINT Model of `paper.ORIGINAL` that was trained so.
+    """
+
+    name: str
+    table: MintTable
+    own: str
+    compared: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+    printed: Mapping[str, str]
+
+    @functools.cached_property
+    def lines(self) -> pd.DataFrame:
+        """One line a cell, with the columns `LINES`; ``paper`` is the mean of [4]'s three models."""
+        originals = [
+            paper.original(model)[["row", "mean"]].assign(setting=setting, protocol="paper")
+            for setting, model in self.printed.items()
+        ]
+        cells = self.table.cells.rename(columns={"column": "setting"}).assign(factor=self.name)
+        if originals:
+            printed = pd.concat(originals).rename(columns={"mean": "paper"})
+            cells = cells.merge(printed, how="left", on=["row", "setting", "protocol"])
+        return cells.reindex(columns=LINES).astype({"paper": float})
+
+    def told(self) -> str:
+        """Return the differences of `compared` with their 95% intervals, in words, one an item of a list."""
+        return "\n".join(self._difference(one, other) for one, other in self.compared)
+
+    def _difference(self, one: tuple[str, str], other: tuple[str, str]) -> str:
+        at = self.table.cells.set_index(["column", "row", "protocol"])["accuracy"]
+        parts = []
+        for protocol in PROTOCOLS:
+            terms = [
+                (sign, self.table.decided(setting, protocol, row))
+                for sign, (setting, row) in ((1, other), (-1, one))
+            ]
+            value, low, high = interval(terms, self.table.replicates)
+            verdict = "higher" if low > 0 else "lower" if high < 0 else "undecided"
+            values = f"{at[(*one, protocol)]:.2f} to {at[(*other, protocol)]:.2f}"
+            change = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+            parts.append(f"under {protocol} {values}, a change of {change}: {verdict}")
+        return f"- {_named(one, other)}: {'; '.join(parts)}."
+
+
+def every(audit: Audit, model: AuditedModel) -> dict[str, Factor]:
+    """Return all factors by their names, made now where they are missing."""
+    made = (depth, samples, widths, inputs, pooling, maps)
+    return {factor.name: factor for factor in (make(audit, model) for make in made)}
+
+
+def conclusion(factors: Mapping[str, Factor]) -> str:
+    """Return what the auditor's choices come to under each protocol, in words made of numbers."""
+    # The study's own setting is in every factor, and counts in the first.
+    each = [
+        factor.lines[(i == 0) | (factor.lines["setting"] != factor.own)]
+        for i, factor in enumerate(factors.values())
+    ]
+    lines = pd.concat(each)
+    told = []
+    for protocol in PROTOCOLS:
+        of = lines[lines["protocol"] == protocol].reset_index(drop=True)
+        best = of.loc[of["accuracy"].idxmax()]
+        told.append(
+            f"Under {protocol} {(of['low'] > 0.5).sum()} of {len(of)} cells lie above chance by their "
+            f"intervals, and the highest is {best['row']} with {best['accuracy']:.2f} "
+            f"[{best['low']:.2f}, {best['high']:.2f}] ({best['factor']}: {best['setting']})."
+        )
+    return " ".join(told)
+
+
+def depth(audit: Audit, model: AuditedModel) -> Factor:
+    """Return the six rows of the paper's tables: each depth, the outcome, all depths."""
+    settings = {VANILLA: audit.scores(model)}
+    pairs = (ROWS[0], ROWS[3]), (ROWS[3], ALL), (OUTCOME, ALL)
+    compared = tuple(((VANILLA, one), (VANILLA, other)) for one, other in pairs)
+    return _factor(audit, "depth", settings, VANILLA, ROWS, compared, {VANILLA: VANILLA})
+
+
+def samples(audit: Audit, model: AuditedModel) -> Factor:
+    """Return numbers of MINT samples: all that the profile has, and a quarter again and again."""
+    base = audit.scores(model)
+    features = _only(audit.activations(model, base.chosen), (OUTCOME, ALL))
+    most = int(next(iter(base.chosen.splits.values())).train_labels.sum())
+    settings = {f"{2 * most:,}": base}
+    n = most // STEP
+    while n >= FEWEST:
+        settings[f"{2 * n:,}"] = audit.mint(features, fewer(base.chosen, n))
+        n //= STEP
+    rising = dict(reversed(settings.items()))
+    return _factor(audit, "MINT samples", rising, f"{2 * most:,}", (OUTCOME, ALL))
+
+
+def widths(audit: Audit, model: AuditedModel) -> Factor:
+    """Return widths of the two layers of the MLP: much narrower, the study's own, much wider."""
+    base = audit.scores(model)
+    features = _only(audit.activations(model, base.chosen), (ALL,))
+    own = audit.mint_recipe
+    settings = {
+        _widths(hidden): base
+        if hidden == own.hidden
+        else audit.mint(features, base.chosen, replace(own, hidden=hidden))
+        for hidden in WIDTHS
+    }
+    return _factor(audit, "widths of the MLP", settings, _widths(own.hidden), (ALL,))
+
+
+def inputs(audit: Audit, model: AuditedModel) -> Factor:
+    """Return inputs as M gives them, and z-scored as the study has them."""
+    base = audit.scores(model)
+    raw = replace(audit.mint_recipe, standardise=False)
+    features = _only(audit.activations(model, base.chosen), (OUTCOME, ALL))
+    settings = {"raw": audit.mint(features, base.chosen, raw), "standardised": base}
+    return _factor(audit, "inputs", settings, "standardised", (OUTCOME, ALL))
+
+
+def pooling(audit: Audit, model: AuditedModel) -> Factor:
+    """Return the mean of each map, and its maximum as the papers have it."""
+    base = audit.scores(model)
+    means = _only(audit.activations(model, base.chosen, "mean"), LAYERS)
+    settings = {"mean": audit.mint(means, base.chosen), "max": base}
+    compared = ((("mean", ALL), ("max", ALL)),)
+    return _factor(audit, "pooling", settings, "max", LAYERS, compared, {"max": VANILLA})
+
+
+def maps(audit: Audit, model: AuditedModel) -> Factor:
+    """Return CNN MINT on the whole maps beside Vanilla MINT on their maxima."""
+    base = audit.scores(model)
+    settings = {VANILLA: base, CNN: cnn_scores(audit, model, base.chosen)}
+    compared = tuple(((VANILLA, row), (CNN, row)) for row in LAYERS)
+    printed = {VANILLA: VANILLA, CNN: CNN}
+    return _factor(audit, "whole maps", settings, VANILLA, LAYERS, compared, printed)
+
+
+def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
+    """Train and evaluate a CNN MINT Model for every split of an audit set, stage and seed."""
+    names = list(chosen.splits)
+    seeds = audit.config.mint.mint_seeds
+
+    def make(folder: Path) -> dict[str, int]:
+        device = train.default_device()
+        network, _ = model.load(device)
+        pieces = [(db.images, indices) for db, indices in audit.runs(chosen)]
+        source = aad.maps(network, train.COLOUR_ORDER, pieces, device)
+        tasks = [(chosen.splits[name], seed) for name in names for seed in range(seeds)]
+        found = cnn.fit(source, tasks, audit.mint_recipe, device)
+        each = {
+            str(i): np.stack(found[i * seeds : (i + 1) * seeds], axis=1) for i in range(len(names))
+        }
+        np.savez(folder / "scores.npz", **each)
+        return {"networks": len(tasks) * (len(LAYERS) - 1)}
+
+    spec = {
+        "version": cnn.VERSION,
+        # It stands for M and for the images.
+        "features": audit.activations(model, chosen).digest,
+        "splits": split_digests(chosen),
+        "recipe": plain(audit.mint_recipe),
+        "seeds": seeds,
+    }
+    done = store.fetch("mint_cnn", spec, make)
+    with np.load(done.folder / "scores.npz") as file:
+        found = {
+            (name, row): file[str(i)][j]
+            for i, name in enumerate(names)
+            for j, row in enumerate(LAYERS)
+        }
+    return Scores(chosen, found)
+
+
+def _factor(
+    audit: Audit,
+    name: str,
+    settings: Mapping[str, Scores],
+    own: str,
+    rows: Collection[str],
+    compared: tuple = (),
+    printed: Mapping[str, str] | None = None,
+) -> Factor:
+    """Return a factor of some rows; what is compared is, if not told, its first with its last setting."""
+    columns = {}
+    for setting, found in settings.items():
+        kept = {key: scores for key, scores in found.scores.items() if key[1] in rows}
+        columns[setting] = [Scores(found.chosen, kept)], "members"
+    first, last = next(iter(settings)), list(settings)[-1]
+    compared = compared or tuple(((first, row), (last, row)) for row in rows)
+    table = MintTable.of(columns, audit.config.mint.replicates)
+    return Factor(name, table, own, compared, printed or {})
+
+
+def _only(features: Features, rows: Collection[str]) -> Features:
+    return replace(features, rows={row: features.rows[row] for row in rows})
+
+
+def _widths(hidden: tuple[int, int]) -> str:
+    return "-".join(map(str, hidden))
+
+
+def _named(one: tuple[str, str], other: tuple[str, str]) -> str:
+    """Return what two cells (setting, row) differ in, in words."""
+    if one[0] == other[0]:
+        return f"From {one[1]} to {other[1]}"
+    return f"{one[1]}, from {one[0]} to {other[0]}"

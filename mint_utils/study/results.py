@@ -1,0 +1,211 @@
+"""From the scores of MINT Models to the cells of a table, curves and sentences.
+
+In: for every column the images of its audit and the probabilities that the MINT Models gave them. Out:
+one line a cell with its interval, ROC curves, distributions, and what claims are decided by.
+"""
+
+import functools
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.measure.bootstrap import Decided, Estimate, interval
+from mint_utils.measure.detection import decided, mean_roc, summarise
+from mint_utils.mint.protocol import AuditSet
+from mint_utils.report import paper
+from mint_utils.study.audit import Scores
+
+
+@dataclass(frozen=True)
+class MintTable:
+    """The scores of all columns of a table.
+
+    Attributes:
+        chosen: Column -> (the images of its audit, its group among them).
+        scores: (column, protocol, row) -> (M, T, n) float32, probability of membership, for M trainings
+            of the Audited Model and T trainings of the MINT Model on each.
+        replicates: Of the bootstrap.
+    """
+
+    chosen: dict[str, tuple[AuditSet, str]]
+    scores: dict[tuple[str, str, str], np.ndarray]
+    replicates: int
+
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, tuple[Sequence[Scores], str]], replicates: int
+    ) -> "MintTable":
+        """Put a table together.
+
+        Args:
+            columns: Name -> (the scores of each training of its Audited Model, its group).
+            replicates: Of the bootstrap.
+        """
+        chosen = {name: (found[0].chosen, group) for name, (found, group) in columns.items()}
+        scores = {
+            (name, protocol, row): np.stack([one.scores[(group, protocol), row] for one in found])
+            for name, (found, group) in columns.items()
+            for (of, protocol), row in found[0].scores
+            if of == group
+        }
+        return cls(chosen, scores, replicates)
+
+    def only(self, columns: Collection[str]) -> "MintTable":
+        """Return the table with some of its columns, in the order given."""
+        chosen = {name: self.chosen[name] for name in columns}
+        scores = {key: found for key, found in self.scores.items() if key[0] in chosen}
+        return MintTable(chosen, scores, self.replicates)
+
+    def evaluation(self, column: str, protocol: str, row: str):
+        """Return labels (n,) bool, scores (M, T, n) and clusters (n,) of a cell."""
+        chosen, group = self.chosen[column]
+        split = chosen.splits[group, protocol]
+        clusters = chosen.images["cluster"].to_numpy()[split.evaluation]
+        return split.labels, self.scores[column, protocol, row], clusters
+
+    def decided(self, column: str, protocol: str, row: str) -> Decided:
+        """Return which images of a cell are decided rightly, by each training."""
+        return decided(*self.evaluation(column, protocol, row))
+
+    @functools.cached_property
+    def cells(self) -> pd.DataFrame:
+        """One line a cell: row, column, protocol, accuracy with its interval, AUC, TPR at low FPR, n."""
+        lines = []
+        for column, protocol, row in self.scores:
+            labels, scores, clusters = self.evaluation(column, protocol, row)
+            found = summarise(labels, scores, clusters, self.replicates)
+            lines.append({"row": row, "column": column, "protocol": protocol} | found)
+        return pd.DataFrame(lines)
+
+    def beside_paper(self, table: int) -> pd.DataFrame:
+        """Return the cells with the paper's number in column ``paper`` (protocol ``paper`` only)."""
+        printed = paper.paper_table(table).assign(protocol="paper")
+        return self.cells.merge(printed, how="left", on=["row", "column", "protocol"])
+
+    def rocs(self, column: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Return protocol -> row -> (FPR, TPR), the mean curve over all trainings."""
+        return {
+            protocol: {row: mean_roc(*self.evaluation(column, protocol, row)[:2]) for row in ROWS}
+            for protocol in PROTOCOLS
+        }
+
+    def distributions(self, column: str) -> pd.DataFrame:
+        """Return one line an evaluated image and row: row, protocol, member, score (mean of trainings)."""
+        frames = []
+        for protocol, row in itertools.product(PROTOCOLS, ROWS):
+            labels, scores, _ = self.evaluation(column, protocol, row)
+            frame = {
+                "row": row,
+                "protocol": protocol,
+                "member": labels,
+                "score": scores.mean(axis=(0, 1)),
+            }
+            frames.append(pd.DataFrame(frame))
+        return pd.concat(frames, ignore_index=True)
+
+
+def conclusion(cells: pd.DataFrame, verification: float) -> str:
+    """Return what a one-column table says, in words made of its numbers.
+
+    Args:
+        cells: With the columns of `MintTable.beside_paper`.
+        verification: Mean verification accuracy of M.
+    """
+    ours = cells[cells["protocol"] == "paper"].set_index("row")
+    held = cells[cells["protocol"] == "held_out"].set_index("row")
+    best, best_held = ours["accuracy"].idxmax(), held["accuracy"].idxmax()
+    above = [row for row in ROWS if held.loc[row, "low"] > 0.5]
+    told = {0: "no row", len(ROWS): "every row"}.get(len(above), ", ".join(above))
+    return (
+        f"M verifies faces with an accuracy of {verification:.3f}. By the paper's protocol the best row is "
+        f"{best}, with {estimate(ours.loc[best])} where the paper has {ours.loc[best, 'paper']:.2f}. "
+        f"With non-members of the same database the best row is {best_held}, with "
+        f"{estimate(held.loc[best_held])}, and {told} lies above chance by its interval."
+    )
+
+
+def spread(cells: pd.DataFrame, row: str, columns: Sequence[str]) -> str:
+    """Return how a row's accuracy goes over columns, under both protocols, in words made of numbers."""
+    found = cells[cells["row"] == row].set_index(["protocol", "column"])
+    told = []
+    for protocol in PROTOCOLS:
+        numbers = [f"{found.loc[(protocol, c), 'accuracy']:.2f} ({c})" for c in columns]
+        told.append(f"under {protocol} " + ", ".join(numbers))
+    return f"{row}: " + "; ".join(told) + "."
+
+
+def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
+    """Return a row's accuracies with intervals: a line a part of the images and protocol, a column a model.
+
+    Args:
+        points: Of `Study.by_exposures`.
+        row: Of the paper's tables.
+    """
+    of_row = points[points["row"] == row]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
+        of = of_row[(of_row["protocol"] == protocol) & (of_row["part"] == part)]
+        lines[protocol, part] = {"protocol": protocol, "images": part} | {
+            cell["model"]: f"{estimate(cell)}, {cell['x']:,} exposures" for _, cell in of.iterrows()
+        }
+    return pd.DataFrame(lines.values())
+
+
+def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Return the mean over the parts of the members of a model that shows all alike, one line a row.
+
+    Args:
+        table: Of Scenario 1.
+        points: Of `Study.by_exposures`, for the same table.
+        model: Baseline or Equal steps.
+
+    Returns:
+        row, x (exposures), accuracy, low, high, under ``paper``.
+    """
+    of = points[(points["model"] == model) & (points["protocol"] == "paper") & (points["x"] > 0)]
+    lines = []
+    for row, cells in of.groupby("row", sort=False):
+        parts = [
+            (1 / len(cells), table.decided(column, "paper", row)) for column in cells["column"]
+        ]
+        value, low, high = interval(parts, table.replicates)
+        x = cells["x"].iloc[0]
+        lines.append({"row": row, "x": x, "accuracy": value, "low": low, "high": high})
+    return pd.DataFrame(lines)
+
+
+def summary(decided: pd.DataFrame) -> str:
+    """Return what became of the paper's claims, in words made of numbers.
+
+    Args:
+        decided: Of `Study.claims`.
+    """
+    told = []
+    of_paper = decided[decided["where"] != "added"]
+    for protocol, of in of_paper.groupby("protocol", sort=False):
+        counts = of["verdict"].value_counts().to_dict()
+        where = "About M itself" if protocol == "M" else f"Under {protocol}"
+        told.append(
+            f"{where} {counts.get('supported', 0)} of {len(of)} claims of the paper are supported, "
+            f"{counts.get('contradicted', 0)} contradicted, {counts.get('undecided', 0)} undecided."
+        )
+    both = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
+    lost = of_paper[(of_paper["protocol"] == "paper") & (of_paper["verdict"] == "supported")][
+        "claim"
+    ]
+    lost = [claim for claim in lost if both[claim] != "supported"]
+    if lost:
+        told.append(
+            f"{len(lost)} hold under paper only, and so may be about databases rather than "
+            f"membership: {'; '.join(lost)}."
+        )
+    return "\n\n".join(told)
+
+
+def estimate(cell: pd.Series) -> str:
+    """Return accuracy, low and high of a cell as text: 0.84 [0.82, 0.86]."""
+    return str(Estimate(cell["accuracy"], cell["low"], cell["high"]))

@@ -1,0 +1,236 @@
+"""Copies and people on both sides are found by embeddings, from bounds that are counted, not guessed."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from mint_utils import config
+from mint_utils.audited import ir, train  # noqa: F401  (registers the networks)
+from mint_utils.audited.untrained import calibrated
+from mint_utils.data import synthetic
+from mint_utils.data.contamination import contaminated
+from mint_utils.data.manifest import Database
+from mint_utils.errors import DataError, ParameterError
+from mint_utils.mint import aad, likeness
+from mint_utils.mint.likeness import Likeness, persons
+from mint_utils.study.study import Study
+from tests import factory
+
+SIZE = 48
+
+
+def drawn(name: str, style: str, identities, each: int) -> Database:
+    numbers = np.repeat(identities, each)
+    samples = np.tile(np.arange(each), len(identities))
+    images = synthetic.draw(style, numbers, samples, SIZE)
+    return Database(
+        name, np.array([f"{i:05d}" for i in range(len(numbers))]), numbers, images, None, name
+    )
+
+
+def paired(db: Database) -> Database:
+    """Make a verification set of two images of each person: first the one person, then two, and so on."""
+    rows = np.arange(len(db))
+    same = np.arange(len(db) // 2) % 2 == 0
+    rows[3::4] = np.roll(rows[3::4], 1)  # the second image of every second pair is of somebody else
+    return dataclasses.replace(
+        db, keys=db.keys, identities=db.identities[rows], images=db.images[rows], same=same
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared(tmp_path_factory):
+    """Share what is computed in this module."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(autouse=True)
+def there(shared, monkeypatch):
+    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+
+
+@pytest.fixture(scope="module")
+def d():
+    return drawn("embedded_web", "embedded_web", np.arange(50), 3)
+
+
+@pytest.fixture(scope="module")
+def albums():
+    return drawn("embedded_albums", "embedded_albums", np.arange(4000, 4040), 1)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return paired(drawn("embedded_pairs", "embedded_web", np.arange(1000, 1080), 2))
+
+
+@pytest.fixture(scope="module")
+def weights(d, tmp_path_factory) -> Path:
+    """Random weights that tell images apart, as a file of them is published."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = timm.create_model("ir_tiny", img_size=SIZE)
+    calibrated(network, d.images, np.arange(len(d)), "bgr")
+    path = tmp_path_factory.mktemp("weights") / "published.pt"
+    torch.save({"state_dict": {f"model.{k}": v for k, v in network.state_dict().items()}}, path)
+    return path
+
+
+@pytest.fixture
+def found(weights):
+    return Likeness(weights, "ir_tiny", SIZE)
+
+
+def stamped(image: np.ndarray) -> np.ndarray:
+    image = image.copy()
+    image[:10, :10] = 0
+    return image
+
+
+def planted(wild: Database, d: Database) -> Database:
+    """Images 4 and 9 are copies of images 131 and 128 of D with a stamp on them, 20 is image 50 mirrored."""
+    images = wild.images.copy()
+    images[4], images[9] = stamped(d.images[131]), stamped(d.images[128])
+    images[20] = d.images[50][:, ::-1]
+    return dataclasses.replace(wild, images=images, fingerprint="planted")
+
+
+@pytest.fixture
+def wild(d):
+    return planted(drawn("embedded_news", "embedded_news", np.arange(3000, 3040), 1), d)
+
+
+class Toy(Study):
+    """A study of these databases."""
+
+    def __init__(self, config, *databases):
+        self.named = {db.name: db for db in databases}
+        super().__init__(config)
+
+    def database(self, name):
+        return self.named[name]
+
+
+@pytest.fixture
+def roles():
+    return {
+        "external_train": ["embedded_news"], "image_size": SIZE, "recognition_network": "ir_tiny",
+        "mint_samples": 80,  # all that are not excluded
+    }  # fmt: skip
+
+
+# ---- images ----------------------------------------------------------------------------------
+
+
+def test_copies_that_the_hash_does_not_find_are_listed_excluded_and_counted(
+    d, wild, albums, pairs, weights, roles
+):
+    of_study = config.resolve("quick", weights.parent, recognition=weights.name, **roles)
+    s = Toy(of_study, d, wild, albums, pairs)
+    assert contaminated(d, wild)["key"].tolist() == ["00020"]
+    table = s.contamination()
+    assert table["database"].tolist() == ["embedded_news"] * 3
+    assert table["key"].tolist() == ["00004", "00009", "00020"]
+    assert table["training_key"].tolist() == ["00131", "00128", "00050"]
+    assert table["found_by"].tolist() == ["embedding", "embedding", "hash and embedding"]
+    assert table["distance"].isna().tolist() == [True, True, False] and table["mirrored"][2]
+    assert (table["cosine"] >= s.bounds.copy).all()
+    chosen = s.audit_set().images
+    assert not set(chosen[chosen["database"] == "embedded_news"]["key"]) & set(table["key"])
+    assert "Compared by embedding (published.pt)" in s.compared()
+    s.finish("00_databases")
+    record = json.loads((s.figures / "record.json").read_text())
+    assert record["contamination"] == {"embedded_news": 3, "embedded_albums": 0}
+    told = record["compared_by_embedding"]
+    assert (
+        told["images"] == {"embedded_news": 3, "embedded_albums": 0}
+        and told["weights"] == s.likeness.sha256
+    )
+    assert told["bounds"] == dataclasses.asdict(s.bounds) and told["people"] == {
+        "embedded_pairs": 0
+    }
+
+
+def test_without_weights_only_the_hash_speaks_and_it_is_said(d, wild, albums, pairs, roles):
+    s = Toy(config.resolve("quick", **roles), d, wild, albums, pairs)
+    assert s.contamination()["found_by"].tolist() == ["hash"]
+    assert s.contamination()["cosine"].isna().all()
+    assert "Not compared by embedding" in s.compared()
+    assert s.shared_people()["people"].tolist() == [len(np.unique(pairs.identities))]
+    assert s.shared_people()[["by_name", "by_face"]].isna().all(axis=None)
+    s.finish("00_databases")
+    record = json.loads((s.figures / "record.json").read_text())
+    assert record["contamination"] == {"embedded_news": 1, "embedded_albums": 0}
+    assert record["compared_by_embedding"].startswith("no")
+
+
+def test_bounds_are_what_they_say(d, pairs, found):
+    bounds = found.bounds(d, [pairs])
+    e, p = (found.embeddings(db).astype(np.float64) for db in (d, pairs))
+    cosines = (p[0::2] * p[1::2]).sum(1)
+    among = e @ e.T
+    among[d.identities[:, None] == d.identities] = -1
+    nearest = np.sort(among.max(1))[::-1]
+    assert (cosines[pairs.same] >= bounds.copy).mean() <= likeness.TWO_PHOTOGRAPHS
+    assert (nearest >= bounds.copy).mean() <= likeness.ANOTHER_PERSON
+    # and no higher than that: a little below, one of the two would no longer hold
+    most = nearest[int(likeness.ANOTHER_PERSON * len(d))]
+    assert max(cosines[pairs.same].max(), most) == pytest.approx(bounds.copy, abs=1e-6)
+    means = e.reshape(50, 3, -1).mean(1)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    two = e.reshape(50, 3, -1)[:, :2].mean(1)
+    people = two / np.linalg.norm(two, axis=1, keepdims=True) @ means.T
+    np.fill_diagonal(people, -1)
+    assert people.max() == pytest.approx(bounds.person, abs=1e-6)
+    assert bounds.pairs_found == (cosines[pairs.same] >= bounds.person).mean()
+    assert bounds.pairs_confused == (cosines[~pairs.same] >= bounds.person).mean()
+    assert 0 < bounds.copies_found < 1 and bounds.pairs == len(cosines)
+
+
+def test_embeddings_are_those_of_verification_at_unit_length_and_kept(d, found, monkeypatch):
+    network, _ = found._loaded
+    expected = aad.embed(network, "bgr", d.images, torch.device("cpu"))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.embeddings(d), expected, atol=1e-6)
+    monkeypatch.setattr(aad, "embed", None)
+    np.testing.assert_allclose(found.embeddings(d), expected, atol=1e-6)
+
+
+def test_pairs_of_one_kind_say_nothing(d, pairs, found):
+    one = dataclasses.replace(pairs, same=np.ones_like(pairs.same), fingerprint="one")
+    with pytest.raises(ParameterError, match="pairs of one person and of two"):
+        found.bounds(d, [one])
+
+
+def test_missing_weights_are_refused_at_the_door(tmp_path):
+    with pytest.raises(DataError, match=r"no recognition weights .*none\.pt: .*`recognition`"):
+        Study(config.resolve("quick", tmp_path, recognition="none.pt"))
+
+
+# ---- people ----------------------------------------------------------------------------------
+
+
+def test_people_of_both_sides_are_found(found):
+    """Of 80 people 60 are in D, on other photographs: everybody has a pattern, every image its noise."""
+    d = factory.database("d", 60, 2, SIZE)
+    pairs = paired(factory.database("pairs", 80, 2, SIZE))
+    bounds = found.bounds(d, [pairs])
+    table = found.people(d, pairs, bounds).set_index("identity")["training_identity"]
+    assert table.loc[:59].to_dict() == {i: i for i in range(60)}
+    assert len(table) <= 62  # people of D may pass for each other, then strangers may as well
+    unknown = dataclasses.replace(pairs, identities=np.full(len(pairs), -1), fingerprint="unknown")
+    told = found.people(d, unknown, bounds)
+    assert set(pairs.identities[told["identity"]]) == set(table.index)
+    assert bounds.pairs_found > 0.9 and bounds.pairs_confused < 0.1
+
+
+def test_persons_of_pairs_without_identities():
+    pairs = Database("p", np.arange(6), np.full(6, -1), None, np.array([True, False, True]), "p")
+    assert persons(pairs).tolist() == [0, 0, 2, 3, 4, 4]
+    known = dataclasses.replace(pairs, identities=np.array([5, 5, 5, 7, 9, 9]))
+    assert persons(known).tolist() == [5, 5, 5, 7, 9, 9]

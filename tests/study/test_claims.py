@@ -1,0 +1,104 @@
+"""Claims: hand-made cells for each verdict, the paper's own figures, and no claim about nothing."""
+
+import numpy as np
+import pytest
+
+from mint_utils.config import PROTOCOLS, ROWS, Config
+from mint_utils.measure.bootstrap import Decided
+from mint_utils.study import claims, scenarios
+from mint_utils.study.claims import CLAIMS, Claim, Term
+
+
+def decided(accuracy: float) -> Decided:
+    """Two hundred images of as many people, of which that share is decided rightly, by five trainings."""
+    labels = np.arange(200) % 2 == 0
+    right = (np.arange(200) // 2 % 100) < accuracy * 100
+    return Decided(labels, np.tile(right, (5, 1)).astype(float), np.arange(200))
+
+
+def verdicts(better: float, worse: float, **kind) -> dict[str, str]:
+    claim = Claim("1", "A beats B", claims._terms("loss", claims.ALL, "A", "B"), **kind)
+    cells = {"A": decided(better), "B": decided(worse)}
+    table = claims.decide([claim], lambda term, _: [(1.0, cells[term.column])], 500)
+    assert list(table["protocol"]) == list(PROTOCOLS)
+    assert table["value"].to_numpy() == pytest.approx(better - worse)
+    return table.set_index("protocol")["verdict"].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "kind", "says"),
+    [
+        (0.90, 0.60, {}, "supported"),
+        (0.60, 0.90, {}, "contradicted"),
+        (0.70, 0.70, {}, "undecided"),
+        (0.71, 0.70, {}, "undecided"),
+        (0.70, 0.70, {"margin": 0.03}, "supported"),
+        (0.90, 0.60, {"margin": 0.03}, "contradicted"),
+        (0.60, 0.90, {"margin": 0.03}, "contradicted"),
+        (0.73, 0.70, {"margin": 0.03}, "undecided"),
+    ],
+)
+def test_each_verdict_by_hand(better, worse, kind, says):
+    assert set(verdicts(better, worse, **kind).values()) == {says}
+
+
+@pytest.mark.parametrize(("accuracy", "says"), [(0.95, "supported"), (0.6, "contradicted")])
+def test_a_claim_to_exceed_a_number(accuracy, says):
+    claim = Claim("1", "reaches", claims._terms("loss", claims.ALL, "A"), above=0.8)
+    table = claims.decide([claim], lambda *_: [(1.0, decided(accuracy))], 500)
+    assert set(table["verdict"]) == {says}
+    assert table["value"].to_numpy() == pytest.approx(accuracy - 0.8)
+
+
+def test_claims_about_m_have_no_protocol_and_average_their_databases():
+    claim = Claim("1", "M", claims._terms("loss", claims.VERIFICATION, "A", "B"))
+    parts = {"A": [(0.5, decided(0.9)), (0.5, decided(0.7))], "B": [(1.0, decided(0.5))]}
+    table = claims.decide([claim], lambda term, _: parts[term.column], 300)
+    assert list(table["protocol"]) == ["M"] and table["value"][0] == pytest.approx(0.3)
+
+
+def test_a_claim_whose_cells_do_not_exist_is_left_out():
+    assert claims.decide([CLAIMS[0]], lambda *_: None, 100).empty
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.text)
+def test_every_claim_is_about_cells_that_exist_and_begins_with_its_own_sign(claim):
+    for term in claim.terms:
+        names = [column.name for column in scenarios.columns(Config(), term.scenario)]
+        assert term.column in names
+        assert term.row in (*ROWS, claims.VERIFICATION)
+    assert claim.terms[0].sign == 1
+
+
+@pytest.mark.parametrize(
+    "claim", [c for c in CLAIMS if c.where != "added"], ids=lambda claim: claim.text
+)
+def test_the_papers_own_numbers_support_what_it_says(claim):
+    value = sum(term.sign * term.printed for term in claim.terms) - claim.above
+    if claim.margin:
+        assert abs(value) < claim.margin
+    else:
+        assert value > 0
+    assert claim.printed != "–"
+
+
+def test_texts_differ():
+    assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
+
+
+def test_the_papers_number_of_a_cell():
+    assert Term(1, "frequency", "x30", claims.ALL).printed == 0.87
+    assert Term(1, "frequency", "x30, baseline", claims.ALL).printed == 0.84
+    assert Term(1, "frequency", "x30, equal steps", claims.ALL).printed is None
+    assert Term(1, "batch_size", "8", claims.VERIFICATION).printed == 0.786
+    assert Term(1, "batch_size_scaled", "8", claims.ALL).printed is None
+    assert Term(1, "loss", "CosFace", claims.VERIFICATION).printed is None
+
+
+def test_shown_and_counted():
+    table = claims.decide(CLAIMS[:3], lambda *_: [(1.0, decided(0.7))], 100)
+    told = claims.shown(table)
+    assert list(told.columns) == ["section", "claim", "the paper", *PROTOCOLS]
+    assert len(told) == 3 and told["the paper"][1] == "0.84, 0.81"
+    counts = claims.tally(table)
+    assert list(counts.index) == list(PROTOCOLS) and counts.to_numpy().sum() == 6

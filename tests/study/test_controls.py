@@ -1,0 +1,250 @@
+"""Controls and detectors on worlds made for them: what is planted is found, and nothing else is."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mint_utils import study
+from mint_utils.audited import train
+from mint_utils.config import PROTOCOLS, ROWS, resolve
+from mint_utils.mint import blind, readings
+from mint_utils.mint.attacks import ATTACKS
+from mint_utils.study import checks, controls, detectors, scenarios
+from mint_utils.study.audit import Audit
+from tests.factory import database
+
+SMALL = {
+    "image_size": 16,
+    "epochs": 1,
+    "mint_seeds": 2,
+    "mint_samples": 120,
+    "mint_epochs": 3,
+    "replicates": 100,
+    "shadow_models": 4,
+    "batch_sizes": [128, 256],
+    "frequencies": [1, 3],
+    "frequency_epochs": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    """Share the artifacts of this module."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="module")
+def shared(artifacts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINT_ARTIFACTS", str(artifacts))
+        return controls.Controls(study.open_study("quick", **SMALL))
+
+
+@pytest.fixture
+def c(shared, artifacts, monkeypatch):
+    monkeypatch.setenv("MINT_ARTIFACTS", str(artifacts))
+    return shared
+
+
+@pytest.fixture
+def s(c):
+    return c.audit
+
+
+def test_null_models_read_the_same_images_by_other_networks(c):
+    table = c.nulls
+    assert list(table.chosen) == [
+        controls.THIS,
+        controls.OTHER,
+        controls.UNTRAINED,
+        controls.PERMUTED,
+    ]
+    sets = [chosen.images for chosen, _ in table.chosen.values()]
+    assert all(images.equals(sets[0]) for images in sets)
+    assert len(table.cells) == 4 * len(ROWS) * len(PROTOCOLS)
+    (m,), (other,) = c.models, c.others
+    seen = m.ledger["exposures"].to_numpy() > 0
+    assert ((other.ledger["exposures"].to_numpy() > 0) == ~seen).all()
+    of_m, of_other = (table.scores[name, "paper", ROWS[-1]] for name in list(table.chosen)[:2])
+    assert of_m.shape == of_other.shape and (of_m != of_other).any()
+
+
+def test_the_swap_is_told_both_ways(c):
+    (other,) = c.others
+    shown = other.ledger["exposures"].to_numpy() > 0
+    assert set(c.swapped.chosen) == {controls.OTHER, controls.THIS}
+    for chosen, _ in c.swapped.chosen.values():
+        split = chosen.splits["members", "paper"]
+        positives = chosen.images.iloc[split.evaluation[split.labels]]
+        assert len(positives) and shown[positives["index"]].all()
+    assert len(c.swapped.cells) == 2 * len(ROWS) and c.swapped.cells.notna().all(axis=None)
+
+
+def test_the_untrained_network_is_m_before_its_first_step(c):
+    (m,) = c.models
+    network, _ = c.untrained(m).load()
+    fresh, _ = train.build(m.recipe, 16, m.artifact.record["classes"])
+    names = [name for name, _ in fresh.named_parameters()]
+    found, expected = network.state_dict(), fresh.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in names)
+    moved = [name for name in expected if "running_mean" in name]
+    assert all(not torch.equal(found[name], expected[name]) for name in moved)
+
+
+def test_permuted_labels_keep_the_images_and_their_number(c):
+    plain, dealt = (c.nulls.chosen[name][0] for name in (controls.THIS, controls.PERMUTED))
+    for key, split in plain.splits.items():
+        other = dealt.splits[key]
+        assert (split.train == other.train).all() and (split.evaluation == other.evaluation).all()
+        assert split.labels.sum() == other.labels.sum() and (split.labels != other.labels).any()
+
+
+def test_permutation_is_judged_by_intervals_and_by_the_number():
+    cells = pd.DataFrame({"accuracy": [0.5, 0.51], "low": [0.48, 0.49], "high": [0.52, 0.53]})
+    assert all(checks.permutation(cells).values())
+    far = checks.permutation(cells.assign(accuracy=[0.5, 0.6]))
+    assert list(far.values()) == [True, False, False]
+    off = checks.permutation(cells.assign(low=[0.505, 0.505]))
+    assert list(off.values()) == [False, True, True]
+
+
+def test_every_external_database_has_its_turn(c, s):
+    cells = c.left_out()
+    roles = s.config.databases
+    assert set(cells["column"]) == {*roles.external_train, roles.external_eval}
+    assert set(cells["protocol"]) == {"paper"} and len(cells) == 4 * len(ROWS)
+    same = c.nulls.cells.query("column == @controls.THIS and protocol == 'paper'").set_index("row")
+    own = cells[cells["column"] == roles.external_eval].set_index("row")
+    assert own["accuracy"].equals(same["accuracy"])  # its turn is the paper's protocol itself
+
+
+def test_the_ladder_and_the_shares_are_of_the_cells(c):
+    ladder = c.ladder()
+    assert len(ladder) == len(ROWS) * (1 + len(controls.STEPS)) and ladder.notna().all(axis=None)
+    cells = c.nulls.cells.set_index(["column", "protocol", "row"])
+    one = ladder.set_index(["step", "row"]).loc["M, held out", "Model Outcome"]
+    assert one["accuracy"] == cells.loc[("M", "held_out", "Model Outcome"), "accuracy"]
+    assert list(c.shares()["row"]) == list(ROWS)
+    assert c.conclusion().startswith("All Conv Layers: ")
+    assert set(c.claims()["verdict"]) <= {"supported", "contradicted", "undecided"}
+    assert c.blind_row in blind.BASELINES
+
+
+def test_people_are_kept_apart_and_images_equalised(c, s):
+    table = c.prepared
+    chosen, _ = table.chosen[controls.IDENTITY]
+    for split in chosen.splits.values():
+        sides = [
+            set(chosen.images["cluster"].iloc[rows[labels]])
+            for rows, labels in (
+                (split.train, split.train_labels),
+                (split.evaluation, split.labels),
+            )
+        ]
+        assert not sides[0] & sides[1]
+    assert {row for column, _, row in table.scores if "blind" in column} == set(blind.BASELINES)
+
+
+def test_end_points_hold_members_and_images_never_shown(c):
+    cells = c.end_points()
+    names = ["Baseline", "x1", "x3", "batch 128", "dropout 0", "CosFace", "ArcFace"]
+    assert list(dict.fromkeys(cells["column"])) == names
+    never = cells[cells["positives"] == "never shown"]
+    assert set(never["protocol"]) == {"paper"}
+    shown = controls.decomposition(cells)
+    assert len(shown) == 2 * len(names) and shown.notna().all(axis=None)
+
+
+def test_detectors_stand_on_the_same_images(s):
+    d = detectors.Detectors(s)
+    compared = d.compared()
+    assert len(compared) == len(ATTACKS) + len(readings.TESTS) + len(detectors.VANILLA)
+    assert (compared["n"] == compared["n"][0]).all() and compared["auc"].is_monotonic_decreasing
+    assert detectors.ranking(compared).startswith("MINT, Own class centre has an AUC of 0.")
+
+
+def test_shadow_models_never_count_what_they_did_not_see(s):
+    d = detectors.Detectors(s)
+    odds, seen = d._shadows()
+    inside = d.of_training
+    assert not seen[:, ~inside].any() and np.isnan(odds[:, ~inside]).all()
+    assert (seen[0, inside] ^ seen[1, inside]).all() and (seen[2, inside] ^ seen[3, inside]).all()
+    seeds = {c.recipe.seed for c in scenarios.columns(s.config, "shadows")}
+    assert len(seeds) == 4 and s.config.audited.seed not in seeds
+
+
+def test_readings_go_through_the_same_splits_at_the_end_points(s):
+    d = detectors.Detectors(s)
+    assert list(d.read.chosen) == list(d.vanilla.chosen) == list(scenarios.end_points(s.config))
+    for name, (chosen, group) in d.read.chosen.items():
+        assert chosen.images.equals(d.vanilla.chosen[name][0].images)
+        assert group == d.vanilla.chosen[name][1]
+    assert d.conclusion().count("* ") == len(d.read.chosen)
+
+
+class World(Audit):
+    """An audit of given databases in the place of those of its profile."""
+
+    def __init__(self, config, databases):
+        super().__init__(config)
+        self.databases = databases
+
+    def database(self, name):
+        return self.databases[name]
+
+
+def world(change=lambda name, images: images, each=16, **overrides):
+    """Return an audit of D and four externals of noise, each changed by a function of its name."""
+    config = resolve("quick", image_size=16, mint_samples=400, mint_seeds=2, **overrides)
+    roles = config.databases
+    names = [roles.training, *roles.external_train, roles.external_eval]
+    found = {}
+    for i, name in enumerate(names):
+        plain = database(name, identities=16, each=each, seed=i)
+        found[name] = dataclasses.replace(plain, images=change(name, plain.images))
+    return World(config, found)
+
+
+def test_planted_members_are_detected_under_held_out():
+    """A network that knows some 64 images by heart: MINT on its class centres tells which they are.
+
+    The images of a person have nothing in common, so that nothing but memory brings one to its centre.
+    """
+
+    def unlike(name, images):
+        n, side = images.shape[:2]
+        blocks = np.random.default_rng(len(name)).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
+        return blocks.repeat(side // 4, 1).repeat(side // 4, 2)
+
+    of_m = {"epochs": 60, "batch_size": 16, "lr": 0.1, "dropout": 0, "augmentation": 0}
+    of_t = {"mint_epochs": 60, "mint_batch_size": 16}  # as many steps as some 80 images need
+    audit = world(unlike, each=8, **of_m, **of_t)
+    model = audit.model(audit.config.audited)
+    exposures = model.ledger["exposures"].to_numpy()
+    assert 50 < (exposures > 0).sum() < 80
+    chosen = audit.audit_set("members", exposures)
+    found = audit.mint(audit.readings(model, chosen)[1], chosen)
+    table = controls.Controls(audit)._table({"planted": [found]}).cells
+    held = table[table["protocol"] == "held_out"].set_index("row")
+    assert held.loc[readings.OWN, "auc"] > 0.9
+    assert held.loc[readings.CENTRES, "auc"] > 0.9
+
+
+def test_a_planted_difference_of_databases_is_no_membership():
+    """D is a little darker than all others: without any training the paper's protocol finds it."""
+
+    def darker(name, images):
+        return images // 2 if name == "embedded_web" else images
+
+    audit = world(darker, network="ir_tiny", epochs=1, batch_size=32)
+    c = controls.Controls(audit)
+    (m,) = c.models
+    found = c._table({"untrained": [audit.scores(c.untrained(m), audited=m)]}).cells
+    found = found[found["row"] == "All Conv Layers"].set_index("protocol")
+    assert found.loc["paper", "accuracy"] > 0.9
+    assert found.loc["held_out", "low"] < 0.5 < found.loc["held_out", "high"]
+    blind_cells = c.blind.cells.set_index(["protocol", "row"])
+    assert blind_cells.loc[("paper", "pixels"), "accuracy"] > 0.9

@@ -1,0 +1,157 @@
+"""The auditor's factors on a toy study: the defaults are the study's own cells, every line is there."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mint_utils import store, study
+from mint_utils.config import PROTOCOLS, ROWS, plain
+from mint_utils.mint import cnn
+from mint_utils.report import paper
+from mint_utils.study import audit, checks, factors
+
+SMALL = {"image_size": 16, "epochs": 1, "mint_seeds": 2, "mint_samples": 160, "mint_epochs": 5}
+WIDTHS = ((8, 4), (256, 128), (300, 20))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """The artifacts of this module."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="module")
+def everything(shared):
+    """A study, its model and all factors of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINT_ARTIFACTS", str(shared))
+        patch.setattr(factors, "WIDTHS", WIDTHS)
+        s = study.open_study("quick", **SMALL)
+        model = s.audited("baseline", "Baseline")[0]
+        yield s, model, factors.every(s, model)
+
+
+@pytest.fixture
+def made(everything, shared, monkeypatch):
+    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+    monkeypatch.setattr(factors, "WIDTHS", WIDTHS)
+    return everything
+
+
+SETTINGS = {
+    "depth": ["Vanilla MINT"],
+    "MINT samples": ["40", "160"],
+    "widths of the MLP": ["8-4", "256-128", "300-20"],
+    "inputs": ["raw", "standardised"],
+    "pooling": ["mean", "max"],
+    "whole maps": ["Vanilla MINT", "CNN MINT"],
+}
+
+
+def test_every_factor_has_a_line_for_each_setting_row_and_protocol(made):
+    _, _, found = made
+    assert list(found) == list(SETTINGS)
+    for name, settings in SETTINGS.items():
+        lines = found[name].lines
+        assert tuple(lines) == factors.LINES and set(lines["factor"]) == {name}
+        assert list(dict.fromkeys(lines["setting"])) == settings
+        rows = lines["row"].unique()
+        assert len(lines) == len(settings) * len(rows) * len(PROTOCOLS)
+        assert lines["accuracy"].between(lines["low"], lines["high"]).all()
+        assert len(set(lines["n"])) == 1, "every setting is evaluated on the same images"
+
+
+def test_the_studys_own_setting_is_the_studys_own_table(made):
+    s, _, found = made
+    own = s.table("baseline").cells.set_index(["row", "protocol"])
+    at = {"depth": "Vanilla MINT", "MINT samples": "160", "widths of the MLP": "256-128"}
+    at |= {"inputs": "standardised", "pooling": "max", "whole maps": "Vanilla MINT"}
+    for name, setting in at.items():
+        lines = found[name].lines
+        lines = lines[lines["setting"] == setting].set_index(["row", "protocol"])
+        expected = own.loc[lines.index, ["accuracy", "low", "high", "auc", "n"]]
+        assert lines[list(expected)].equals(expected), name
+
+
+def test_another_setting_gives_other_scores(made):
+    _, _, found = made
+    for name, settings in SETTINGS.items():
+        scores = [
+            found[name].table.scores[setting, "paper", "All Conv Layers"] for setting in settings
+        ]
+        for one, other in itertools.pairwise(scores):
+            assert one.shape == other.shape and abs(one - other).max() > 1e-4, name
+
+
+def test_numbers_of_the_original_paper_stand_where_it_trained_so(made):
+    _, _, found = made
+    whole = found["whole maps"].lines.set_index(["setting", "row", "protocol"])["paper"]
+    assert whole["CNN MINT", "Conv Layer #1", "paper"] == pytest.approx((0.86 + 0.89 + 0.90) / 3)
+    assert whole["Vanilla MINT", "All Conv Layers", "paper"] == pytest.approx(2.49 / 3)
+    assert whole.xs("held_out", level="protocol").isna().all()
+    assert found["depth"].lines["paper"].notna().sum() == 6
+    assert set(found["pooling"].lines.dropna(subset="paper")["setting"]) == {"max"}
+    for name in ("MINT samples", "widths of the MLP", "inputs"):
+        assert found[name].lines["paper"].isna().all()
+
+
+def test_made_once(made, monkeypatch):
+    s, model, found = made
+
+    def refuse(*_, **__):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(audit, "fit", refuse)
+    monkeypatch.setattr(cnn, "fit", refuse)
+    for name, again in factors.every(s, model).items():
+        assert again.lines.equals(found[name].lines)
+
+
+def test_a_recipe_and_a_pooling_are_of_an_artifact_only_where_they_are_given(made, monkeypatch):
+    s, model, _ = made
+    specs = []
+    fetch = store.fetch
+    monkeypatch.setattr(
+        store, "fetch", lambda kind, spec, make: specs.append(spec) or fetch(kind, spec, make)
+    )
+    chosen = s.audit_set()
+    plainly, means = (s.activations(model, chosen, how) for how in ("max", "mean"))
+    s.mint(plainly, chosen)
+    raw = dataclasses.replace(s.mint_recipe, standardise=False)
+    s.mint(plainly, chosen, raw)
+    assert means.digest != plainly.digest
+    assert "recipe" not in specs[2] and specs[3]["recipe"] == plain(raw)
+
+
+def test_differences_in_words_are_those_of_the_cells(made):
+    _, _, found = made
+    told = found["inputs"].told().splitlines()
+    assert len(told) == 2
+    at = found["inputs"].lines.set_index(["setting", "row", "protocol"])["accuracy"]
+    raw, own = (at[setting, ROWS[5], "paper"] for setting in ("raw", "standardised"))
+    start = "- All Conv Layers, from raw to standardised: under paper "
+    assert told[1].startswith(f"{start}{raw:.2f} to {own:.2f}, a change of {own - raw:+.2f} [")
+    assert "From Conv Layer #1 to Conv Layer #4: under paper" in found["depth"].told()
+    assert found["whole maps"].told().count("from Vanilla MINT to CNN MINT") == 5
+
+
+def test_the_conclusion_counts_every_cell_once(made):
+    _, _, found = made
+    lines = pd.concat([factor.lines for factor in found.values()])
+    paper_lines = lines[lines["protocol"] == "paper"]
+    # Six rows of the study; besides 2 of samples, 2 of widths, 2 of inputs, 5 of means and 5 of CNN MINT.
+    assert len(paper_lines) == 6 + 4 + 3 + 4 + 10 + 10
+    told = factors.conclusion(found)
+    assert all(checks.factors_sound(found).values())
+    assert told.count("of 22 cells") == 2
+    assert f"{paper_lines['accuracy'].max():.2f} [" in told
+
+
+def test_the_table_of_the_original_paper():
+    cnn_mint = paper.original("CNN MINT").set_index("row")
+    assert cnn_mint.loc["All Conv Layers"].tolist() == pytest.approx([0.88, 0.90, 0.90, 2.68 / 3])
+    assert np.isnan(cnn_mint.loc["Model Outcome", "mean"])
+    assert paper.original("Vanilla MINT")["row"].tolist() == list(ROWS)

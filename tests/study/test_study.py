@@ -1,0 +1,236 @@
+"""The front door, on a small study: everything once, nothing twice, results of changes apart."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mint_utils.audited import train
+from mint_utils.config import ROWS
+from mint_utils.data import contamination
+from mint_utils.errors import DataError, ParameterError
+from mint_utils.mint import aad, fit
+from mint_utils.study import audit, checks, claims, results, scenarios, study
+
+SMALL = {"image_size": 16, "epochs": 1, "mint_seeds": 2, "mint_samples": 200}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared(tmp_path_factory):
+    """Share the artifacts of this module."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture
+def s(shared, monkeypatch):
+    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+    return study.open_study("quick", **SMALL)
+
+
+SMALL_1 = SMALL | {"frequencies": [1, 3], "epochs": 2, "frequency_epochs": 2, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def scenario_1(tmp_path_factory):
+    """Scenario 1 on two parts, trained side by side."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINT_ARTIFACTS", str(tmp_path_factory.mktemp("scenario_1")))
+        made = study.open_study("quick", **SMALL_1)
+        made.prepare_all(["frequency"], jobs=2)
+        made.table("frequency")
+        for model in ("Augmented frequency", "Baseline", "Equal steps"):
+            made.audited("frequency", model)
+        yield made
+
+
+def test_the_whole_once_and_nothing_twice(s, monkeypatch):
+    m = s.audited("baseline", "Baseline")
+    numbers = s.table("baseline").cells, s.verification(m), s.identification(m)
+
+    def refuse(*_, **__):
+        raise AssertionError("made again")
+
+    for module, name in ((train, "train"), (aad, "extract"), (aad, "embed"), (aad, "identify")):
+        monkeypatch.setattr(module, name, refuse)
+    monkeypatch.setattr(audit, "fit", refuse)
+    again = study.open_study("quick", **SMALL)
+    m = again.audited("baseline", "Baseline")
+    others = again.table("baseline").cells, again.verification(m), again.identification(m)
+    for one, two in zip(numbers, others, strict=True):
+        assert one.equals(two)
+    assert fit.fit is not refuse
+
+
+def test_what_must_hold_anywhere(s):
+    m, t = s.audited("baseline", "Baseline")[0], s.table("baseline")
+    assert all(checks.sound(m, t).values())
+    chosen, _ = t.chosen["Baseline"]
+    assert checks.leaks(chosen) == dict.fromkeys(checks.leaks(chosen), 0)
+    assert list(checks.exposure_table(m)) == [0, 1]
+    assert t.cells["accuracy"].between(0, 1).all()
+    assert (t.cells["low"] <= t.cells["accuracy"]).all()
+    assert (t.cells["accuracy"] <= t.cells["high"]).all()
+
+
+def test_counts_of_every_role(s):
+    roles = s.roles().set_index("database")
+    assert roles.loc["embedded_web", "images"] == 6000 and len(roles) == 6
+    assert roles.loc["embedded_pairs", "identities"] == 1500
+
+
+def test_a_change_is_another_model_and_another_folder(s):
+    assert s.figures.name.startswith("quick-")
+    other = study.open_study("quick", **SMALL | {"dropout": 0.0})
+    assert other.figures != s.figures
+    one, two = (x.audited("baseline", "Baseline")[0].artifact.digest for x in (s, other))
+    assert one != two
+    without = scenarios.columns(s.config, "dropout")[1].recipe
+    assert s.model(without).artifact.digest == two
+
+
+def test_the_reference_writes_to_the_name_of_its_profile():
+    assert study.open_study("quick").figures.name == "quick"
+
+
+def test_finish_writes_what_it_came_from(s):
+    s.save_table(s.table("baseline").beside_paper(table=1), "table1", "a caption")
+    s.finish("01_baseline")
+    record = json.loads((s.figures / "record.json").read_text())
+    entry = record["notebooks"]["01_baseline"]
+    assert entry["files"] == ["table1.csv", "table1.md", "table1.tex"]
+    assert record["config"]["audited"]["epochs"] == 1 and entry["seconds"]
+    assert {"device", "versions", "commit"} <= set(entry["provenance"])
+    assert record["contamination"] == dict.fromkeys(
+        ["embedded_video", "embedded_rendered", "embedded_news", "embedded_albums"], 0
+    )
+
+
+def test_images_that_d_holds_too_are_no_non_members(s, monkeypatch):
+    chosen = s.audit_set().images
+    key = chosen[chosen["database"] == "embedded_albums"]["key"].iloc[0]
+    line = ("embedded_albums", key, s.training.keys[0], 3, False)
+    found = pd.DataFrame([line], columns=contamination.COLUMNS)
+    monkeypatch.setattr(s, "contamination", lambda: found)
+    again = s.audit_set().images
+    assert key not in set(again[again["database"] == "embedded_albums"]["key"])
+    assert len(again) == len(chosen)
+    s.finish("00_databases")
+    record = json.loads((s.figures / "record.json").read_text())
+    assert record["contamination"]["embedded_albums"] == 1
+
+
+def test_the_catalogue_has_every_manifest(s):
+    told = s.catalogue().set_index("database")
+    assert told.loc["ms1mv3", "images"] == 5_179_510 and told.loc["adience", "identities"] == 2284
+    assert told.loc["embedded_web", "at hand"] == "yes" and told.loc["ms1mv3", "at hand"] == "no"
+    assert told["how obtained"].str.len().all() and told["role"].notna().all()
+    assert s.shared_names().empty
+
+
+def test_conclusions_are_written_by_the_numbers(s):
+    told = claims.shown(s.claims("baseline"))
+    assert len(told) == 4 and told["paper"].str.contains("supported|contradicted|undecided").all()
+    cells = s.table("baseline").beside_paper(table=1)
+    assert results.conclusion(cells, 0.5)
+    assert "All Conv Layers: under paper" in results.spread(cells, "All Conv Layers", ["Baseline"])
+    assert "Under paper" in results.summary(s.claims("baseline"))
+
+
+def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
+    s = scenario_1
+    plans, groups = s.exposure_plans(), s.groups("parts")
+    assert plans["Augmented frequency"]["times"].tolist() == [1, 3, 0]
+    assert plans["Baseline"]["part"].tolist() == ["members", "held out"]
+    m = s.audited("frequency", "Augmented frequency")[0]
+    exposures = m.ledger["exposures"].to_numpy()
+    assert (exposures[groups["x1"]] == 2).all() and (exposures[groups["x3"]] == 6).all()
+    assert (exposures[groups["x0"]] == 0).all() and (groups["x0"] & groups["x1"]).sum() == 0
+    points = s.by_exposures()
+    ours = points[points["model"] == "Augmented frequency"].groupby("part")["x"].first().to_dict()
+    assert ours == {"x1": 2, "x3": 6, "x0": 0}
+    alike = points[points["model"] == "Equal steps"].groupby("part")["x"].first().to_dict()
+    assert alike == {"x1": 4, "x3": 4, "x0": 0}
+    batches = s.first_batches(3)["Augmented frequency"]
+    assert batches.shape[0] == 3 and set(np.unique(batches)) <= {0, 1}
+    assert set(s.identification([m], "parts")["images"]) == {"x1", "x3", "held-out"}
+    found = results.over_parts(s.table("frequency"), points, "Equal steps").set_index("row")
+    of = points[(points["model"] == "Equal steps") & (points["protocol"] == "paper")]
+    means = of[of["part"] != "x0"].groupby("row")["accuracy"].mean()
+    assert set(found["x"]) == {4} and set(found.index) == set(ROWS)
+    np.testing.assert_allclose(found["accuracy"], means[found.index])
+    assert ((found["low"] < found["accuracy"]) & (found["accuracy"] < found["high"])).all()
+    assert "equal steps" not in str(results.by_model(points, "Model Outcome")["images"].tolist())
+
+
+def test_parts_are_evaluated_on_the_same_images_under_every_model(scenario_1):
+    t = scenario_1.table("frequency")
+    for part in ("x1", "x3", "x0"):
+        rows = []
+        for model in ("Augmented frequency", "Baseline", "Equal steps"):
+            chosen, group = t.chosen[scenarios.part_name(part, model)]
+            split = chosen.splits[group, "held_out"]
+            rows.append(chosen.images["key"].to_numpy()[split.evaluation].tolist())
+        assert rows[0] == rows[1] == rows[2]
+
+
+def test_ledgers_are_the_same_side_by_side_and_after_one_another(scenario_1, tmp_path, monkeypatch):
+    """Two workers, then none: which image was shown how often does not depend on who trained."""
+    monkeypatch.setenv("MINT_ARTIFACTS", str(tmp_path))
+    alone = study.open_study("quick", **SMALL_1)
+    alone.prepare_all(["frequency"], jobs=1)
+    for model in ("Augmented frequency", "Baseline", "Equal steps"):
+        one, two = (s.audited("frequency", model)[0] for s in (scenario_1, alone))
+        monkeypatch.setenv("MINT_ARTIFACTS", str(tmp_path))
+        pd.testing.assert_frame_equal(one.ledger, two.ledger)
+        alone.plan(one.recipe).check(one.ledger["exposures"].to_numpy())
+
+
+def test_several_trainings_of_m_make_one_column(shared, monkeypatch):
+    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+    s = study.open_study("quick", **SMALL | {"losses": ["adaface"]}, audited_seeds=3)
+    models = s.audited("loss", "AdaFace")
+    assert [m.recipe.seed for m in models] == [0, 1, 2]
+    t = s.table("loss")
+    assert t.scores["AdaFace", "paper", "Model Outcome"].shape[:2] == (3, 2)
+    assert t.decided("AdaFace", "paper", "Model Outcome").right.shape[0] == 3
+    performance = s.performance("loss").iloc[0]
+    each = [np.mean([right.mean() for right in s.verified(m).values()]) for m in models]
+    assert performance["verification"] == pytest.approx(np.mean(each))
+    assert performance["low"] < performance["verification"] < performance["high"]
+
+
+def test_the_trade_off_has_the_papers_points_and_ours(s):
+    points = s.trade_off("baseline")
+    assert points["panel"].tolist() == [
+        "the paper",
+        "ours, protocol paper",
+        "ours, protocol held_out",
+    ]
+    assert points.iloc[0][["verification", "detection"]].tolist() == [0.963, 0.84]
+    assert points["low"].isna().tolist() == [True, False, False]
+    assert (points["low"][1:] <= points["detection"][1:]).all()
+    assert (points["detection"][1:] <= points["high"][1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"mint_samples": 1}, "mint_samples"),
+        ({"held_out": 1.0}, "held_out"),
+        ({"dropuot": 0.1}, "Did you mean 'dropout'"),
+    ],
+)
+def test_wrong_parameters_are_refused_at_the_door(changes, says):
+    with pytest.raises(ParameterError, match=says):
+        study.open_study(**changes)
+
+
+def test_a_network_that_nobody_registered():
+    with pytest.raises(ParameterError, match="Did you mean 'ir_50'"):
+        study.open_study(network="ir_5").audited("baseline", "Baseline")
+
+
+def test_real_databases_must_be_at_hand(monkeypatch):
+    with pytest.raises(DataError, match="--data DIR"):
+        study.open_study("faces").training  # noqa: B018
