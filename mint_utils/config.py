@@ -29,6 +29,8 @@ ROWS = (
 )
 PROTOCOLS = ("paper", "held_out")
 LOSSES = ("adaface", "cosface", "arcface")
+PRECISIONS = ("auto", "float32", "bfloat16")
+SHOWN = "members|held_out|shadow-[0-9]+|people-[abc]"
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,17 @@ class Audited:
     repeats: tuple[int, ...] = (
         1,
     )  # exposures an epoch, one number for each equal part of the members
-    # Which images of D train it: members, held_out (the swap) or shadow-0, shadow-1 and so on.
+    # Which images of D train it: members, held_out (the swap), shadow-0, shadow-1 and so on, or the members
+    # among a third of the people: people-a, people-b, people-c.
     shown: str = "members"
     seed: int = 0
+    # Of convolutions and linear layers in training; auto: bfloat16 where the device multiplies it faster.
+    precision: str = "auto"
 
     def __post_init__(self):
-        known = self.shown in ("members", "held_out") or re.fullmatch("shadow-[0-9]+", self.shown)
-        _check(self, "shown", bool(known), "members, held_out or shadow-0, shadow-1 and so on")
+        known = bool(re.fullmatch(SHOWN, self.shown))
+        _check(self, "shown", known, "members, held_out, shadow-0 and so on, or people-a, -b, -c")
+        _check(self, "precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         _check(self, "loss", self.loss in LOSSES, f"one of {', '.join(LOSSES)}")
         _check(
             self,

@@ -21,6 +21,10 @@ class TrainingError(StudyError):
     """Training cannot go on: the loss is no longer a number, or the exposures differ from the plan."""
 
 
+class OutOfTime(StudyError):
+    """The time that was given is over: what was begun has its checkpoint, and goes on from it."""
+
+
 def command(main: Callable[..., int]) -> Callable[..., int]:
     """Make the ``main`` of a command tell such an error in one line.
 

@@ -7,11 +7,13 @@ and then it is renamed: a folder without ``.partial`` in its name is whole, what
 
 import functools
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,6 +130,37 @@ def fetch(
         write_text(partial / "record.json", json.dumps(record, indent=1))
         partial.rename(folder)
     return Artifact(folder, record)
+
+
+def pack(target: Path, largest: int) -> int:
+    """Write the finished artifacts to a tar file, without files above a size, to take results elsewhere.
+
+    Unpacked into another folder of artifacts they are found there; what was left out is named in their
+    records, and only what reads it anew is made again.
+
+    Args:
+        target: A new file, .tar or .tar.xz.
+        largest: Bytes of a file that is taken along.
+
+    Returns:
+        The number of artifacts.
+    """
+    root, n = paths.artifacts(), 0
+    with tarfile.open(target, f"w:{target.suffix[1:].replace('tar', '')}") as tar:
+        for path in sorted(root.glob("*/*/record.json")):
+            if path.parent.suffix == ".partial":
+                continue
+            record, n = json.loads(path.read_text()), n + 1
+            sizes = record["files"]
+            record["files"] = {name: size for name, size in sizes.items() if size <= largest}
+            record["left_out"] = {name: size for name, size in sizes.items() if size > largest}
+            for name in record["files"]:
+                tar.add(path.parent / name, (path.parent / name).relative_to(root))
+            text = json.dumps(record, indent=1).encode()
+            entry = tarfile.TarInfo(str(path.relative_to(root)))
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+    return n
 
 
 def _locked(path: Path, name: str) -> AcquireReturnProxy:

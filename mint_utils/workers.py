@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,12 +20,24 @@ from tqdm import tqdm
 
 from mint_utils.errors import StudyError
 
+_until: float | None = None
 _counter: Any = None  # in a worker: the number that all of them add to
 
 
 def cores() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def limit(until: float | None) -> None:
+    """Set when long work in this process and its workers stops, in seconds of ``time.time``; None: never."""
+    global _until
+    _until = until
+
+
+def out_of_time() -> bool:
+    """Say whether that time is over."""
+    return _until is not None and time.time() > _until
 
 
 def advance(amount: int) -> None:
@@ -52,7 +65,7 @@ def side_by_side(
     context = multiprocessing.get_context("spawn")  # forked workers hang in OpenMP
     counter = context.Value("q", 0)
     threads = max(1, cores() // jobs)
-    with ProcessPoolExecutor(jobs, context, _begin, (counter, threads)) as pool:
+    with ProcessPoolExecutor(jobs, context, _begin, (counter, threads, _until)) as pool:
         with _inherited():
             found = {pool.submit(work, task): task for task in tasks}
         pending = set(found)
@@ -98,10 +111,11 @@ def _inherited() -> Iterator[None]:
             os.environ["TQDM_DISABLE"] = bars
 
 
-def _begin(counter: Any, threads: int) -> None:
-    """Set a worker up: its share of the cores, and the end of its parent as its own."""
+def _begin(counter: Any, threads: int, until: float | None) -> None:
+    """Set a worker up: its share of the cores, its time, and the end of its parent as its own."""
     global _counter
     _counter = counter
+    limit(until)
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # of what a worker starts, such as a kernel
     threading.Thread(target=_end_with_parent, daemon=True).start()

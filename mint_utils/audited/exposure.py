@@ -12,7 +12,7 @@ import numpy as np
 
 from mint_utils.config import Audited
 from mint_utils.data.manifest import Database
-from mint_utils.data.membership import held_out, part, shadow
+from mint_utils.data.membership import THIRDS, held_out, part, shadow, third
 from mint_utils.errors import ParameterError, TrainingError
 
 
@@ -75,7 +75,7 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
     """Plan the exposures of D: ``recipe.repeats`` for equal parts of the images shown, none for the others.
 
     ``recipe.shown`` says which those are: the members, or for a null model the held-out images in their
-    place, or the half of a shadow model.
+    place, the half of a shadow model, or the members among a third of the people.
 
     Raises:
         ParameterError: Fewer than two identities, or fewer than two images, would be shown.
@@ -86,6 +86,9 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
     else:
         kept_out = held_out(database.name, database.keys, held_out_share, partition_seed)
         chosen = kept_out if recipe.shown == "held_out" else ~kept_out
+    if recipe.shown.startswith("people-"):
+        of_people = third(database.name, database.identities, partition_seed)
+        chosen = chosen & (of_people == THIRDS.index(recipe.shown[-1]))
     times = np.asarray(recipe.repeats)
     parts = part(database.name, database.keys, len(times), partition_seed)
     images = np.where(chosen, times[parts], 0)

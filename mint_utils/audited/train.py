@@ -35,9 +35,9 @@ from mint_utils.audited.synchronised import synchronise
 from mint_utils.config import Audited, plain, unknown
 from mint_utils.data.ahead import read_ahead
 from mint_utils.data.counter import mix
-from mint_utils.data.images import augment, normalise
+from mint_utils.data.images import augment, normalise, sent
 from mint_utils.data.manifest import Database
-from mint_utils.errors import ParameterError, TrainingError
+from mint_utils.errors import DataError, OutOfTime, ParameterError, TrainingError
 
 VERSION = 3  # of the training: raised when the same recipe gives other weights
 DROPS = (12 / 26, 20 / 26, 24 / 26)  # of the steps: where the rate falls (AdaFace's 26 epochs)
@@ -65,16 +65,35 @@ class AuditedModel:
         return pd.read_csv(self.artifact.folder / "history.csv")
 
     def load(self, device: torch.device | str = "cpu") -> tuple[nn.Module, nn.Module]:
-        """Return the network and the head, in evaluation mode."""
-        weights = torch.load(
-            self.artifact.folder / "model.pt", map_location=device, weights_only=True
-        )
+        """Return the network and the head, in evaluation mode.
+
+        Raises:
+            DataError: The weights stayed on the machine that trained them (`store.pack`).
+        """
+        path = self.artifact.folder / "model.pt"
+        if not path.exists():
+            raise DataError(
+                f"{path} is not here: of this model only the results were brought. What reads it anew needs "
+                f"its weights: copy them there, or delete {path.parent} and it is trained again."
+            )
+        weights = torch.load(path, map_location=device, weights_only=True)
         record = self.artifact.record
         network, head = build(self.recipe, record["image_size"], record["classes"])
         network.load_state_dict(weights["network"])
         head.load_state_dict(weights["head"])
         network.to(device, memory_format=torch.channels_last)
         return network.eval(), head.to(device).eval()
+
+
+def precision(recipe: Audited, device: torch.device) -> str:
+    """Return in which arithmetic a recipe is trained on a device: ``float32`` or ``bfloat16``.
+
+    A processor has bfloat16 for this purpose where it has AMX tiles; others multiply float32 as fast.
+    """
+    if recipe.precision != "auto":
+        return recipe.precision
+    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bfloat16" if fast else "float32"
 
 
 def default_device() -> torch.device:
@@ -91,9 +110,9 @@ def specification(
 ) -> dict[str, Any]:
     """Return exactly what determines an Audited Model.
 
-    On several ranks with statistics of their own their number is part of it. A model that is stored, or was
-    begun, on another number than asked for is taken as it is: GPUs come and go, and a notebook without one
-    reads what eight have trained. The record says on how many each step was made.
+    The kind of device, its arithmetic, and the number of ranks with statistics of their own are part of it. A
+    model that is stored, or was begun, on another device or number is taken as it is: GPUs come and go, and a
+    notebook without one reads what others have trained. The record says how each step was made.
 
     Args:
         recipe: Of the model.
@@ -104,15 +123,28 @@ def specification(
     """
     alone = {
         "version": VERSION,
-        "recipe": plain(recipe),
+        "recipe": {k: v for k, v in plain(recipe).items() if k != "precision"},
         "database": database.fingerprint,
         "held_out": held_out,
         "partition_seed": partition_seed,
     }
     ours = ranks or distributed.ranks_here(recipe.batch_size)
     numbers = [ours, *range(1, distributed.MOST + 1)]
-    specs = [alone if n == 1 else alone | {"ranks": n} for n in numbers]
+    here = default_device()
+    places = dict.fromkeys((here.type, "cpu", "cuda"))
+    kinds = [
+        (torch.device(p), precision(recipe, torch.device(p)), n) for p in places for n in numbers
+    ]
+    specs = [alone | _arithmetic(*kind) for kind in kinds]
     return store.begun("audited", specs) or specs[0]
+
+
+def _arithmetic(device: torch.device, precision: str, ranks: int) -> dict[str, Any]:
+    """Return what of the way of computing determines a model; nothing for one process in float32 on a CPU."""
+    found = {"ranks": ranks} if ranks > 1 else {}
+    if device.type != "cpu":
+        found["device"] = device.type
+    return found | ({"precision": precision} if precision != "float32" else {})
 
 
 def audited_model(
@@ -171,6 +203,13 @@ def build(recipe: Audited, image_size: int, identities: int) -> tuple[nn.Module,
     return network, head
 
 
+def shape(network: str, image_size: int) -> tuple[list[int], int]:
+    """Return the number of activation maps at the stage ends of a network, and the length of its outcome."""
+    with torch.device("meta"):
+        model, _ = build(Audited(network=network), image_size, identities=2)
+    return [stage["num_chs"] for stage in model.feature_info], model.num_features
+
+
 def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.optim.SGD:
     """Return SGD with weight decay on everything except BatchNorm, as AdaFace's code has it."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -189,9 +228,10 @@ def rate(recipe: Audited, step: int, steps: int) -> float:
 
 
 class Step:
-    """One training step on one batch: augment, forward, loss, backward, update.
+    """One training step on one batch: augment, forward, loss, backward, update; channels_last.
 
-    bf16 autocast and torch.compile on a GPU, plain float32 on a CPU; channels_last on both.
+    On a GPU everything after the augmentation is recorded once for each size of batch (a CUDA graph) and
+    replayed: a step of 800 kernels is one launch, and nothing in it waits for the processor.
     """
 
     def __init__(
@@ -209,10 +249,13 @@ class Step:
         self.recipe = recipe
         self.device = device
         self.optimiser = optimiser(self.network, self.head, recipe)
-        on_gpu = device.type == "cuda"
-        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=on_gpu)
-        self.forward = group.wrap(torch.compile(self.network) if on_gpu else self.network)
+        half = precision(recipe, device) == "bfloat16"
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=half)
+        self.forward = group.wrap(self.network)
         self.logits = group.wrap(self.head)
+        self.recorded: dict[int, Recording] = {}
+        self.records = device.type == "cuda" and group.ranks == 1
+        self.pool = torch.cuda.graph_pool_handle() if self.records else None
 
     def __call__(
         self,
@@ -236,17 +279,66 @@ class Step:
         Returns:
             The loss before the update, weighted, a scalar on the device.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        inputs = normalise(augment(images, keys, self.recipe.augmentation), COLOUR_ORDER)
-        torch.manual_seed(seed)
+        pixels = augment(images, keys, self.recipe.augmentation)
+        if not self.records:
+            for group in self.optimiser.param_groups:
+                group["lr"] = lr
+            torch.manual_seed(seed)
+            return self.update(pixels, labels, weight)
+        if len(labels) not in self.recorded:
+            self.recorded[len(labels)] = Recording(self, pixels, labels)
+        return self.recorded[len(labels)](pixels, labels, lr, seed)
+
+    def update(self, pixels: torch.Tensor, labels: torch.Tensor, weight: float = 1.0):
+        """Train on a batch that is augmented; return the loss before the update."""
         with self.autocast:
-            embeddings, norms = self.forward(inputs)
+            embeddings, norms = self.forward(normalise(pixels, COLOUR_ORDER))
         loss = weight * nn.functional.cross_entropy(self.logits(embeddings, norms, labels), labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         return loss.detach()
+
+
+class Recording:
+    """The kernels of a step on batches of one size, recorded as a CUDA graph and replayed."""
+
+    def __init__(self, step: Step, pixels: torch.Tensor, labels: torch.Tensor):
+        self.inputs = pixels.clone(), labels.clone()
+        self.lr = torch.zeros((), device=step.device)
+        for group in step.optimiser.param_groups:
+            group["lr"] = self.lr
+        for parameter in (*step.network.parameters(), *step.head.parameters()):
+            # What SGD would make of its first step, where momentum has nothing to add.
+            step.optimiser.state[parameter].setdefault(
+                "momentum_buffer", torch.zeros_like(parameter)
+            )
+        # A step must have run before it can be recorded. It changes the model, so that is put back.
+        states = (step.network.state_dict(), step.head.state_dict(), *step.optimiser.state.values())
+        tensors = [tensor for state in states for tensor in state.values()]
+        before = [tensor.clone() for tensor in tensors]
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(3):
+                step.update(*self.inputs)
+        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.empty_cache()  # what the trial held, for the recording cannot use it
+        self.graph = torch.cuda.CUDAGraph()
+        # Sizes take turns, and nothing of one is needed in the next: they share their memory.
+        with torch.cuda.graph(self.graph, pool=step.pool):
+            self.loss = step.update(*self.inputs)
+        for tensor, old in zip(tensors, before, strict=True):
+            tensor.copy_(old)
+
+    def __call__(self, pixels: torch.Tensor, labels: torch.Tensor, lr: float, seed: int):
+        """Train on a batch; return the loss before the update."""
+        for place, value in zip(self.inputs, (pixels, labels), strict=True):
+            place.copy_(value)
+        self.lr.fill_(lr)
+        torch.manual_seed(seed)  # a replay reads the generator's seed anew
+        self.graph.replay()
+        return self.loss.clone()
 
 
 def train(
@@ -292,7 +384,8 @@ def train(
         progress.update()
         workers.advance(len(batch))
         last = number + 1 == exposures.steps
-        late = group.agreed(time.monotonic() - saved > checkpoint_seconds)
+        over = workers.out_of_time()
+        late = group.agreed(over or time.monotonic() - saved > checkpoint_seconds)
         # Reading the loss waits for the GPU: done rarely there, at every step on a CPU.
         if device.type == "cpu" or late or last or len(pending) >= 50:
             history += _finite(pending, recipe)
@@ -304,6 +397,10 @@ def train(
             if group.writes:
                 _save(checkpoint, step, state)
             saved = time.monotonic()
+            if over:
+                raise OutOfTime(
+                    f"{_title(recipe)} stopped after step {number + 1} of {exposures.steps}."
+                )
     progress.close()
     ledger = group.total(ledger)
     exposures.check(ledger)
@@ -317,6 +414,7 @@ def train(
         "exposures": int(ledger.sum()),
         "steps": exposures.steps,
         "device": str(device),
+        "precision": precision(recipe, device),
         "trained_on": trained_on,
     }
 
@@ -357,7 +455,7 @@ def _gathered(source, target: torch.Tensor, schedule, device: torch.device):
     """
     if isinstance(source, torch.Tensor):
         for item in schedule:
-            rows = torch.from_numpy(item[2]).to(device)
+            rows = sent(item[2], device)
             yield *item, source[rows].permute(0, 3, 1, 2), target[rows]
         return
     for item, pixels in read_ahead(schedule, lambda item: source[item[2]]):

@@ -88,7 +88,8 @@ def normalise(images: torch.Tensor, colour_order: Literal["rgb", "bgr"]) -> torc
     """
     pixels = images.permute(0, 2, 3, 1).contiguous()
     values = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
-    for part, target in zip(pixels.split(CACHED), values.split(CACHED), strict=True):
+    n = _at_once(pixels)
+    for part, target in zip(pixels.split(n), values.split(n), strict=True):
         if colour_order == "bgr":
             # Rows turned by byte, then by pixel: ten times as fast as .flip(-1) of three channels.
             turned = part.flatten(2).flip(-1)
@@ -122,13 +123,28 @@ def augment(images: torch.Tensor, keys: np.ndarray, p: float) -> torch.Tensor:
     ):
         rows = np.flatnonzero(chosen)
         rows = rows[np.argsort(draws[rows, SIDE])]  # _low_res is faster for images of like size
-        at_once = CACHED if pixels.device.type == "cpu" else len(pixels)
-        for part in np.split(rows, range(at_once, len(rows), at_once)) if len(rows) else ():
-            picked = pixels.index_select(0, torch.from_numpy(part).to(pixels.device))
-            changed = change(picked, draws[part])
-            # pixels[part] = changed would go byte by byte on a CPU, twenty times as slow.
-            torch._foreach_copy_([pixels[row] for row in part.tolist()], list(changed))
+        n = _at_once(pixels)
+        for part in np.split(rows, range(n, len(rows), n)) if len(rows) else ():
+            where = sent(part, pixels.device)
+            changed = change(pixels.index_select(0, where), draws[part])
+            if pixels.is_cuda:
+                pixels.index_copy_(0, where, changed)
+            else:  # there index_copy_ goes byte by byte, twenty times as slow
+                torch._foreach_copy_([pixels[row] for row in part.tolist()], list(changed))
     return pixels.permute(0, 3, 1, 2)
+
+
+def sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return an array on a device; a GPU fetches it by itself, and nobody waits for it."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _at_once(pixels: torch.Tensor) -> int:
+    """Return how many images are changed at once: on a CPU as many as its cache holds, else all."""
+    return max(1, len(pixels)) if pixels.is_cuda else CACHED
 
 
 def _flip(pixels: torch.Tensor, *_: np.ndarray) -> torch.Tensor:
@@ -145,12 +161,13 @@ def _draws(keys: np.ndarray) -> np.ndarray:
 
 def _crop(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
     side = pixels.shape[1]
-    top, left, height, width = (values[:, None] for values in _boxes(draws, side))
-    position = np.arange(side)
+    boxes = sent(np.stack(_boxes(draws, side)), pixels.device)
+    top, left, height, width = boxes[:, :, None]
+    position = torch.arange(side, device=pixels.device)
     rows = (position >= top) & (position < top + height)
     columns = (position >= left) & (position < left + width)
-    inside = rows[:, :, None] & np.repeat(columns, 3, axis=1)[:, None, :]
-    return pixels * torch.from_numpy(inside).to(pixels.device).view(pixels.shape)
+    inside = rows[:, :, None] & columns.repeat_interleave(3, dim=1)[:, None, :]
+    return pixels * inside.view(pixels.shape)
 
 
 def _boxes(draws: np.ndarray, side: int) -> tuple[np.ndarray, ...]:
@@ -177,9 +194,10 @@ def _low_res(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
     small = ((0.2 + 0.8 * draws[:, SIDE]) * side).astype(int)
     down, up = (draws[:, [DOWN, UP]] * len(INTERPOLATIONS)).astype(int).T
     weights = [_resampling(side, *which) for which in zip(small, down, up, strict=True)]
-    matrices = torch.stack(weights).to(pixels.device).float().div_(2**WEIGHT_BITS)
+    matrices = sent(torch.stack(weights).numpy(), pixels.device).float().div_(2**WEIGHT_BITS)
     reach = 2 * side // small.min() + 3
-    blocks = [(i, i + BLOCK, max(0, i - reach), i + BLOCK + reach) for i in range(0, side, BLOCK)]
+    block = side if pixels.is_cuda else BLOCK
+    blocks = [(i, i + block, max(0, i - reach), i + block + reach) for i in range(0, side, block)]
     lines = pixels.transpose(2, 3).to(torch.float32, memory_format=torch.contiguous_format)
     lines = lines.view(n, side, 3 * side)
     lines = torch.cat([torch.bmm(matrices[:, i:j, k:m], lines[:, k:m]) for i, j, k, m in blocks], 1)
@@ -215,7 +233,7 @@ def _jitter(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
     factors = np.take_along_axis(0.5 + draws[:, FACTORS], order, axis=1).astype(np.float32)
 
     def column(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(pixels.device).view(-1, 1, 1, 1)
+        return sent(values.astype(np.float32), pixels.device).view(-1, 1, 1, 1)
 
     planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     for which, factor in zip(order.T, factors.T, strict=True):

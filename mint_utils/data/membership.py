@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 REMEMBERED = 16  # cuts, 8 bytes a key each
+THIRDS = "abc"  # of the people
 CHUNK = 1 << 16  # keys turned into Python's strings at once
 
 
@@ -75,3 +76,17 @@ def shadow(database: str, keys: np.ndarray, number: int, seed: int) -> np.ndarra
     """
     half = uniform(database, keys, f"shadow-{number // 2}", seed) < 0.5
     return half if number % 2 == 0 else ~half
+
+
+def third(database: str, identities: np.ndarray, seed: int) -> np.ndarray:
+    """Return (N,) int64 in 0, 1, 2: which third of the people an image's person is in.
+
+    The cut by people: a network that is trained on one third never saw a person of the other two. It is
+    independent of the cut by images.
+
+    Args:
+        database: Name of D.
+        identities: (N,) int64.
+        seed: Another seed, another cut.
+    """
+    return (uniform(database, identities, "people", seed) * len(THIRDS)).astype(np.int64)

@@ -132,6 +132,19 @@ def embed(
 
 
 @torch.inference_mode()
+def outcomes(
+    network: nn.Module, colour_order: str, images: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Model Outcome of each image, (N, D) float16, and the length before that, (N,) float32."""
+    units, norms = [], []
+    for batch in _batches([(images, np.arange(len(images)))]):
+        unit, norm = network(_inputs(batch, colour_order, device))
+        units.append(unit.half().cpu().numpy())
+        norms.append(norm[:, 0].float().cpu().numpy())
+    return np.concatenate(units), np.concatenate(norms)
+
+
+@torch.inference_mode()
 def identify(
     network: nn.Module, head: nn.Module, colour_order: str, images: np.ndarray, device: torch.device
 ) -> np.ndarray:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
-from mint_utils import store
+from mint_utils import paths, store
 from mint_utils.audited import train
 from mint_utils.audited.exposure import Plan, plan
 from mint_utils.audited.train import AuditedModel
@@ -23,6 +25,7 @@ from mint_utils.data import identities
 from mint_utils.data.contamination import contaminated
 from mint_utils.data.manifest import Database, open_database
 from mint_utils.data.membership import part
+from mint_utils.errors import DataError
 from mint_utils.measure.verification import verification_accuracy
 from mint_utils.mint import aad, readings
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
@@ -42,12 +45,13 @@ class Features:
     """What is known of each image of an audit, and which of it each row of a table reads.
 
     Attributes:
-        array: (N, L) float32, one row an image of the audit set.
+        array: (N, L) float32, one row an image of the audit set; None where only what MINT Models made of
+            it was brought from another machine (`store.pack`).
         rows: Row of a table -> its columns.
         digest: Of all that determines the array.
     """
 
-    array: np.ndarray
+    array: np.ndarray | None
     rows: Mapping[str, slice]
     digest: str
 
@@ -63,6 +67,23 @@ class Scores:
 
     chosen: AuditSet
     scores: dict[tuple[tuple[str, str], str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Where M puts all N images of D and its C class centres.
+
+    Attributes:
+        units: (N, D) float32, the Model Outcome, rounded to half precision.
+        norms: (N,) float32, length of the embedding.
+        centres: (C, D) float32, of unit length, rounded likewise.
+        classes: (N,) int64, the class of each image's person, -1 for people that M was never shown.
+    """
+
+    units: np.ndarray
+    norms: np.ndarray
+    centres: np.ndarray
+    classes: np.ndarray
 
 
 class Audit:
@@ -196,8 +217,7 @@ class Audit:
 
     def widths(self, model: AuditedModel) -> tuple[int, ...]:
         """Return the number of activation maps at each of M's four stage ends."""
-        network, _ = model.load()
-        return tuple(info["num_chs"] for info in network.feature_info)
+        return tuple(train.shape(model.recipe.network, model.artifact.record["image_size"])[0])
 
     def is_trained(self, recipe: Audited) -> bool:
         """Say whether an Audited Model is in the store."""
@@ -243,6 +263,24 @@ class Audit:
         spec = {"version": VERIFICATION_VERSION, "model": model.artifact.digest}
         done = store.fetch("identification", spec, make)
         return np.load(done.folder / "right.npy")
+
+    def outcomes(self, model: AuditedModel) -> Outcomes:
+        """Return where the images of D and the class centres of M lie, for questions about people."""
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, head = model.load(device)
+            found = aad.outcomes(network, train.COLOUR_ORDER, self.training.images, device)
+            centres = nn.functional.normalize(head.kernel.detach(), dim=0).T
+            np.savez(
+                folder / "outcomes.npz", units=found[0], norms=found[1], centres=_halved(centres)
+            )
+
+        spec = {"version": aad.VERSION, "model": model.artifact.digest}
+        done = store.fetch("outcomes", spec, make)
+        with np.load(done.folder / "outcomes.npz") as file:
+            arrays = {name: file[name].astype(np.float32) for name in file.files}
+        return Outcomes(**arrays, classes=model.ledger["class"].to_numpy())
 
     # ---- the MINT Model -----------------------------------------------------------------------
 
@@ -356,9 +394,9 @@ class Audit:
             spec["pooling"] = pooling
         done = store.fetch("features", {"digest": store.digest(spec)}, make)
         self._stages[f"features {done.digest}"] = done.record["seconds"]
-        network, _ = model.load()
-        rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
-        array = np.load(done.folder / "features.npy", mmap_mode="r")
+        rows = aad.columns(*train.shape(model.recipe.network, model.artifact.record["image_size"]))
+        path = done.folder / "features.npy"
+        array = np.load(path, mmap_mode="r") if path.exists() else None
         return Features(array, rows, done.digest)
 
     def readings(self, model: AuditedModel, chosen: AuditSet) -> tuple[Readings, Features]:
@@ -406,6 +444,11 @@ class Audit:
         recipe: MintRecipe,
         folder: Path,
     ) -> dict[str, Any]:
+        if features.array is None:
+            raise DataError(
+                f"The features {features.digest} are not here, only what MINT Models made of them: "
+                f"delete {paths.artifacts() / 'features' / features.digest} and they are read from M again."
+            )
         each = self.config.mint.mint_seeds
         tasks = []
         for key, row in names:
@@ -418,6 +461,10 @@ class Audit:
         scores = {str(i): np.stack(found[i * each : (i + 1) * each]) for i in range(len(names))}
         np.savez(folder / "scores.npz", **scores)
         return {"networks": len(tasks)}
+
+
+def _halved(array: torch.Tensor) -> np.ndarray:
+    return array.cpu().numpy().astype(np.float16)
 
 
 def split_digests(chosen: AuditSet) -> dict[str, str]:

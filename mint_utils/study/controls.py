@@ -30,8 +30,9 @@ from mint_utils.study import scenarios
 from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, named
 from mint_utils.study.results import MintTable, estimate
 
-UNTRAINED_VERSION = 1  # of the untrained network: raised when its statistics change
+UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
+UNTRAINED_IMAGES = 4096  # of which the untrained network's statistics are
 BLIND = "blind"
 IDENTITY, EQUALISED = "split by identity", "equalised"
 STEPS = {  # of the ladder: name -> (column of the null models, protocol)
@@ -90,31 +91,41 @@ class Controls:
     @functools.cached_property
     def prepared(self) -> MintTable:
         """M and the blind baselines with people kept apart, and on images of one identical preparation."""
-        by_identity = Audit(self.audit.config.replace(split="identity"))
-        same = _Equalised(self.audit)
-        columns = {
-            IDENTITY: [by_identity.scores(m) for m in self.models],
-            f"{BLIND}, {IDENTITY}": [self._blind(by_identity, m) for m in self.models],
-            EQUALISED: [same.scores(m) for m in self.models],
-            f"{BLIND}, {EQUALISED}": [self._blind(same, m) for m in self.models],
-        }
+        columns = {}
+        for name, audit in self._preparations.items():
+            columns[name] = [audit.scores(m) for m in self.models]
+            columns[f"{BLIND}, {name}"] = [self._blind(audit, m) for m in self.models]
         return self._table(columns)
+
+    @functools.cached_property
+    def _preparations(self) -> dict[str, Audit]:
+        by_identity = Audit(self.audit.config.replace(split="identity"))
+        return {IDENTITY: by_identity, EQUALISED: _Equalised(self.audit)}
 
     def left_out(self) -> pd.DataFrame:
         """Return the paper's protocol with each external database in turn as the evaluation's.
 
         Returns:
-            Cells with a column for each evaluated database; T is trained on the three others.
+            Cells with a column for each evaluated database; T is trained on the others.
         """
+        return self._table(self._left_out()).cells
+
+    def _left_out(self) -> dict[str, list[Scores]]:
         roles = self.audit.config.databases
         externals = [*roles.external_train, roles.external_eval]
         columns = {}
         for name in externals:
             rest = tuple(other for other in externals if other != name)
-            config = self.audit.config.replace(external_train=rest, external_eval=name)
-            turned = Audit(config)
+            turned = Audit(self.audit.config.replace(external_train=rest, external_eval=name))
             columns[name] = [turned.scores(m, protocols=["paper"]) for m in self.models]
-        return self._table(columns).cells
+        return columns
+
+    def make(self) -> None:
+        """Make all that is read of Audited Models: everything but the blind baselines."""
+        _ = self.nulls, self.swapped, self._left_out()
+        for audit in self._preparations.values():
+            for m in self.models:
+                audit.scores(m)
 
     def ladder(self) -> pd.DataFrame:
         """Return for each row of the paper's tables what each step from blind to M gives.
@@ -260,13 +271,15 @@ class Controls:
         return pd.concat(frames, ignore_index=True)
 
     def untrained(self, model: AuditedModel) -> AuditedModel:
-        """Return M as it was initialised, its BatchNorm statistics those of all images of D."""
+        """Return M as it was initialised, its BatchNorm statistics those of images of D, seen or not."""
         images, record = self.audit.training.images, model.artifact.record
 
         def make(folder: Path) -> dict[str, int]:
             network, head = train.build(model.recipe, record["image_size"], record["classes"])
             # Of held-out images too: statistics of the members alone would tell something of them.
-            calibrated(network, images, np.arange(len(images)), train.COLOUR_ORDER)
+            some = np.random.default_rng(0).permutation(len(images))[:UNTRAINED_IMAGES]
+            network.to(train.default_device(), memory_format=torch.channels_last)
+            calibrated(network, images, some, train.COLOUR_ORDER).cpu()
             weights = {"network": network.state_dict(), "head": head.state_dict()}
             torch.save(weights, folder / "model.pt")
             return {name: record[name] for name in ("image_size", "classes")}

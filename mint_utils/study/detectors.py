@@ -173,18 +173,24 @@ class Detectors:
 
     def _shadows(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the log odds (S, N, 2) of the own class by each shadow model, and what it saw (S, N)."""
-        indices = self.chosen.images["index"].to_numpy()[self.of_training]
+        indices = self._indices
         columns = scenarios.columns(self.audit.config, "shadows")
         odds = np.full((len(columns), len(self.of_training), SHADOW_VIEWS), np.nan)
         seen = np.zeros((len(columns), len(self.of_training)), bool)
         for i, column in enumerate(columns):
             model = self.audit.model(column.recipe)
-            odds[i, self.of_training] = self._odds(model, indices)
+            odds[i, self.of_training] = self.odds_of(model)
             seen[i, self.of_training] = model.ledger["exposures"].to_numpy()[indices] > 0
         return odds, seen
 
-    def _odds(self, model: AuditedModel, indices: np.ndarray) -> np.ndarray:
-        database = self.audit.training
+    @property
+    def _indices(self) -> np.ndarray:
+        """The images of D in the audit set."""
+        return self.chosen.images["index"].to_numpy()[self.of_training]
+
+    def odds_of(self, model: AuditedModel) -> np.ndarray:
+        """Return the log odds (n, 2) of the own class of D's images in the audit set by a shadow model."""
+        database, indices = self.audit.training, self._indices
 
         def make(folder: Path) -> None:
             device = train.default_device()

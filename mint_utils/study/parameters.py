@@ -6,10 +6,9 @@ parameter; the names that there are.
 
 import ast
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from IPython import get_ipython
 
 from mint_utils.config import unknown
 from mint_utils.errors import ParameterError
@@ -17,7 +16,8 @@ from mint_utils.errors import ParameterError
 
 def run_cells() -> list[str]:
     """Return the sources of the cells that this kernel has run; none outside a notebook."""
-    shell = get_ipython()
+    ipython = sys.modules.get("IPython")  # loaded wherever a kernel runs
+    shell = ipython.get_ipython() if ipython else None
     return list(shell.user_ns.get("In", [])) if shell else []
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mint_utils.config import Audited, Config
+from mint_utils.data.membership import THIRDS
 
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "00_databases": (),
@@ -188,6 +189,23 @@ def _swap(config: Config) -> list[Column]:
     return [Column("other half", "Other half", replace(config.audited, shown="held_out"), None)]
 
 
+def _people(config: Config) -> list[Column]:
+    """Return the recipe of the baseline trained on a third of the people: A, B, and C.
+
+    Each takes about as many steps as the baseline: its epochs are three times as many.
+    """
+    epochs = len(THIRDS) * config.audited.epochs
+    return [
+        Column(
+            f"people {third.upper()}",
+            f"People {third.upper()}",
+            replace(config.audited, shown=f"people-{third}", epochs=epochs),
+            None,
+        )
+        for third in THIRDS
+    ]
+
+
 def _shadows(config: Config) -> list[Column]:
     """Return the recipe of the baseline trained on random halves of D, each with a seed of its own."""
     found = []
@@ -207,5 +225,6 @@ _SCENARIOS = {
     "loss": _loss,
     "ends": _ends,
     "swap": _swap,
+    "people": _people,
     "shadows": _shadows,
 }
