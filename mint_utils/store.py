@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +28,7 @@ from mint_utils.config import plain
 from mint_utils.errors import DataError
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib")
+IMAGES = ("databases", "demonstrations")  # kinds of artifacts that hold images
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def fetch(
     return Artifact(folder, record)
 
 
-def pack(target: Path, largest: int) -> int:
-    """Write the finished artifacts to a tar file, without files above a size, to take results elsewhere.
+def pack(target: Path, largest: int, whole: Collection[str] = ()) -> int:
+    """Write the finished artifacts to a tar file, to take results elsewhere: no images, and no large files.
 
     Unpacked into another folder of artifacts they are found there; what was left out is named in their
     records, and only what reads it anew is made again.
@@ -141,6 +142,7 @@ def pack(target: Path, largest: int) -> int:
     Args:
         target: A new file, .tar or .tar.xz.
         largest: Bytes of a file that is taken along.
+        whole: Kinds of artifacts of which every file is.
 
     Returns:
         The number of artifacts.
@@ -148,12 +150,18 @@ def pack(target: Path, largest: int) -> int:
     root, n = paths.artifacts(), 0
     with tarfile.open(target, f"w:{target.suffix[1:].replace('tar', '')}") as tar:
         for path in sorted(root.glob("*/*/record.json")):
-            if path.parent.suffix == ".partial":
+            if path.parent.suffix == ".partial" or path.parts[-3] in IMAGES:
                 continue
-            record, n = json.loads(path.read_text()), n + 1
+            record = json.loads(path.read_text())
+            n += 1
             sizes = record["files"]
-            record["files"] = {name: size for name, size in sizes.items() if size <= largest}
-            record["left_out"] = {name: size for name, size in sizes.items() if size > largest}
+            kept = (
+                sizes
+                if record["kind"] in whole
+                else {k: n for k, n in sizes.items() if n <= largest}
+            )
+            left_out = {name: size for name, size in sizes.items() if name not in kept}
+            record |= {"files": kept, "left_out": left_out}
             for name in record["files"]:
                 tar.add(path.parent / name, (path.parent / name).relative_to(root))
             text = json.dumps(record, indent=1).encode()

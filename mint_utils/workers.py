@@ -48,7 +48,7 @@ def advance(amount: int) -> None:
 
 
 def side_by_side(
-    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, total: int, unit: str
+    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, total: int | None, unit: str
 ) -> Iterator[tuple[Any, Any]]:
     """Do tasks in processes of their own and yield each with its result as it is done.
 
@@ -56,7 +56,7 @@ def side_by_side(
         work: An importable function of one task; it calls `advance`.
         tasks: Picklable and hashable, begun in this order.
         jobs: Processes; the cores are shared among them.
-        total: What `advance` will have added up to in the end.
+        total: The sum of all that `advance` is told; None where nobody knows.
         unit: Of that.
 
     Raises:

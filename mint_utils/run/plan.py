@@ -72,6 +72,8 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
             found.append(Work("what the auditor chooses", auditor, (config,)))
     for name in (*LATER, *FIRST):
         add(name, most, lambda recipe: True)
+        if name == "shadows" and name in names:
+            found.append(Work("attacks", attacks, (config,)))
     for name in names:  # of which nothing was said here
         add(name, range(1000), lambda recipe: True)
     return found
@@ -107,6 +109,11 @@ def auditor(config: Config) -> None:
         factor(audit, trained)
 
 
+def attacks(config: Config) -> None:
+    """Make the scores of the known attacks on the first training of the baseline."""
+    Detectors(Audit(config)).attack_scores()
+
+
 def make_within(
     found: Sequence[Work], seconds: float, jobs: int, told: Callable[[str], None] = print
 ) -> list[str]:
@@ -124,7 +131,7 @@ def make_within(
     workers.limit(time.time() + seconds)
     left = {work: work.title for work in found}
     if jobs > 1:
-        done = workers.side_by_side(_make, list(found), jobs, len(found), "works")
+        done = workers.side_by_side(_make, list(found), jobs, None, "exposures")
     else:
         done = ((work, _make(work)) for work in found)
     for work, finished in done:
@@ -141,5 +148,4 @@ def _make(work: Work) -> bool:
         work.make(*work.arguments)
     except OutOfTime:
         return False
-    workers.advance(1)
     return True

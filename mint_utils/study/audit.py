@@ -399,11 +399,14 @@ class Audit:
         array = np.load(path, mmap_mode="r") if path.exists() else None
         return Features(array, rows, done.digest)
 
-    def readings(self, model: AuditedModel, chosen: AuditSet) -> tuple[Readings, Features]:
-        """Return how the images of an audit set lie to M's class centres, and the features made of it."""
+    def readings(self, model: AuditedModel, chosen: AuditSet) -> tuple[Readings | None, Features]:
+        """Return how the images of an audit set lie to M's class centres, and the features made of it.
+
+        The first is None where only what MINT Models made of it was brought from another machine.
+        """
         runs = self.runs(chosen)
 
-        def make(folder: Path) -> None:
+        def make(folder: Path) -> dict[str, Any]:
             device = train.default_device()
             network, head = model.load(device)
             known = model.ledger["class"].to_numpy()
@@ -417,11 +420,17 @@ class Audit:
             ]
             found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
             np.savez(folder / "readings.npz", **vars(found))
+            rows = found.features()[1]
+            return {"rows": {name: [where.start, where.stop] for name, where in rows.items()}}
 
         spec = {"version": readings.VERSION, "model": model.artifact.digest, "images": named(runs)}
         done = store.fetch("readings", {"digest": store.digest(spec)}, make)
         self._stages[f"readings {done.digest}"] = done.record["seconds"]
-        with np.load(done.folder / "readings.npz") as file:
+        path = done.folder / "readings.npz"
+        if not path.exists():
+            rows = {name: slice(*ends) for name, ends in done.record["rows"].items()}
+            return None, Features(None, rows, done.digest)
+        with np.load(path) as file:
             found = Readings(**file)
         return found, Features(*found.features(), done.digest)
 

@@ -22,11 +22,12 @@ from mint_utils.mint.attacks import ATTACKS
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
-from mint_utils.study.audit import KINDS, Audit, Features
+from mint_utils.study.audit import KINDS, Audit, Features, split_digests
 from mint_utils.study.results import MintTable
 
 KEY = "members", "held_out"
 VANILLA = ("All Conv Layers", "Model Outcome")
+ATTACKS_VERSION = 1  # raised when the same readings give other scores
 SHADOW_VIEWS = 2  # an image and its mirror, both of which training shows
 
 
@@ -91,6 +92,26 @@ class Detectors:
 
     def attack_scores(self) -> dict[str, np.ndarray]:
         """Return (N,) scores of every attack for the images of the audit set, NaN where it has none."""
+        shadow_models = [
+            self.audit.model(column.recipe).artifact.digest
+            for column in scenarios.columns(self.audit.config, "shadows")
+        ]
+        spec = {
+            "version": ATTACKS_VERSION,
+            "attacks": [attack.name for attack in ATTACKS],
+            "readings": self.audit.readings(self.model, self.chosen)[1].digest,
+            "splits": split_digests(self.chosen),
+            "shadows": shadow_models,
+        }
+        done = store.fetch(
+            "attacks",
+            spec,
+            lambda folder: np.savez(folder / "scores.npz", **self._attack_scores()),
+        )
+        with np.load(done.folder / "scores.npz") as file:
+            return {attack.name: file[attack.name] for attack in ATTACKS}
+
+    def _attack_scores(self) -> dict[str, np.ndarray]:
         found, _ = self.audit.readings(self.model, self.chosen)
         split = self.chosen.splits[KEY]
         non_members = split.train[~split.train_labels]
