@@ -24,10 +24,6 @@
 # stored ends at once. A job that failed or was killed goes on from its checkpoint: by itself where retries are
 # allowed (--retries 2, as in cluster/slurm), otherwise when the same command is given again. After the death of
 # Snakemake itself `snakemake --unlock` comes first. What a job prints is in artifacts/stages too, in its .log.
-#
-# The profile faces has a smaller network where there is no GPU. If the machine that Snakemake runs on has none
-# and the nodes do, name the network, so that all agree (a job that does not agree is refused):
-#     --config profile=faces data=/path gpus=1 parameters="{network: ir_50, image_size: 112, audited_seeds: 3}"
 
 import json
 import shlex

@@ -219,8 +219,7 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
     """Turn a profile and overrides into one configuration.
 
     Args:
-        profile: A name in ``mint_utils/profiles``. Its section ``on_cpu`` counts where there is
-            no GPU, so that a machine without one gets a network that it can train.
+        profile: A name in ``mint_utils/profiles``.
         data: The folder of the databases; None where all of them are embedded.
         overrides: Parameters by their flat names; None means the profile's own value.
 
@@ -231,22 +230,12 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
         raise ParameterError(unknown("profile", profile, profiles()))
     text = (paths.PROFILES / f"{profile}.yaml").read_text()
     sections = yaml.safe_load(text) or {}
-    on_cpu = sections.pop("on_cpu", {})
     values = {name: value for section in sections.values() for name, value in section.items()}
-    if on_cpu and not has_gpu():
-        values |= on_cpu
     config = _apply(Config(profile=profile), values, where=f"profiles/{profile}.yaml")
     wanted = {name: value for name, value in overrides.items() if value is not None}
     changed = _apply(config, wanted, where="the parameters")
     folder = None if data is None else str(Path(data).expanduser().resolve())
     return replace(changed, data=folder, is_reference=changed.results() == config.results())
-
-
-def has_gpu() -> bool:
-    """Say whether PyTorch sees a GPU."""
-    import torch  # here, because reading a configuration should not take seconds
-
-    return torch.cuda.is_available()
 
 
 def plain(value: Any) -> Any:

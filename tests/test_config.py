@@ -75,14 +75,11 @@ def test_unknown_profile_names_the_nearest():
         resolve("face")
 
 
-def test_on_cpu_counts_only_without_a_gpu(monkeypatch):
-    monkeypatch.setattr(config, "has_gpu", lambda: True)
-    assert resolve("faces").audited.network == "ir_50"
-    assert resolve("faces").databases.image_size == 112
-    monkeypatch.setattr(config, "has_gpu", lambda: False)
-    assert resolve("faces").audited.network == "ir_tiny"
-    assert resolve("faces").databases.image_size == 40
-    assert resolve("faces", image_size=112).databases.image_size == 112
+def test_the_small_profile_of_faces_is_the_large_one_with_another_network():
+    large = resolve("faces")
+    assert (large.audited.network, large.databases.image_size) == ("ir_50", 112)
+    small = large.replace(network="ir_tiny", image_size=40, precision="float32")
+    assert small.results() == resolve("faces_small").results() | {"profile": "faces"}
 
 
 def test_the_folder_of_databases_does_not_determine_results(tmp_path):

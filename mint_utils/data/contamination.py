@@ -22,7 +22,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from mint_utils import store
-from mint_utils.config import has_gpu
 from mint_utils.data.manifest import Database
 
 VERSION = 1  # of hashes and search: raised when the same images give another table
@@ -157,7 +156,7 @@ def most_similar(
         matches: (n,) int64 of ``second``.
         cosines: (n,) float32.
     """
-    device = torch.device("cuda" if has_gpu() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = np.full(len(first), -np.inf, np.float32)
     match = np.full(len(first), -1)
     blocks = [(i, j) for i in range(0, len(first), ROWS) for j in range(0, len(second), ROWS)]

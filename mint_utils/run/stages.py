@@ -115,9 +115,8 @@ def do(found: dict[str, Stage], wanted: str) -> None:
     """
     if wanted not in found:
         raise ParameterError(
-            f"There is no stage {wanted!r} here: it was listed for other parameters, by another version "
-            "of the package, or with a GPU where there is none, or without (profiles with a section "
-            "on_cpu). List the stages again with these; name the parameters of on_cpu where machines differ."
+            f"There is no stage {wanted!r} here: it was listed for other parameters or by another "
+            "version of the package. List the stages again with these."
         )
     found[wanted].do()
 
