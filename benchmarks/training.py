@@ -1,4 +1,4 @@
-"""Training of the audited network: images/s, and the share of the machine's matrix-product rate."""
+"""Training of the audited network: images/s in float32 and bfloat16, beside AdaFace's own way of stepping."""
 
 import argparse
 
@@ -45,42 +45,52 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def main() -> None:
-    """Print images/s of the study's step and of AdaFace's own way (contiguous, not compiled)."""
+    """Print images/s of ways of stepping, and their share of the matrix product's rate in their precision."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--network", default="ir_50")
     parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile too, which takes a minute"
+    )
     device = default_device()
-    parser.add_argument("--batch", type=int, default=256 if device.type == "cuda" else 16)
+    on_gpu = device.type == "cuda"
+    parser.add_argument("--batch", type=int, default=256 if on_gpu else 16)
     options, _ = parser.parse_known_args()
     n, size = options.batch, options.size
-    recipe = Audited(network=options.network, augmentation=0.0)
-    ours = Step(*build(recipe, size, CLASSES), recipe, device)
-    plain = Step(*build(recipe, size, CLASSES), recipe, device)
-    plain.network.to(memory_format=torch.contiguous_format)
-    plain.forward = plain.network
+    macs = multiply_adds(build(Audited(network=options.network), size, 2)[0], size)
+    peaks = {name: matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")}
+    where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
+    print(f"  {options.network} at {size} px, batch {n}, {where}, torch {torch.__version__}")
+    for name, rate in peaks.items():
+        print(f"  matrix product, {name}: {2 * rate / 1e9:,.0f} GFLOP/s")
     pixels = torch.randint(0, 256, (n, size, size, 3), dtype=torch.uint8, device=device)
     labels = torch.arange(n, device=device) % CLASSES
     keys = np.arange(n, dtype=np.uint64)
 
-    def run(step: Step, images: torch.Tensor):
+    def way(precision: str, adaface: bool = False, records: bool = False, compiled: bool = False):
+        recipe = Audited(network=options.network, augmentation=0.0, precision=precision)
+        step = Step(*build(recipe, size, CLASSES), recipe, device, compiled=compiled)
+        step.records = records
+        images = pixels.permute(0, 3, 1, 2)
+        if adaface:
+            step.network.to(memory_format=torch.contiguous_format)
+            images = images.contiguous()
         return lambda: step(images, labels, keys, 0.01, 0).item()
 
-    channels_last = pixels.permute(0, 3, 1, 2)
-    seconds, reference, ratio = paired(
-        run(ours, channels_last), run(plain, channels_last.contiguous()), runs=5
-    )
-    work = 3 * n * multiply_adds(build(recipe, size, CLASSES)[0], size)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    peak = matrix_rate(device, dtype)
-    print(
-        f"  {options.network} at {size} px, batch {n}, {device}, {torch.get_num_threads()} threads"
-    )
-    print(f"  matrix product, {dtype}: {2 * peak / 1e9:,.0f} GFLOP/s")
-    for name, took in (("ours", seconds), ("plain, contiguous", reference)):
+    ways = {"AdaFace's: float32, contiguous": ("float32", True)}
+    ways |= {name: (name,) for name in peaks}
+    if on_gpu:
+        ways["bfloat16, recorded"] = ("bfloat16", False, True)
+    if options.compile:
+        ways["bfloat16, compiled"] = ("bfloat16", False, on_gpu, True)
+    first = way(*next(iter(ways.values())))
+    for name, arguments in ways.items():
+        took, _, ratio = paired(way(*arguments), first, runs=options.runs)
+        share = 3 * n * macs / took / peaks[arguments[0]]
         print(
-            f"  {name}: {n / took:,.1f} images/s, {work / took / peak:.0%} of the matrix product's rate"
+            f"  {name:31s} {n / took:8,.1f} images/s, {share:4.0%} of that rate, {ratio:.2f} x AdaFace's"
         )
-    print(f"  ratio: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -132,8 +132,11 @@ class Scenarios:
     batch_sizes: tuple[int, ...] = (8, 32, 64, 256)
     dropouts: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
     losses: tuple[str, ...] = LOSSES
-    audited_seeds: int = 1  # trainings of M for each column, from its seed on
-    frequency_seeds: int = 1  # the same in Scenario 1, whose epochs are 15 times as long
+    batch_sizes_scaled: tuple[int, ...] | None = None  # with the rate scaled; None: the same sizes
+    audited_seeds: int = 1  # trainings of the baseline, from its seed on, and of the other half
+    factor_seeds: int | None = None  # of every other column; None: as many
+    people_seeds: int | None = None  # of the networks of the cut by people; None: as many
+    frequency_seeds: int = 1  # in Scenario 1, whose epochs are 15 times as long
     frequency_epochs: int | None = None  # of Scenario 1; None: as many as the baseline's
     shadow_models: int = 8  # of the attacks that need them, in pairs that share no image
 
@@ -145,7 +148,15 @@ class Scenarios:
         _check(self, "batch_sizes", min(self.batch_sizes) >= 2, "numbers from 2 on")
         _check(self, "dropouts", all(0 <= d < 1 for d in self.dropouts), "from 0 to below 1")
         _check(self, "losses", set(self.losses) <= set(LOSSES), f"some of {', '.join(LOSSES)}")
+        scaled = self.batch_sizes_scaled
+        _check(
+            self, "batch_sizes_scaled", scaled is None or min(scaled, default=2) >= 2, "from 2 on"
+        )
         _check(self, "audited_seeds", self.audited_seeds >= 1, "at least 1")
+        for name in ("factor_seeds", "people_seeds"):
+            count = getattr(self, name)
+            fits = count is None or 1 <= count <= self.audited_seeds
+            _check(self, name, fits, f"from 1 to audited_seeds, {self.audited_seeds}")
         _check(self, "frequency_seeds", self.frequency_seeds >= 1, "at least 1")
         even = self.shadow_models >= 4 and self.shadow_models % 2 == 0
         _check(self, "shadow_models", even, "an even number from 4 on")

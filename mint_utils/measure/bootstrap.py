@@ -10,13 +10,11 @@ S - 1 degrees of freedom. The interval holds the middle 95% of replicates.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-
-from mint_utils.errors import ParameterError
 
 LEVEL = 0.95
 AT_ONCE = 1 << 24  # weights held at once: replicates x clusters
@@ -65,18 +63,13 @@ def interval(
     """Return a signed sum of accuracies with its interval.
 
     Args:
-        terms: (sign or weight, cell). Training i of one cell goes with training i of the others.
+        terms: (sign or weight, cell). Training i of one cell goes with training i of the others; where one
+            has fewer, the first ones of all are compared.
         replicates: Of the bootstrap.
         seed: Of the bootstrap.
-
-    Raises:
-        ParameterError: Cells of different numbers of trainings.
     """
-    counts = {len(cell.right) for _, cell in terms}
-    if len(counts) != 1:
-        raise ParameterError(
-            f"Cells of {sorted(counts)} trainings cannot be compared training by training."
-        )
+    n = min(len(cell.right) for _, cell in terms)
+    terms = [(sign, replace(cell, right=cell.right[:n])) for sign, cell in terms]
     trainings = sum(sign * cell.accuracies for sign, cell in terms)
     rng = np.random.default_rng(seed)
     drawn = sum(

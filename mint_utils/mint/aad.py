@@ -17,11 +17,12 @@ from tqdm import tqdm
 from mint_utils.audited.ir import auditable
 from mint_utils.config import ROWS
 from mint_utils.data.ahead import read_ahead
-from mint_utils.data.images import normalise
+from mint_utils.data.images import normalise, sent
 
 VERSION = 1  # of the extraction: raised when the same model and images give other features
 BATCH = 256
-KEPT_BYTES = 1 << 30  # of activation maps held at once; more are computed again for every batch
+# Of activation maps held at once; more are computed again for every batch.
+KEPT_BYTES = {"cpu": 1 << 30, "cuda": 16 << 30}
 
 
 def columns(widths: Sequence[int], outcome: int) -> dict[str, slice]:
@@ -97,11 +98,11 @@ def maps(
         return network.forward_intermediates(batch, intermediates_only=True)
 
     every = np.arange(starts[-1])
-    if len(every) * sum(stage.nbytes for stage in compute(every[:1])) > KEPT_BYTES:
+    if len(every) * sum(stage.nbytes for stage in compute(every[:1])) > KEPT_BYTES[device.type]:
         return compute
     batches = [compute(every[i : i + BATCH]) for i in range(0, len(every), BATCH)]
     kept = [torch.cat(stage) for stage in zip(*batches, strict=True)]
-    return lambda rows: [stage[torch.from_numpy(rows)] for stage in kept]
+    return lambda rows: [stage[sent(rows, device)] for stage in kept]
 
 
 @torch.inference_mode()

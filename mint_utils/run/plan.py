@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mint_utils import workers
-from mint_utils.config import Audited, Config
-from mint_utils.errors import OutOfTime
+from mint_utils.config import Audited, Config, Scenarios
+from mint_utils.errors import OutOfTime, StudyError
 from mint_utils.study import factors, scenarios
 from mint_utils.study.audit import KINDS, SWAPPED, Audit
 from mint_utils.study.controls import Controls
 from mint_utils.study.detectors import Detectors
 from mint_utils.study.study import Study
 
-# What is said first of a network, then what repeats it, then the factors that cost most.
+# What is said first of a network: what it is, its nulls, the person, the paper's other factors.
 FIRST = ("baseline", "swap", "people", "dropout", "loss")
 LATER = ("frequency", "batch_size", "shadows", "batch_size_scaled")
 
@@ -66,9 +66,9 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
         for name in FIRST:
             add(name, [i], is_end)
             if name == "people" and "swap" in names:
-                so_far = config.replace(audited_seeds=i + 1)
+                so_far = replace(config, scenarios=_only(config.scenarios, i + 1))
                 found.append(Work(f"controls, seed {i}", controls, (so_far,)))
-        if i == 0:
+        if i == 0 and "baseline" in names:
             found.append(Work("what the auditor chooses", auditor, (config,)))
     for name in (*LATER, *FIRST):
         add(name, most, lambda recipe: True)
@@ -79,6 +79,11 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
     return found
 
 
+def _only(chosen: Scenarios, seeds: int) -> Scenarios:
+    """Return how often each M is trained, with only so many trainings of the baseline."""
+    return replace(chosen, audited_seeds=seeds, factor_seeds=None, people_seeds=None)
+
+
 def model(config: Config, scenario: str, recipe: Audited, kinds: tuple[str, ...]) -> None:
     """Make one Audited Model and what tables, the better test and the controls read of it."""
     audit = Audit(config)
@@ -86,6 +91,7 @@ def model(config: Config, scenario: str, recipe: Audited, kinds: tuple[str, ...]
     trained = audit.model(recipe)
     if scenario == "people":
         audit.outcomes(trained)
+        audit.outcomes(Controls(audit).untrained(trained), trained)
     elif scenario == "shadows":
         Detectors(audit).odds_of(trained)
     for kind in kinds:
@@ -102,11 +108,9 @@ def controls(config: Config) -> None:
 
 
 def auditor(config: Config) -> None:
-    """Make what the auditor chooses, but for the maps themselves, on the first training of the baseline."""
+    """Make what the auditor chooses, on the first training of the baseline."""
     audit = Audit(config)
-    trained = audit.model(config.audited)
-    for factor in (factors.samples, factors.widths, factors.inputs, factors.pooling):
-        factor(audit, trained)
+    factors.every(audit, audit.model(config.audited))
 
 
 def attacks(config: Config) -> None:
@@ -117,7 +121,7 @@ def attacks(config: Config) -> None:
 def make_within(
     found: Sequence[Work], seconds: float, jobs: int, told: Callable[[str], None] = print
 ) -> list[str]:
-    """Make works side by side until a time is over.
+    """Make works side by side until a time is over. One that fails does not stop the others.
 
     Args:
         found: In the order in which they are begun.
@@ -127,25 +131,37 @@ def make_within(
 
     Returns:
         The titles of what is not done; what was begun of it has its checkpoint.
+
+    Raises:
+        StudyError: Some failed; their titles and errors, when all others are done.
     """
     workers.limit(time.time() + seconds)
     left = {work: work.title for work in found}
+    failed = []
     if jobs > 1:
         done = workers.side_by_side(_make, list(found), jobs, None, "exposures")
     else:
         done = ((work, _make(work)) for work in found)
-    for work, finished in done:
-        if finished:
+    for work, error in done:
+        if error is None:
             del left[work]
             told(work.title)
+        elif error:
+            failed.append(f"{work.title}: {error}")
+            told(f"FAILED {failed[-1]}")
+    if failed:
+        raise StudyError(f"{len(failed)} of {len(found)} works failed. {' '.join(failed)}")
     return list(left.values())
 
 
-def _make(work: Work) -> bool:
+def _make(work: Work) -> str | None:
+    """Make a work; return None, or why not: nothing where the time was over."""
     if workers.out_of_time():
-        return False
+        return ""
     try:
         work.make(*work.arguments)
     except OutOfTime:
-        return False
-    return True
+        return ""
+    except Exception as error:  # whatever it is, the others go on, and it is told at the end
+        return f"{type(error).__name__}: {error}"
+    return None

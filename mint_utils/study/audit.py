@@ -264,8 +264,13 @@ class Audit:
         done = store.fetch("identification", spec, make)
         return np.load(done.folder / "right.npy")
 
-    def outcomes(self, model: AuditedModel) -> Outcomes:
-        """Return where the images of D and the class centres of M lie, for questions about people."""
+    def outcomes(self, model: AuditedModel, audited: AuditedModel | None = None) -> Outcomes:
+        """Return where the images of D and the class centres of M lie, for questions about people.
+
+        Args:
+            model: M.
+            audited: Whose classes they are, where M has no ledger: the trained model of an untrained one.
+        """
 
         def make(folder: Path) -> None:
             device = train.default_device()
@@ -280,7 +285,7 @@ class Audit:
         done = store.fetch("outcomes", spec, make)
         with np.load(done.folder / "outcomes.npz") as file:
             arrays = {name: file[name].astype(np.float32) for name in file.files}
-        return Outcomes(**arrays, classes=model.ledger["class"].to_numpy())
+        return Outcomes(**arrays, classes=(audited or model).ledger["class"].to_numpy())
 
     # ---- the MINT Model -----------------------------------------------------------------------
 

@@ -252,7 +252,7 @@ class Controls:
             models = [self.audit.model(recipe) for recipe in recipes]
             if column.group == "members":
                 shown = [self.audit.scores(m) for m in models]
-                pairs = zip(models, self.others, strict=True)
+                pairs = zip(models, self.others[: len(models)], strict=True)
                 never = [
                     self.audit.scores(m, SWAPPED, audited=other, protocols=["paper"])
                     for m, other in pairs

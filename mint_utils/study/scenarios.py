@@ -80,12 +80,17 @@ def columns(config: Config, scenario: str) -> list[Column]:
 
 def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
     """Return the recipes of a column's Audited Models, one a seed."""
-    count = config.scenarios.audited_seeds
-    if scenario == "frequency" or len(column.recipe.repeats) > 1:
-        count = config.scenarios.frequency_seeds
+    chosen, recipe = config.scenarios, column.recipe
+    count = chosen.audited_seeds
+    if scenario == "frequency" or len(recipe.repeats) > 1:
+        count = chosen.frequency_seeds
     elif scenario == "shadows":
         count = 1
-    return [replace(column.recipe, seed=column.recipe.seed + i) for i in range(count)]
+    elif scenario == "people":
+        count = chosen.people_seeds or count
+    elif replace(recipe, shown="members") != config.audited:
+        count = chosen.factor_seeds or count
+    return [replace(recipe, seed=recipe.seed + i) for i in range(count)]
 
 
 def end_points(config: Config) -> dict[str, Column]:
@@ -154,9 +159,9 @@ def _batch_size(config: Config) -> list[Column]:
 
 def _batch_size_scaled(config: Config) -> list[Column]:
     """Return the columns of Table 3 with the rate scaled linearly (arXiv 1706.02677)."""
-    base = config.audited
+    base, sizes = config.audited, config.scenarios.batch_sizes_scaled
     found = []
-    for size in config.scenarios.batch_sizes:
+    for size in config.scenarios.batch_sizes if sizes is None else sizes:
         recipe = replace(base, batch_size=size, lr=base.lr * size / base.batch_size)
         found.append(Column(str(size), f"batch {size}, scaled", recipe))
     return found

@@ -138,7 +138,7 @@ def test_the_mean_is_extracted_too_and_the_maximum_is_the_default(tmp_path, netw
 def test_maps_are_those_whose_maxima_are_extracted_held_or_computed_again(
     kept, tmp_path, network, monkeypatch
 ):
-    monkeypatch.setattr(aad, "KEPT_BYTES", kept)
+    monkeypatch.setitem(aad.KEPT_BYTES, "cpu", kept)
     one, two = database(seed=1), database(seed=2)
     pieces = [(one.images, np.array([3, 1, 40])), (two.images, np.array([0, 47]))]
     aad.extract(network, "bgr", pieces, tmp_path / "features.npy", CPU)
