@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mint_utils.data.equalise import LUMA
 from mint_utils.data.images import normalise, resize
 from mint_utils.errors import ParameterError
 
@@ -31,7 +32,6 @@ GRID = 4  # parts of a side in which sharpness is measured
 JPEG_BLOCK = 8  # pixels
 SMALLEST = 16  # pixels of a side: two JPEG blocks, four pixels for each part
 FLOOR = 1e-6  # added to mean squares before the logarithm: those of a quarter of a grey level
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of JPEG (JFIF, ITU-R BT.601)
 YCBCR = np.array(
     [LUMA, [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
 ).T  # from RGB

@@ -7,7 +7,7 @@ T still scores then is not membership.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.audited.untrained import calibrated
 from mint_utils.config import ROWS
 from mint_utils.data import equalise
-from mint_utils.data.equalise import equalised
+from mint_utils.data.equalise import equalised, softened
 from mint_utils.data.manifest import Database
+from mint_utils.data.membership import uniform
 from mint_utils.measure.bootstrap import interval, share, verdict
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
@@ -34,7 +35,8 @@ UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics ch
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
 UNTRAINED_IMAGES = 4096  # of which the untrained network's statistics are
 BLIND = "blind"
-IDENTITY, EQUALISED = "split by identity", "equalised"
+IDENTITY, EQUALISED, ALIKE = "split by identity", "equalised", "sharpness alike"
+SAMPLED = 1000  # images of a database at most whose sharpness stands for it
 STEPS = {  # of the ladder: name -> (column of the null models, protocol)
     "untrained network": (UNTRAINED, "paper"),
     "network that saw other images": (OTHER, "paper"),
@@ -100,7 +102,8 @@ class Controls:
     @functools.cached_property
     def _preparations(self) -> dict[str, Audit]:
         by_identity = Audit(self.audit.config.replace(split="identity"))
-        return {IDENTITY: by_identity, EQUALISED: _Equalised(self.audit)}
+        alike = _Equalised(self.audit, softening(self.audit))
+        return {IDENTITY: by_identity, EQUALISED: _Equalised(self.audit), ALIKE: alike}
 
     def left_out(self) -> pd.DataFrame:
         """Return the paper's protocol with each external database in turn as the evaluation's.
@@ -322,6 +325,26 @@ def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
     return Features(array, dict(zip(blind.BASELINES, slices, strict=True)), done.digest)
 
 
+def softening(audit: Audit) -> dict[str, float]:
+    """Return how far each database of an audit is softened to be as sharp as the softest.
+
+    Returns:
+        Name -> width in pixels, `equalise.alike` of at most `SAMPLED` images, chosen by hash.
+    """
+    databases = audit.training, *audit.external_train, audit.external_eval
+
+    def make(folder: Path) -> dict[str, dict[str, float]]:
+        samples = {}
+        for db in databases:
+            order = np.argsort(uniform(db.name, db.keys, "sharpness", 0), kind="stable")
+            samples[db.name] = db.images[np.sort(order[:SAMPLED])]
+        return {"widths": equalise.alike(samples)}
+
+    spec = {"quality": equalise.QUALITY, "sampled": SAMPLED, "step": equalise.STEP}
+    spec["databases"] = [db.fingerprint for db in databases]
+    return store.fetch("softening", spec, make).record["widths"]
+
+
 def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", "Model Outcome")):
     """Return the end points as text: what the paper's protocol gives for members, and without them.
 
@@ -343,11 +366,16 @@ def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", 
 
 
 class _Equalised(Audit):
-    """The same audit with every image through one identical preparation as it is read."""
+    """The same audit with every image through one identical preparation as it is read.
 
-    def __init__(self, audit: Audit):
+    Attributes:
+        softening: Name of a database that is softened before -> width in pixels.
+    """
+
+    def __init__(self, audit: Audit, softening: Mapping[str, float] | None = None):
         super().__init__(audit.config)
         self.plain = audit
+        self.softening = softening or {}
 
     def contamination(self) -> pd.DataFrame:
         """Return that of the images as they are: which are chosen must not depend on the preparation."""
@@ -355,19 +383,23 @@ class _Equalised(Audit):
 
     def database(self, name: str) -> Database:
         plain = self.plain.database(name)
+        width = self.softening.get(name, 0.0)
         fingerprint = f"{plain.fingerprint} equalised {equalise.QUALITY}"
-        return replace(plain, images=_EqualisedImages(plain.images), fingerprint=fingerprint)
+        if width:
+            fingerprint += f" softened {width}"
+        return replace(plain, images=_EqualisedImages(plain.images, width), fingerprint=fingerprint)
 
 
 class _EqualisedImages:
-    """Images (N, S, S, 3) that are equalised when they are asked for."""
+    """Images (N, S, S, 3) that are softened and equalised when they are asked for."""
 
-    def __init__(self, images: np.ndarray):
+    def __init__(self, images: np.ndarray, width: float):
         self.images = images
+        self.width = width
         self.shape = images.shape
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
-        return equalised(self.images[index])
+        return equalised(softened(self.images[index], self.width))

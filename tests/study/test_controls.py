@@ -148,6 +148,21 @@ def test_people_are_kept_apart_and_images_equalised(c, s):
     assert {row for column, _, row in table.scores if "blind" in column} == set(blind.BASELINES)
 
 
+def test_the_sharper_databases_are_softened_and_the_others_only_equalised(c, s):
+    widths = controls.softening(s)
+    roles = s.config.databases
+    assert set(widths) == {roles.training, *roles.external_train, roles.external_eval}
+    assert min(widths.values()) == 0 < max(widths.values())
+    one, other = (c._preparations[name] for name in (controls.EQUALISED, controls.ALIKE))
+    for name, width in widths.items():
+        pixels = [a.database(name).images[np.arange(9)] for a in (one, other)]
+        same = np.array_equal(*pixels)
+        assert same == (width == 0)
+        assert same == (one.database(name).fingerprint == other.database(name).fingerprint)
+    columns = {column for column, _, _ in c.prepared.scores}
+    assert {controls.ALIKE, f"blind, {controls.ALIKE}"} <= columns
+
+
 def test_end_points_hold_members_and_images_never_shown(c):
     cells = c.end_points()
     names = ["Baseline", "x1", "x3", "batch 128", "dropout 0", "CosFace", "ArcFace"]
