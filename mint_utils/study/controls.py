@@ -35,7 +35,8 @@ UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics ch
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
 UNTRAINED_IMAGES = 4096  # of which the untrained network's statistics are
 BLIND = "blind"
-IDENTITY, EQUALISED, ALIKE = "split by identity", "equalised", "sharpness alike"
+AS_THEY_ARE, IDENTITY = "as they are", "split by identity"
+EQUALISED, ALIKE = "equalised", "sharpness alike"
 SAMPLED = 1000  # images of a database at most whose sharpness stands for it
 STEPS = {  # of the ladder: name -> (column of the null models, protocol)
     "untrained network": (UNTRAINED, "paper"),
@@ -92,18 +93,22 @@ class Controls:
 
     @functools.cached_property
     def prepared(self) -> MintTable:
-        """M and the blind baselines with people kept apart, and on images of one identical preparation."""
+        """M and the blind baselines: images as they are, people kept apart, one identical preparation.
+
+        Rows are the paper's and the names of the baselines.
+        """
         columns = {}
         for name, audit in self._preparations.items():
-            columns[name] = [audit.scores(m) for m in self.models]
-            columns[f"{BLIND}, {name}"] = [self._blind(audit, m) for m in self.models]
+            both = [(audit.scores(m), self._blind(audit, m)) for m in self.models]
+            columns[name] = [replace(m, scores=m.scores | other.scores) for m, other in both]
         return self._table(columns)
 
     @functools.cached_property
     def _preparations(self) -> dict[str, Audit]:
         by_identity = Audit(self.audit.config.replace(split="identity"))
         alike = _Equalised(self.audit, softening(self.audit))
-        return {IDENTITY: by_identity, EQUALISED: _Equalised(self.audit), ALIKE: alike}
+        plain = {AS_THEY_ARE: self.audit, IDENTITY: by_identity}
+        return plain | {EQUALISED: _Equalised(self.audit), ALIKE: alike}
 
     def left_out(self) -> pd.DataFrame:
         """Return the paper's protocol with each external database in turn as the evaluation's.
