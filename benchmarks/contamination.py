@@ -1,8 +1,9 @@
 """How far perceptual hashes of copies differ, and how near those of different images come.
 
 ``python -m benchmarks.contamination`` on embedded faces, ``python -m benchmarks.contamination DIR`` on those
-of the profile ``faces``. Copies are made of 300 images of D; different images are those of two people of D,
-and every external image with every image of D. `mint_utils.data.contamination` takes its threshold from this.
+of the profile ``faces_distributed``. Copies are made of 300 images of D; different images are those of two
+people of D, and every external image with every image of D. `mint_utils.data.contamination` takes its
+threshold from this.
 """
 
 import argparse
@@ -57,7 +58,9 @@ def distances(one: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def main(data: str | None = None) -> None:
     """Print distances of copies, near misses of different images, and the rates of hashing and search."""
-    s = study.open_study("faces" if data else "quick", data, image_size=112 if data else None)
+    s = study.open_study(
+        "faces_distributed" if data else "quick", data, image_size=112 if data else None
+    )
     d = s.training
     started = time.process_time()
     hashes = perceptual_hashes(d.images)

@@ -1,8 +1,8 @@
 """Distance between databases: how well a linear look at thumbnails tells D from the externals.
 
 ``python -m benchmarks.databases`` for the embedded ones, ``python -m benchmarks.databases DIR`` for
-those of the profile ``faces``. The classifier is trained and evaluated on the databases that the MINT
-Model is, and sees no network: what it finds is a difference between databases.
+those of the profile ``faces_distributed``. The classifier is trained and evaluated on the databases that
+the MINT Model is, and sees no network: what it finds is a difference between databases.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def auc(train: list[np.ndarray], evaluation: list[np.ndarray]) -> float:
 
 def main(data: str | None = None) -> None:
     """Print the AUC for each external database, and across databases as MINT is evaluated."""
-    s = study.open_study("faces" if data else "quick", data)
+    s = study.open_study("faces_distributed" if data else "quick", data)
     d = thumbnails(s.training.images)
     d = d[np.random.default_rng(0).permutation(len(d))]
     half = len(d) // 2

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from mint_utils import paths
+from mint_utils.config import resolve
 from mint_utils.data import folders, synthetic
 from mint_utils.data import manifest as manifests
 from mint_utils.data.images import RecordImages
@@ -328,3 +329,17 @@ def test_real_faces(faces, name):
     if name == "lfw":
         assert len(np.unique(db.identities)) == manifest["identities"]
         assert len({image.tobytes() for image in db.images}) == len(db)
+
+
+@pytest.mark.parametrize("role", ["training", "external_train", "external_eval", "verification"])
+def test_the_tight_edition(faces, role):
+    """Counts and checksums of the manifests are those of the files; `open_database` compares them."""
+    folder = faces.with_name("faces_tight")
+    if not folder.is_dir():
+        pytest.skip("no tight edition beside the folder of real faces")
+    named = getattr(resolve("faces_small").databases, role)
+    for name in (named,) if isinstance(named, str) else named:
+        db, manifest = open_database(name, folder, 16), read_manifest(name)
+        assert len(db) == manifest["images"] and manifest["role"] == role
+        if role == "training":
+            assert len(np.unique(db.identities)) == manifest["identities"]

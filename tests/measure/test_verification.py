@@ -39,6 +39,14 @@ def test_as_the_loops_say(seed):
     assert found.right.shape == same.shape and found.right.mean() == pytest.approx(found.mean)
 
 
+def test_folds_differ_by_a_pair_where_ten_equal_ones_are_impossible():
+    embeddings, same = pairs(n=994)
+    found = verification_accuracy(embeddings, same)
+    lengths = [100] * 4 + [99] * 6
+    parts = np.split(found.right, np.cumsum(lengths)[:-1])
+    assert found.folds == pytest.approx([part.mean() for part in parts])
+
+
 def test_perfect_and_chance():
     embeddings, same = pairs(noise=0.0)
     assert verification_accuracy(embeddings, same).mean == 1
