@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mint_utils.config import Audited, Config
+from mint_utils.data.manifest import described
 from mint_utils.data.membership import THIRDS
 
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
@@ -26,6 +27,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
         *("swap", "shadows"),
     ),
     "08_audit_your_model": ("baseline",),
+    "09_was_i_used": ("people", "images_a_person"),
 }
 TABLES = {  # of the paper
     "baseline": 1,
@@ -211,6 +213,26 @@ def _people(config: Config) -> list[Column]:
     ]
 
 
+def _images_a_person(config: Config) -> list[Column]:
+    """Return the recipe of people A with at most so many images of each, for about as many steps.
+
+    Fewer images are shown more often: with as many epochs a network of one image a person would hardly have
+    been trained. How many images a person has for training on average is told by the manifest.
+    """
+    wanted, roles = config.scenarios.images_a_person, config.databases
+    if not wanted:
+        return []
+    d = described(roles.training, config.data, roles.scale)
+    average = (1 - roles.held_out) * d["images"] / d["identities"]
+    a, found = _people(config)[0].recipe, []
+    for most in wanted:
+        epochs = round(a.epochs * max(1, average / most))
+        recipe = replace(a, shown=f"{a.shown}-atmost-{most}", epochs=epochs)
+        title = f"{most} image{'s' * (most > 1)} a person"
+        found.append(Column(str(most), title, recipe, None))
+    return found
+
+
 def _shadows(config: Config) -> list[Column]:
     """Return the recipe of the baseline trained on random halves of D, each with a seed of its own."""
     found = []
@@ -231,5 +253,6 @@ _SCENARIOS = {
     "ends": _ends,
     "swap": _swap,
     "people": _people,
+    "images_a_person": _images_a_person,
     "shadows": _shadows,
 }
