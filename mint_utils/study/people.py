@@ -8,17 +8,20 @@ Nothing is read of a network but its outcomes and its ledger (`Audit.outcomes`).
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mint_utils import store
 from mint_utils.audited.train import AuditedModel
 from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError
-from mint_utils.measure.bootstrap import LEVEL, Estimate, auc, pairs
+from mint_utils.measure.bootstrap import LEVEL, Estimate, auc, pairs, verdict
 from mint_utils.measure.detection import low_fpr
 from mint_utils.mint import people
 from mint_utils.study import scenarios
@@ -30,7 +33,9 @@ CHOICES = 10  # random choices of the photographs of each person
 FEWEST = 20  # people of either kind that a number is given for
 MOST = 2000  # people of either kind that are asked about, and people of the crowd
 PERMUTATIONS = 100
-MINT = "MINT Model"
+VERSION = 1  # of the table: raised when the same outcomes give other numbers
+MINT, LARGEST, SIMILARITY = "MINT Model", "largest cosine", "similarity"
+TOLD = 5  # photographs of which sentences are made
 NONE, THIRD, OTHER, UNTRAINED, BLIND, PERMUTED, MATCHED = CONTROLS = (
     "none",
     "third people",
@@ -60,6 +65,16 @@ class Asked:
     identities: np.ndarray
     shown: np.ndarray
     photographs: list[np.ndarray]
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are people enough of either kind for a number."""
+        return min(self.shown.sum(), (~self.shown).sum()) >= FEWEST
+
+    def only(self, places: np.ndarray) -> "Asked":
+        """Return some of these people."""
+        photographs = [self.photographs[i] for i in places]
+        return Asked(self.identities[places], self.shown[places], photographs)
 
 
 class People:
@@ -208,89 +223,64 @@ class People:
 
         Numbers of photographs that fewer than `FEWEST` people of either kind have are left out.
         """
+
+        def make(folder: Path) -> None:
+            self._lines().to_csv(folder / "people.csv", index=False)
+
+        models = {third: [m.artifact.digest for m in self.models(third)] for third in "abc"}
+        spec = {"version": VERSION, "models": models, "replicates": self.replicates}
+        return pd.read_csv(store.fetch("people", spec, make).folder / "people.csv")
+
+    def _lines(self) -> pd.DataFrame:
         lines = []
-        for used in (True, False):
-            for k in PHOTOGRAPHS:
-                asked = self.asked(used, k)
-                if min(asked.shown.sum(), (~asked.shown).sum()) < FEWEST:
-                    continue
-                where = {"photographs": k, "used": YES_NO[used]}
-                for reading, head, control, found in self._cells(asked, k):
-                    told = {"reading": reading, "head": YES_NO[head], "control": control}
-                    lines.append(told | where | found)
+        for used, k in itertools.product((True, False), PHOTOGRAPHS):
+            asked = self.asked(used, k)
+            if not asked.enough:
+                continue
+            where = {"photographs": k, "used": YES_NO[used]}
+            for (reading, head), control, found in self._cells(asked, k):
+                told = {"reading": reading, "head": YES_NO[head], "control": control}
+                lines.append(told | where | found)
+        if not lines:
+            name = self.audit.training.name
+            raise DataError(
+                f"Database {name!r} has fewer than {FEWEST} people of A or of B, so nothing can be said of "
+                "people: take a larger one."
+            )
         return pd.DataFrame(lines, columns=list(COLUMNS))
 
-    def _cells(self, asked: Asked, k: int) -> Iterator[tuple[str, bool, str, dict]]:
+    def _cells(self, asked: Asked, k: int) -> Iterator[tuple[tuple[str, bool], str, dict]]:
         picks = people.chosen(asked.photographs, k, CHOICES)
-        read = {
-            control: [self.readings(of, picks) for of in self.networks(control)]
+        groups = {
+            control: (asked, [self.readings(of, picks) for of in self.networks(control)])
             for control in (NONE, THIRD, OTHER, UNTRAINED, BLIND)
         }
-        groups = {control: (found, asked) for control, found in read.items()}
-        kept = matched(asked)
-        fewer = [{name: values[:, kept] for name, values in of.items()} for of in read[NONE]]
-        shown = asked.shown[kept]
-        if min(shown.sum(), (~shown).sum()) >= FEWEST:
-            groups[MATCHED] = (
-                fewer,
-                replace(asked, identities=asked.identities[kept], shown=shown, photographs=[]),
-            )
-        deals = permuted(read[NONE], asked.shown)
-        for (reading, head), (told, _) in deals.items():
-            yield reading, head, PERMUTED, told
-        for control, (found, of) in groups.items():
+        read, kept = groups[NONE][1], matched(asked)
+        if asked.only(kept).enough:
+            fewer = [{name: values[:, kept] for name, values in of.items()} for of in read]
+            groups[MATCHED] = asked.only(kept), fewer
+        deals = permuted(read, asked.shown)
+        for name, (line, _) in deals.items():
+            yield name, PERMUTED, line
+        for control, (of, found) in groups.items():
             for name, scores in scored(found, of.shown).items():
-                yield *name, control, self._told(of, scores, deals[name][1])
+                yield name, control, told(of, scores, self.replicates, deals[name][1])
 
-    def _told(self, asked: Asked, scores: np.ndarray, wider: float = 1.0) -> dict[str, float]:
-        value, low, high = auc(asked.shown, scores, asked.identities, self.replicates)
-        low, high = (
-            max(0.0, value - wider * (value - low)),
-            min(1.0, value + wider * (high - value)),
-        )
-        rates = low_fpr(asked.shown, scores.reshape(-1, len(asked.shown)))
-        return {"auc": value, "low": low, "high": high} | rates | {"n": len(asked.shown)}
 
-    # ---- images a person ----------------------------------------------------------------------
+def told(asked: Asked, scores: np.ndarray, replicates: int, wider: float = 1.0) -> dict[str, float]:
+    """Return how well people are told: auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
 
-    def images_a_person(self) -> pd.DataFrame:
-        """Return how images and people are told where M was shown at most so many images of each.
-
-        By the largest cosine to a class centre: single images, used against unused ones of the same people;
-        people of A against those of B with 1 and 5 unused photographs, the same for all networks.
-
-        Returns:
-            One line a network and question: question, most, images (mean number a person), exposures (mean
-            of an image), auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
-        """
-        lines = []
-        for column in scenarios.columns(self.audit.config, "images_a_person"):
-            recipes = scenarios.recipes(self.audit.config, "images_a_person", column)
-            models = [self.audit.model(recipe) for recipe in recipes]
-            ledger, read = models[0].ledger, [self.audit.outcomes(model) for model in models]
-            used = ledger["exposures"].to_numpy() > 0
-            told = {
-                "most": int(column.name),
-                "images": used.sum() / (ledger["class"].max() + 1),
-                "exposures": ledger["exposures"].to_numpy()[used].mean(),
-            }
-            for question, found in self._told_of(read, ledger["class"].to_numpy() >= 0, used):
-                lines.append({"question": question} | told | found)
-        return pd.DataFrame(lines)
-
-    def _told_of(
-        self, read: Sequence[Outcomes], known: np.ndarray, used: np.ndarray
-    ) -> Iterator[tuple[str, dict[str, float]]]:
-        d, reading = self.audit.training, "largest cosine"
-        own = Asked(d.identities[known], used[known], [])
-        nearest = [(of.units[known] @ of.centres.T).max(axis=1) for of in read]
-        yield "image, used or not", self._told(own, np.stack(nearest)[:, None])
-        for k in (1, 5):
-            asked = self.asked(False, k)
-            if min(asked.shown.sum(), (~asked.shown).sum()) >= FEWEST:
-                picks = people.chosen(asked.photographs, k, CHOICES)
-                scores = np.stack([self.readings(of, picks)[reading] for of in read])
-                yield f"person, {k} unused", self._told(asked, scores)
+    Args:
+        asked: The people.
+        scores: (M, R, P) by M networks, for R choices of photographs.
+        replicates: Of the bootstrap, over people, and over networks or choices.
+        wider: Factor on the interval, see `permuted`.
+    """
+    value, low, high = auc(asked.shown, scores, asked.identities, replicates)
+    ends = value - wider * (value - low), value + wider * (high - value)
+    low, high = np.clip(ends, 0.0, 1.0).tolist()
+    rates = low_fpr(asked.shown, scores.reshape(-1, len(asked.shown)))
+    return {"auc": value, "low": low, "high": high} | rates | {"n": len(asked.shown)}
 
 
 def matched(asked: Asked) -> np.ndarray:
@@ -360,15 +350,16 @@ def permuted(
             found.setdefault(name, []).append(
                 (*_area(labels, each), *low_fpr(labels, each).values())
             )
-    told = {}
-    for name, values in found.items():
-        areas, variances, one, tenth = np.array(values).T
-        low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        line = {"auc": areas.mean(), "low": low, "high": high}
-        line |= {"tpr_at_1pct_fpr": one.mean(), "tpr_at_01pct_fpr": tenth.mean(), "n": len(shown)}
-        wider = max(1.0, areas.std() / np.sqrt(variances.mean())) if name[0] == MINT else 1.0
-        told[name] = line, wider
-    return told
+    return {name: _deals(name[0], np.array(values), len(shown)) for name, values in found.items()}
+
+
+def _deals(reading: str, values: np.ndarray, n: int) -> tuple[dict[str, float], float]:
+    areas, variances, *rates = values.T
+    low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    line = {"auc": areas.mean(), "low": low, "high": high}
+    names = ("tpr_at_1pct_fpr", "tpr_at_01pct_fpr")
+    line |= {name: rate.mean() for name, rate in zip(names, rates, strict=True)} | {"n": n}
+    return line, max(1.0, areas.std() / np.sqrt(variances.mean())) if reading == MINT else 1.0
 
 
 def _area(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
@@ -376,6 +367,45 @@ def _area(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     above = pairs(labels, scores)
     variance = sum(above.mean(axis=i).var() / above.shape[1 - i] for i in (0, 1))
     return float(above.mean()), float(variance)
+
+
+def images_a_person(of: People) -> pd.DataFrame:
+    """Return how images and people are told where M was shown at most so many images of each.
+
+    By the largest cosine to a class centre: single images, used against unused ones of the same people;
+    people of A against those of B with 1 and 5 unused photographs, the same for all networks.
+
+    Returns:
+        One line a network and question, none where the profile asks for none: question, most, images (mean
+        number a person), exposures (mean of an image), auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
+    """
+    lines, audit = [], of.audit
+    for column in scenarios.columns(audit.config, "images_a_person"):
+        recipes = scenarios.recipes(audit.config, "images_a_person", column)
+        models = [audit.model(recipe) for recipe in recipes]
+        ledger, read = models[0].ledger, [audit.outcomes(model) for model in models]
+        exposures, known = ledger["exposures"].to_numpy(), ledger["class"].to_numpy() >= 0
+        used = exposures > 0
+        line = {"most": int(column.name), "images": used.sum() / (ledger["class"].max() + 1)}
+        line |= {"exposures": exposures[used].mean()}
+        for question, asked, scores in _questions(of, read, known, used):
+            found = told(asked, scores, of.replicates)
+            lines.append({"question": question} | line | found)
+    return pd.DataFrame(lines)
+
+
+def _questions(
+    of: People, read: Sequence[Outcomes], known: np.ndarray, used: np.ndarray
+) -> Iterator[tuple[str, Asked, np.ndarray]]:
+    own = Asked(of.audit.training.identities[known], used[known], [])
+    nearest = [(one.units[known] @ one.centres.T).max(axis=1) for one in read]
+    yield "image: used or not?", own, np.stack(nearest)[:, None]
+    for k in (1, 5):
+        asked = of.asked(False, k)
+        if asked.enough:
+            picks = people.chosen(asked.photographs, k, CHOICES)
+            scores = np.stack([of.readings(one, picks)[LARGEST] for one in read])
+            yield f"person, by {k} unused: shown or not?", asked, scores
 
 
 def power_laws(found: pd.DataFrame) -> pd.DataFrame:
@@ -410,12 +440,105 @@ def power_laws(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def cell(table: pd.DataFrame, **where: object) -> pd.Series | None:
-    """Return the one line of a table that has these values, or None where there is none."""
+def at(table: pd.DataFrame, used: bool) -> int:
+    """Return of how many photographs sentences are made: `TOLD`, or the next below that is there."""
+    there = table[table["used"] == YES_NO[used]]["photographs"]
+    return int(there[there <= TOLD].max())
+
+
+def line_of(
+    table: pd.DataFrame, reading: str, head: bool, used: bool, control: str = NONE
+) -> pd.Series | None:
+    """Return the line of a reading at the number of photographs of `at`, or None where there is none."""
+    where = {"reading": reading, "head": YES_NO[head], "used": YES_NO[used], "control": control}
+    where |= {"photographs": at(table, used)}
     found = table[np.logical_and.reduce([table[name] == value for name, value in where.items()])]
     return found.iloc[0] if len(found) else None
 
 
-def estimate(line: pd.Series) -> Estimate:
+def claims(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what `People.table` says, decided by its intervals.
+
+    Args:
+        table: Of `People.table`.
+
+    Returns:
+        claim, area (with its interval), people, verdict: supported, contradicted or undecided. That a
+        control tells nothing is supported where its interval holds .50, and contradicted elsewhere.
+    """
+    asked: list[tuple[str, tuple, str]] = []
+    for used in (False, True):
+        kind = f"{at(table, used)} {'used' if used else 'unused'}"
+        asked += [
+            (
+                f"{kind}, with the head: people who were shown are told",
+                (LARGEST, True, used),
+                "above",
+            ),
+            (f"{kind}, without the head: they are told", (SIMILARITY, False, used), "above"),
+            (f"{kind}, MINT Model without the head: they are told", (MINT, False, used), "above"),
+        ]
+    head, without = (LARGEST, True, False), (MINT, False, False)
+    asked += [
+        ("a network that saw neither tells nothing", (*head, THIRD), "chance"),
+        ("a network that saw the others tells the contrary", (*head, OTHER), "below"),
+        ("an untrained network tells nothing", (*head, UNTRAINED), "chance"),
+        ("a general network and fame tell nothing", (*without, BLIND), "chance"),
+        ("dealt anew, nothing is told", (*head, PERMUTED), "chance"),
+        ("matched by number of photographs, people are told", (*head, MATCHED), "above"),
+    ]
+    lines = []
+    for text, where, expected in asked:
+        found = line_of(table, *where)
+        if found is not None:
+            lines.append(
+                {
+                    "claim": text,
+                    "area": str(estimate(found)),
+                    "people": int(found["n"]),
+                    "verdict": _verdict(found, expected),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def _verdict(found: pd.Series, expected: str) -> str:
+    low, high = found["low"] - 0.5, found["high"] - 0.5
+    if expected == "chance":
+        return "supported" if low <= 0 <= high else "contradicted"
+    return verdict(low, high) if expected == "above" else verdict(-high, -low)
+
+
+def conclusion(table: pd.DataFrame) -> str:
+    """Return what the table says, in words made of its numbers.
+
+    Args:
+        table: Of `People.table`.
+    """
+    said = []
+    for used in (False, True):
+        k, kind = at(table, used), "used" if used else "unused"
+        plain, mint = (
+            [line_of(table, reading, head, used) for reading, head in readings]
+            for readings in ([(LARGEST, True), (SIMILARITY, False)], [(MINT, True), (MINT, False)])
+        )
+        areas = [f"{estimate(one)} by the {LARGEST} to a class centre" for one in plain[:1]]
+        areas += [
+            f"{estimate(one)} by the {SIMILARITY}, without the head"
+            for one in plain[1:]
+            if one is not None
+        ]
+        said.append(
+            f"With {k} {kind} photographs of each of {plain[0]['n']} people the area is {', '.join(areas)}; "
+            f"a MINT Model has {estimate(mint[0])} with the head and {estimate(mint[1])} without it. "
+            f"The {LARGEST} finds {plain[0]['tpr_at_1pct_fpr']:.0%} of the people who were shown, and takes "
+            "at most 1% of the others for one of them."
+        )
+    null = line_of(table, LARGEST, True, False, THIRD)
+    said.append(f"Read from a network that saw none of them, it has {estimate(null)}.")
+    return "\n\n".join(said)
+
+
+def estimate(found: pd.Series) -> Estimate:
     """Return the area of a line with its interval."""
-    return Estimate(line["auc"], line["low"], line["high"])
+    return Estimate(found["auc"], found["low"], found["high"])
