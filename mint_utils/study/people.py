@@ -24,6 +24,7 @@ from mint_utils.errors import DataError
 from mint_utils.measure.bootstrap import LEVEL, Estimate, auc, pairs, verdict
 from mint_utils.measure.detection import low_fpr
 from mint_utils.mint import people
+from mint_utils.report.tables import MISSING
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit, Outcomes
 from mint_utils.study.controls import Controls, blind_features
@@ -33,6 +34,8 @@ CHOICES = 10  # random choices of the photographs of each person
 FEWEST = 20  # people of either kind that a number is given for
 MOST = 2000  # people of either kind that are asked about, and people of the crowd
 PERMUTATIONS = 100
+LEAST_POINTS = 3  # of a power law
+ADVANTAGE = "2 AUC - 1"
 VERSION = 1  # of the table: raised when the same outcomes give other numbers
 MINT, LARGEST, SIMILARITY = "MINT Model", "largest cosine", "similarity"
 TOLD = 5  # photographs of which sentences are made
@@ -391,7 +394,8 @@ def images_a_person(of: People) -> pd.DataFrame:
         for question, asked, scores in _questions(of, read, known, used):
             found = told(asked, scores, of.replicates)
             lines.append({"question": question} | line | found)
-    return pd.DataFrame(lines)
+    columns = ["question", "most", "images", "exposures", *COLUMNS[5:]]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def _questions(
@@ -423,13 +427,13 @@ def power_laws(found: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for question, of in found.groupby("question", sort=False):
         advantages = {
-            "2 AUC - 1": 2 * of["auc"] - 1,
+            ADVANTAGE: 2 * of["auc"] - 1,
             "TPR - FPR at 1%": of["tpr_at_1pct_fpr"] - 0.01,
         }
         for name, advantage in advantages.items():
             above = advantage > 0
             line = {"question": question, "of": name, "points": int(above.sum())}
-            if above.sum() >= 3:
+            if above.sum() >= LEAST_POINTS:
                 fitted = stats.linregress(np.log(of["images"][above]), np.log(advantage[above]))
                 half = stats.t.ppf((1 + LEVEL) / 2, above.sum() - 2) * fitted.stderr
                 line |= {"exponent": fitted.slope}
@@ -500,6 +504,48 @@ def claims(table: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines)
+
+
+def controls(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the areas with unused photographs, one line a main reading, a column a control.
+
+    Args:
+        table: Of `People.table`.
+    """
+    lines = []
+    for reading, head in ((LARGEST, True), (MINT, True), (SIMILARITY, False), (MINT, False)):
+        told = {"reading": reading, "head": YES_NO[head]}
+        for control in CONTROLS:
+            found = line_of(table, reading, head, False, control)
+            told[control] = MISSING if found is None else str(estimate(found))
+        lines.append(told)
+    return pd.DataFrame(lines)
+
+
+def told_images(counted: pd.DataFrame, laws: pd.DataFrame) -> str:
+    """Return how detection changes with the images a person, in words made of numbers.
+
+    Args:
+        counted: Of `images_a_person`.
+        laws: Of `power_laws`, for the same.
+    """
+    if counted.empty:
+        return (
+            "This profile asks for no such networks. The parameter `images_a_person` does, with `[1, 2, 5]` "
+            "say; `faces_small` has them."
+        )
+    said = []
+    for question, of in counted.groupby("question", sort=False):
+        areas = ", ".join(
+            f"{estimate(one)} at {one['images']:.1f} images" for _, one in of.iterrows()
+        )
+        law = laws[(laws["question"] == question) & (laws["of"] == ADVANTAGE)].iloc[0]
+        fitted = "no power law can be fitted to so few points above chance"
+        if law["points"] >= LEAST_POINTS:
+            ends = f"[{law['low']:.2f}, {law['high']:.2f}]"
+            fitted = f"2 AUC - 1 goes with the power {law['exponent']:.2f} {ends}"
+        said.append(f"* {question} {areas}; {fitted}.")
+    return "\n".join(said)
 
 
 def _verdict(found: pd.Series, expected: str) -> str:
