@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mint_utils.config import Audited, Config
-from mint_utils.data.manifest import described
 from mint_utils.data.membership import THIRDS
 
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
@@ -88,7 +87,7 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
         count = chosen.frequency_seeds
     elif scenario == "shadows":
         count = 1
-    elif scenario == "people":
+    elif scenario in ("people", "images_a_person"):
         count = chosen.people_seeds or count
     elif replace(recipe, shown="members") != config.audited:
         count = chosen.factor_seeds or count
@@ -222,6 +221,10 @@ def _images_a_person(config: Config) -> list[Column]:
     wanted, roles = config.scenarios.images_a_person, config.databases
     if not wanted:
         return []
+    from mint_utils.data.manifest import (
+        described,
+    )  # here: a command's help should not wait for PyTorch
+
     d = described(roles.training, config.data, roles.scale)
     average = (1 - roles.held_out) * d["images"] / d["identities"]
     a, found = _people(config)[0].recipe, []
