@@ -248,9 +248,9 @@ def images_a_person(found: pd.DataFrame) -> Figure:
         ends = np.maximum([of["auc"] - of["low"], of["high"] - of["auc"]], 0)
         ax.errorbar(of["images"], of["auc"], ends, label=question, ms=4.5, capsize=1.8, **look)
     ax.axhline(0.5, **CHANCE)
-    ticks = sorted(found["images"].unique())
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick < 1.3 * found["images"].max()]
     ax.set(xscale="log", xticks=ticks, ylim=(None, 1.02))
-    ax.set_xticklabels([f"{tick:.1f}" for tick in ticks])
+    ax.set_xticklabels(ticks)
     ax.minorticks_off()
     ax.set_xlabel("training images a person, mean (logarithmic)")
     ax.set_ylabel("area under the ROC curve (AUC)")
