@@ -30,7 +30,9 @@ ROWS = (
 PROTOCOLS = ("paper", "held_out")
 LOSSES = ("adaface", "cosface", "arcface")
 PRECISIONS = ("auto", "float32", "bfloat16")
-SHOWN = "members|held_out|shadow-[0-9]+|people-[abc]"
+SHOWN = "members|held_out|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"
+
+SHOWN_TOLD = "members, held_out, shadow-0 and so on, people-a, -b, -c, or such as people-a-atmost-5"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Audited:
         1,
     )  # exposures an epoch, one number for each equal part of the members
     # Which images of D train it: members, held_out (the swap), shadow-0, shadow-1 and so on, or the members
-    # among a third of the people: people-a, people-b, people-c.
+    # among a third of the people: people-a, people-b, people-c; people-a-atmost-5: five of each person.
     shown: str = "members"
     seed: int = 0
     # Of convolutions and linear layers in training; auto: bfloat16 where the device multiplies it faster.
@@ -81,7 +83,7 @@ class Audited:
 
     def __post_init__(self):
         known = bool(re.fullmatch(SHOWN, self.shown))
-        _check(self, "shown", known, "members, held_out, shadow-0 and so on, or people-a, -b, -c")
+        _check(self, "shown", known, SHOWN_TOLD)
         _check(self, "precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         _check(self, "loss", self.loss in LOSSES, f"one of {', '.join(LOSSES)}")
         _check(
@@ -139,6 +141,7 @@ class Scenarios:
     frequency_seeds: int = 1  # in Scenario 1, whose epochs are 15 times as long
     frequency_epochs: int | None = None  # of Scenario 1; None: as many as the baseline's
     shadow_models: int = 8  # of the attacks that need them, in pairs that share no image
+    images_a_person: tuple[int, ...] = ()  # of training, at most; a model each where there are any
 
     def __post_init__(self):
         for name in ("frequencies", "batch_sizes", "dropouts", "losses"):
@@ -152,6 +155,9 @@ class Scenarios:
         _check(
             self, "batch_sizes_scaled", scaled is None or min(scaled, default=2) >= 2, "from 2 on"
         )
+        images = self.images_a_person
+        each = len(set(images)) == len(images) and all(k >= 1 for k in images)
+        _check(self, "images_a_person", each, "values from 1 on that differ, or none")
         _check(self, "audited_seeds", self.audited_seeds >= 1, "at least 1")
         for name in ("factor_seeds", "people_seeds"):
             count = getattr(self, name)

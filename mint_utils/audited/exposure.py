@@ -12,7 +12,7 @@ import numpy as np
 
 from mint_utils.config import Audited
 from mint_utils.data.manifest import Database
-from mint_utils.data.membership import THIRDS, held_out, part, shadow, third
+from mint_utils.data.membership import THIRDS, first, held_out, part, shadow, third
 from mint_utils.errors import ParameterError, TrainingError
 
 
@@ -75,7 +75,7 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
     """Plan the exposures of D: ``recipe.repeats`` for equal parts of the images shown, none for the others.
 
     ``recipe.shown`` says which those are: the members, or for a null model the held-out images in their
-    place, the half of a shadow model, or the members among a third of the people.
+    place, the half of a shadow model, the members among a third of the people, or at most so many of each.
 
     Raises:
         ParameterError: Fewer than two identities, or fewer than two images, would be shown.
@@ -88,7 +88,12 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
         chosen = kept_out if recipe.shown == "held_out" else ~kept_out
     if recipe.shown.startswith("people-"):
         of_people = third(database.name, database.identities, partition_seed)
-        chosen = chosen & (of_people == THIRDS.index(recipe.shown[-1]))
+        _, name, *most = recipe.shown.split("-")
+        chosen = chosen & (of_people == THIRDS.index(name))
+        if most:
+            among = np.flatnonzero(chosen)
+            of = database.keys[among], database.identities[among]
+            chosen[among] = first(database.name, *of, int(most[-1]), partition_seed)
     times = np.asarray(recipe.repeats)
     parts = part(database.name, database.keys, len(times), partition_seed)
     images = np.where(chosen, times[parts], 0)

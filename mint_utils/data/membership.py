@@ -90,3 +90,23 @@ def third(database: str, identities: np.ndarray, seed: int) -> np.ndarray:
         seed: Another seed, another cut.
     """
     return (uniform(database, identities, "people", seed) * len(THIRDS)).astype(np.int64)
+
+
+def first(
+    database: str, keys: np.ndarray, identities: np.ndarray, most: int, seed: int
+) -> np.ndarray:
+    """Return (N,) bool: the images that come first among those of their person, by hash, at most so many.
+
+    Args:
+        database: Name of D.
+        keys: (N,) str, of the images to choose among.
+        identities: (N,) int64.
+        most: Images a person. A larger number takes the same images and more.
+        seed: Another seed, another choice.
+    """
+    order = np.lexsort((uniform(database, keys, "images-a-person", seed), identities))
+    starts = np.flatnonzero(np.diff(identities[order], prepend=identities[order][:1] - 1))
+    place = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    chosen = np.zeros(len(keys), bool)
+    chosen[order[place < most]] = True
+    return chosen

@@ -18,6 +18,9 @@ import pandas as pd
 
 LEVEL = 0.95
 AT_ONCE = 1 << 24  # weights held at once: replicates x clusters
+PAIRS = (
+    16  # pairs a score up to which comparing them once is faster than ranking in every replicate
+)
 
 
 class Estimate(NamedTuple):
@@ -153,21 +156,49 @@ def auc(
 
     Args:
         labels: (n,) bool, True for members; both kinds must occur.
-        scores: (S, n), higher for likelier members, by S trainings.
+        scores: (S, n), higher for likelier members, by S trainings. Or (M, T, n): T scores of each of M
+            trainings; M of 2 or more are the trainings, else the T are, as in `detection.decided`.
         clusters: (n,) identities; an image of unknown identity is its own.
         replicates: Of the bootstrap.
         seed: Of the bootstrap.
     """
     rng = np.random.default_rng(seed)
     which, names = pd.factorize(np.asarray(clusters, dtype=object))
-    trainings = np.array([_auc(labels, one, np.ones((1, len(labels))))[0] for one in scores])
+    each = scores.reshape(-1, len(labels))
+    trainings = np.array([_auc(labels, one, np.ones((1, len(labels))))[0] for one in each])
+    if scores.ndim == 3 and len(scores) > 1:
+        trainings = trainings.reshape(scores.shape[:2]).mean(axis=1)
+    few = labels.sum() * (~labels).sum() <= PAIRS * each.size
+    above = pairs(labels, each) if few else None
     drawn = np.concatenate(
         [
-            np.mean([_auc(labels, one, weights[:, which]) for one in scores], axis=0)
+            _areas(labels, each, weights[:, which], above)
             for weights in _weights(rng, replicates, max(len(names), len(labels)), len(names))
         ]
     )
     return _estimate(trainings.mean(), drawn + _noise(trainings, replicates, rng))
+
+
+def pairs(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return (P, Q): how often each of P members scores above each of Q others, the mean over (S, n) scores.
+
+    An equal score counts half, so that the mean of all pairs is the area under the ROC curve.
+    """
+    found = np.zeros((labels.sum(), (~labels).sum()), np.float32)
+    for one in scores:
+        found += np.sign(one[labels][:, None] - one[~labels])
+    return (found / len(scores) + 1) / 2
+
+
+def _areas(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, above: np.ndarray | None
+) -> np.ndarray:
+    """Return (b,) areas of (S, n) scores with (b, n) weights, means over S; by their `pairs` where given."""
+    if above is None:
+        return np.mean([_auc(labels, one, weights) for one in scores], axis=0)
+    positive, negative = weights[:, labels], weights[:, ~labels]
+    drawn = positive.sum(axis=1) * negative.sum(axis=1)
+    return ((positive @ above) * negative).sum(axis=1) / np.where(drawn > 0, drawn, np.nan)
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

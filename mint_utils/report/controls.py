@@ -1,6 +1,6 @@
 """The figures of the controls, 6 inches wide for a printed page.
 
-In: data frames of `mint_utils.study.controls`, `mint_utils.study.detectors` and `mint_utils.study.case`.
+In: data frames of `mint_utils.study`'s controls, detectors, case and people.
 Out: matplotlib Figures, which a notebook shows once as a cell's last expression.
 """
 
@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report.style import CHANCE, GREY, done, legend, panels
@@ -37,6 +38,35 @@ FOLDERS = (
     {"color": "#d55e00", "linestyle": "-"},
     {"color": "#08306b", "linestyle": (0, (6, 2))},
     {"color": "black", "linestyle": (0, (1, 1))},
+)
+BAND = "#dddddd"
+DASHED = (0, (4, 2))
+PERSONS = {  # name -> (reading, head and control of the table, how it is drawn)
+    "largest cosine to a class centre": (
+        ("largest cosine", "yes", "none"),
+        {"color": "#08306b", "marker": "o"},
+    ),
+    "MINT Model with the head": (
+        ("MINT Model", "yes", "none"),
+        {"color": "#3182bd", "marker": "^", "linestyle": DASHED},
+    ),
+    "similarity of the photographs": (
+        ("similarity", "no", "none"),
+        {"color": "#d55e00", "marker": "D"},
+    ),
+    "MINT Model without the head": (
+        ("MINT Model", "no", "none"),
+        {"color": "#a63603", "marker": "v", "linestyle": DASHED},
+    ),
+    "largest cosine, network of others": (
+        ("largest cosine", "yes", "third people"),
+        {"color": GREY, "marker": "s", "mfc": "white"},
+    ),
+}
+ASKED = (
+    {"color": "#08306b", "marker": "o"},
+    {"color": "#d55e00", "marker": "D"},
+    {"color": "#a63603", "marker": "v", "linestyle": DASHED},
 )
 NEEDS = {"label": "*", "shadow models": "†"}  # what a detector needs -> its mark
 
@@ -170,6 +200,63 @@ def judged(scores: pd.DataFrame) -> Figure:
     ax.set_ylabel("share of the folder's images\nthat score at least so high")
     handles, names = ax.get_legend_handles_labels()
     legend(figure, dict(zip(names, handles, strict=True)), columns=3)
+    return done(figure)
+
+
+def persons(table: pd.DataFrame) -> Figure:
+    """Draw the area by which people are told against the number of photographs, unused beside used ones.
+
+    Args:
+        table: Of `people.People.table`. Of its controls the network of the third people is drawn as a line,
+            the permuted labels as a band.
+    """
+    figure, axes = panels(1, 2, 3.4, sharey=True)
+    for ax, used in zip(axes[0], ("no", "yes"), strict=True):
+        of = table[table["used"] == used].set_index(["reading", "head", "control"]).sort_index()
+        band = of.loc[("largest cosine", "yes", "permuted")].sort_values("photographs")
+        ax.fill_between(band["photographs"], band["low"], band["high"], color=BAND, linewidth=0)
+        for (reading, head, control), look in PERSONS.values():
+            found = of.loc[(reading, head, control)].sort_values("photographs")
+            ends = [found["auc"] - found["low"], found["high"] - found["auc"]]
+            ends = np.maximum(ends, 0)
+            ax.errorbar(
+                found["photographs"], found["auc"], ends, ms=4.5, capsize=1.8, elinewidth=1, **look
+            )
+        ax.axhline(0.5, **CHANCE)
+        counts = sorted(of["photographs"].unique())
+        ax.set(xscale="log", xticks=counts, xlim=(counts[0] / 1.2, counts[-1] * 1.2))
+        ax.set_xticklabels(counts)
+        ax.minorticks_off()
+        ax.set_title(f"photographs that {'were used' if used == 'yes' else 'were never used'}")
+        ax.set_xlabel("photographs of a person (logarithmic)")
+    axes[0, 0].set(ylabel="area under the ROC curve (AUC)", ylim=(0.3, 1.02))
+    handles = {name: Line2D([], [], ms=4.5, **look) for name, (_, look) in PERSONS.items()}
+    handles["labels dealt anew, 95%"] = Patch(color=BAND)
+    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=2)
+    return done(figure)
+
+
+def images_a_person(found: pd.DataFrame) -> Figure:
+    """Draw how images and people are told against the number of training images a person.
+
+    Args:
+        found: Of `people.images_a_person`.
+    """
+    figure, axes = panels(1, 1, 3.0)
+    ax = axes[0, 0]
+    for (question, of), look in zip(found.groupby("question", sort=False), ASKED, strict=False):
+        ends = np.maximum([of["auc"] - of["low"], of["high"] - of["auc"]], 0)
+        ax.errorbar(of["images"], of["auc"], ends, label=question, ms=4.5, capsize=1.8, **look)
+    ax.axhline(0.5, **CHANCE)
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick < 1.3 * found["images"].max()]
+    ax.set(xscale="log", xticks=ticks, ylim=(None, 1.02))
+    ax.set_xticklabels(ticks)
+    ax.minorticks_off()
+    ax.set_xlabel("training images a person, mean (logarithmic)")
+    ax.set_ylabel("area under the ROC curve (AUC)")
+    handles, names = ax.get_legend_handles_labels()
+    handles = dict(zip(names, handles, strict=True)) | {"chance": Line2D([], [], **CHANCE)}
+    legend(figure, handles, columns=2)
     return done(figure)
 
 

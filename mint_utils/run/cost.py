@@ -18,6 +18,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from mint_utils import paths
 from mint_utils.audited.train import build
 from mint_utils.config import PROTOCOLS, Audited, Mint
+from mint_utils.data.membership import THIRDS
 from mint_utils.errors import ParameterError
 from mint_utils.mint.fit import MintRecipe
 from mint_utils.mint.protocol import TRAINING_SHARE, equal_shares
@@ -88,7 +89,12 @@ def measured(network: str, image_size: int) -> Size:
 
 def exposures(recipe: Audited, images: int, held_out: float) -> int:
     """Return how many exposures an epoch is expected to have, of a database of so many images."""
-    share = {"members": 1 - held_out, "held_out": held_out}.get(recipe.shown, 0.5)
+    members = 1 - held_out
+    share = {"members": members, "held_out": held_out}.get(recipe.shown, 0.5)
+    if recipe.shown.startswith(
+        "people-"
+    ):  # a third of the people; fewer where images a person are limited
+        share = members / len(THIRDS)
     return round(images * share * sum(recipe.repeats) / len(recipe.repeats))
 
 

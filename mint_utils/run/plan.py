@@ -17,6 +17,7 @@ from mint_utils.study import factors, scenarios
 from mint_utils.study.audit import KINDS, SWAPPED, Audit
 from mint_utils.study.controls import Controls
 from mint_utils.study.detectors import Detectors
+from mint_utils.study.people import People
 from mint_utils.study.study import Study
 
 # What is said first of a network: what it is, its nulls, the person, the paper's other factors.
@@ -89,9 +90,10 @@ def model(config: Config, scenario: str, recipe: Audited, kinds: tuple[str, ...]
     audit = Audit(config)
     audit.prepare(recipe, kinds)
     trained = audit.model(recipe)
-    if scenario == "people":
+    if scenario in ("people", "images_a_person"):
         audit.outcomes(trained)
-        audit.outcomes(Controls(audit).untrained(trained), trained)
+        if scenario == "people":
+            People(audit).untrained(trained)
     elif scenario == "shadows":
         Detectors(audit).odds_of(trained)
     for kind in kinds:

@@ -26,6 +26,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
         *("swap", "shadows"),
     ),
     "08_audit_your_model": ("baseline",),
+    "09_was_i_used": ("people", "images_a_person"),
 }
 TABLES = {  # of the paper
     "baseline": 1,
@@ -86,7 +87,7 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
         count = chosen.frequency_seeds
     elif scenario == "shadows":
         count = 1
-    elif scenario == "people":
+    elif scenario in ("people", "images_a_person"):
         count = chosen.people_seeds or count
     elif replace(recipe, shown="members") != config.audited:
         count = chosen.factor_seeds or count
@@ -211,6 +212,30 @@ def _people(config: Config) -> list[Column]:
     ]
 
 
+def _images_a_person(config: Config) -> list[Column]:
+    """Return the recipe of people A with at most so many images of each, for about as many steps.
+
+    Fewer images are shown more often: with as many epochs a network of one image a person would hardly have
+    been trained. How many images a person has for training on average is told by the manifest.
+    """
+    wanted, roles = config.scenarios.images_a_person, config.databases
+    if not wanted:
+        return []
+    from mint_utils.data.manifest import (
+        described,
+    )  # here: a command's help should not wait for PyTorch
+
+    d = described(roles.training, config.data, roles.scale)
+    average = (1 - roles.held_out) * d["images"] / d["identities"]
+    a, found = _people(config)[0].recipe, []
+    for most in wanted:
+        epochs = round(a.epochs * max(1, average / most))
+        recipe = replace(a, shown=f"{a.shown}-atmost-{most}", epochs=epochs)
+        title = f"{most} image{'s' * (most > 1)} a person"
+        found.append(Column(str(most), title, recipe, None))
+    return found
+
+
 def _shadows(config: Config) -> list[Column]:
     """Return the recipe of the baseline trained on random halves of D, each with a seed of its own."""
     found = []
@@ -231,5 +256,6 @@ _SCENARIOS = {
     "ends": _ends,
     "swap": _swap,
     "people": _people,
+    "images_a_person": _images_a_person,
     "shadows": _shadows,
 }

@@ -106,3 +106,13 @@ def test_too_few_identities_is_one_clear_error():
 def test_images_without_identity_cannot_train():
     with pytest.raises(ParameterError, match="without identity"):
         plan(Audited(), database([-1] * 50), 0.5, 0)
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_at_most_so_many_members_of_each_person_are_shown(most):
+    every = plan(Audited(shown="people-a"), FACES, 0.5, 0).images > 0
+    some = plan(Audited(shown=f"people-a-atmost-{most}"), FACES, 0.5, 0).images > 0
+    assert (every | ~some).all()  # of the members alone
+    for identity in np.unique(FACES.identities):
+        own = FACES.identities == identity
+        assert (some & own).sum() == min(most, (every & own).sum())

@@ -98,3 +98,16 @@ def test_chunks_do_not_matter(monkeypatch):
     monkeypatch.setattr(membership, "CHUNK", 1000)
     membership._uniform.cache_clear()
     np.testing.assert_array_equal(uniform("chunks", KEYS, "x", 0), whole)
+
+
+def test_the_first_images_of_a_person_are_chosen_by_hash_alone():
+    rng = np.random.default_rng(0)
+    identities = rng.integers(0, 300, len(KEYS))
+    two, three = (membership.first("db", KEYS, identities, most, 0) for most in (2, 3))
+    assert (three | ~two).all() and two.sum() < three.sum()
+    order = rng.permutation(len(KEYS))
+    assert (membership.first("db", KEYS[order], identities[order], 2, 0) == two[order]).all()
+    hashes = uniform("db", KEYS, "images-a-person", 0)
+    for identity in np.unique(identities)[:20]:
+        own = np.flatnonzero(identities == identity)
+        assert set(own[two[own]]) == set(own[np.argsort(hashes[own])][:2])

@@ -6,6 +6,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from mint_utils.errors import ParameterError
+from mint_utils.measure import bootstrap
 from mint_utils.measure.bootstrap import (
     Decided,
     Estimate,
@@ -278,3 +279,30 @@ def test_of_auc_too_clusters_count():
 def test_an_estimate_is_printed_with_its_interval():
     assert f"{Estimate(0.8351, 0.8249, 0.861)}" == "0.84 [0.82, 0.86]"
     assert tuple(Estimate(1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
+
+
+def test_the_area_is_the_same_whether_pairs_are_compared_or_scores_ranked(monkeypatch):
+    rng = np.random.default_rng(5)
+    labels, clusters = rng.random(60) < 0.4, rng.integers(0, 25, 60)
+    scores = rng.integers(0, 9, (6, 60)) + labels * 2.0  # with ties
+    found = []
+    for pairs in (0, 10**6):
+        monkeypatch.setattr(bootstrap, "PAIRS", pairs)
+        found.append(bootstrap.auc(labels, scores, clusters, 300))
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+    above = bootstrap.pairs(labels, scores)
+    assert above.shape == (labels.sum(), (~labels).sum())
+    assert above.mean() == pytest.approx(found[0].value)
+
+
+def test_the_trainings_of_m_make_the_noise_where_there_are_several():
+    rng = np.random.default_rng(6)
+    labels, clusters = np.arange(80) % 2 == 0, np.arange(80)
+    shift = np.array([0.0, 3.0])[:, None, None]  # a training that tells nothing, and one that does
+    scores = rng.normal(size=(2, 40, 80)) + shift * labels
+    by_training = bootstrap.auc(labels, scores, clusters, 500)
+    flat = bootstrap.auc(labels, scores.reshape(80, 80), clusters, 500)
+    assert by_training.value == pytest.approx(flat.value)
+    assert by_training.high - by_training.low > 2 * (flat.high - flat.low)
+    one = bootstrap.auc(labels, scores[:1], clusters, 500)
+    assert one == bootstrap.auc(labels, scores[0], clusters, 500)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_curve
 
 from mint_utils.errors import ParameterError
+from mint_utils.measure import detection
 from mint_utils.measure.detection import decided, mean_roc, summarise
 
 LABELS = np.array([True] * 4 + [False] * 4)
@@ -77,3 +78,17 @@ def test_wrong_input_is_one_clear_error():
         summary(np.ones(8), np.ones(8, bool))
     with pytest.raises(ParameterError, match="no numbers"):
         summary(np.array([np.nan] + [0.1] * 7))
+
+
+def test_rates_at_low_fpr_are_those_of_the_roc_curve():
+    rng = np.random.default_rng(4)
+    for n in (60, 1000, 3000):
+        labels = rng.random(n) < 0.5
+        scores = rng.integers(0, 40, (3, n)) / 8 + labels  # with ties
+        found = detection.low_fpr(labels, scores)
+        for name, limit in (("tpr_at_1pct_fpr", 0.01), ("tpr_at_01pct_fpr", 0.001)):
+            rates = []
+            for one in scores:
+                fpr, tpr, _ = roc_curve(labels, one, drop_intermediate=False)
+                rates.append(tpr[fpr <= limit].max())
+            assert found[name] == pytest.approx(np.mean(rates))

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -44,6 +45,7 @@ def assert_all_shown(figure):
         ends = [
             collection.get_transform().transform(segment)
             for collection in ax.collections
+            if isinstance(collection, LineCollection)  # not a shaded band
             for segment in collection.get_segments()
         ]
         marks = [

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import FillBetweenPolyCollection
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report import controls
@@ -76,5 +77,52 @@ def test_detectors_show_what_needs_a_label(monkeypatch):
     assert shown == [name + (" *†" if name == "LiRA, offline" else "") for name in names]
     assert "* is told who is shown" in figure.get_supxlabel()
     assert "† trains shadow models" in figure.get_supxlabel()
+    assert_readable(figure, monkeypatch)
+    assert_all_shown(figure)
+
+
+def people_lines(rng):
+    for (reading, head, control), _ in controls.PERSONS.values():
+        for used in ("yes", "no"):
+            for k in (1, 2, 3, 5, 10, 20):
+                value = rng.uniform(0.5, 0.95)
+                line = {"reading": reading, "head": head, "control": control, "used": used}
+                yield line | {
+                    "photographs": k,
+                    "auc": value,
+                    "low": value - 0.1,
+                    "high": value + 0.04,
+                }
+
+
+def test_people_are_drawn_by_photographs_with_the_null_as_a_band(monkeypatch):
+    rng = np.random.default_rng(6)
+    table = pd.DataFrame(people_lines(rng))
+    band = table[(table["reading"] == "largest cosine") & (table["control"] == "none")]
+    band = band.assign(control="permuted", low=0.42, high=0.58)
+    figure = controls.persons(pd.concat([table, band], ignore_index=True))
+    for ax, used in zip(figure.axes, ("no", "yes"), strict=True):
+        lines = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 6]
+        values = {round(float(y), 6) for ys in lines for y in ys}
+        assert values >= set(table[table["used"] == used]["auc"].round(6))
+        (shade,) = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
+        heights = shade.get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == pytest.approx((0.42, 0.58))
+    assert_readable(figure, monkeypatch)
+    assert_all_shown(figure)
+
+
+def test_images_a_person_are_drawn_a_line_a_question(monkeypatch):
+    rng = np.random.default_rng(7)
+    lines = [
+        intervals(rng, question=question, images=images)
+        for question in ("image: used or not?", "person, by 1 unused: shown or not?")
+        for images in (1.0, 1.9, 4.6, 8.1)
+    ]
+    found = pd.DataFrame(lines).rename(columns={"accuracy": "auc"})
+    figure = controls.images_a_person(found)
+    ax = figure.axes[0]
+    values = {float(y) for line in ax.lines for y in line.get_ydata()}
+    assert values >= set(found["auc"])
     assert_readable(figure, monkeypatch)
     assert_all_shown(figure)

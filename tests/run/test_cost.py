@@ -32,9 +32,9 @@ def test_exposures_of_ms1mv3_by_hand(changes, epoch, steps):
     assert abs(found - epoch) <= 1 and cost.steps(r, found) == steps
 
 
-@pytest.mark.parametrize("shown", ["members", "held_out", "shadow-0"])
+@pytest.mark.parametrize("shown", ["members", "held_out", "shadow-0", "people-b"])
 def test_expected_exposures_are_those_of_plans(shown):
-    d, r = database(identities=200, each=50), recipe(shown=shown, repeats=(1, 3))
+    d, r = database(identities=3000, each=4), recipe(shown=shown, repeats=(1, 3))
     planned = plan(r, d, 0.3, 0)
     expected = cost.exposures(r, len(d), 0.3)
     assert abs(planned.images.sum() - expected) < 0.05 * expected

@@ -84,9 +84,22 @@ def test_a_rate_of_dropout_that_is_not_in_the_sweep_is_still_with_dropout():
         ({"dropouts": [1.0]}, "dropouts must be from 0 to below 1"),
         ({"losses": ["softmax"]}, "losses must be some of adaface"),
         ({"losses": 3}, "losses must be text"),
+        ({"images_a_person": [5, 5]}, "images_a_person must be values from 1 on that differ"),
+        ({"images_a_person": [0]}, "images_a_person must be values from 1 on that differ"),
         ({"audited_seeds": 0}, "audited_seeds must be at least 1"),
     ],
 )
 def test_wrong_lists_are_one_clear_error(changes, says):
     with pytest.raises(ParameterError, match=says):
         resolve("quick", **changes)
+
+
+def test_images_a_person_are_a_model_each_of_about_as_many_steps():
+    assert scenarios.columns(PAPER, "images_a_person") == []
+    config = resolve("quick", images_a_person=[1, 5, 20])  # D has 10 images a person for training
+    a = scenarios.columns(config, "people")[0].recipe
+    found = {c.name: c.recipe for c in scenarios.columns(config, "images_a_person")}
+    assert {name: r.shown for name, r in found.items()} == {
+        str(most): f"people-a-atmost-{most}" for most in (1, 5, 20)
+    }
+    assert [r.epochs for r in found.values()] == [10 * a.epochs, 2 * a.epochs, a.epochs]

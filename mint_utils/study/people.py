@@ -1,0 +1,590 @@
+"""Did they train on me? Whether a person was shown to M, asked with k photographs of that person.
+
+In: an `Audit`, of which networks trained on thirds of the people are read: on A, whom the question is about,
+on B, who were not shown to that one, and on C, who are set aside. Out: tables of how well the people of A are
+told from those of B, with used and with unused photographs, and the same for networks that cannot know.
+
+Nothing is read of a network but its outcomes and its ledger (`Audit.outcomes`).
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mint_utils import store
+from mint_utils.audited.train import AuditedModel
+from mint_utils.data.membership import uniform
+from mint_utils.errors import DataError
+from mint_utils.measure.bootstrap import LEVEL, Estimate, auc, pairs, verdict
+from mint_utils.measure.detection import low_fpr
+from mint_utils.mint import people
+from mint_utils.report.tables import MISSING
+from mint_utils.study import scenarios
+from mint_utils.study.audit import Audit, Outcomes
+from mint_utils.study.controls import Controls, blind_features
+
+PHOTOGRAPHS = (1, 2, 3, 5, 10, 20)
+CHOICES = 10  # random choices of the photographs of each person
+FEWEST = 20  # people of either kind that a number is given for
+MOST = 2000  # people of either kind that are asked about, and people of the crowd
+PERMUTATIONS = 100
+LEAST_POINTS = 3  # of a power law
+ADVANTAGE = "2 AUC - 1"
+VERSION = 1  # of the table: raised when the same outcomes give other numbers
+MINT, LARGEST, SIMILARITY = "MINT Model", "largest cosine", "similarity"
+TOLD = 5  # photographs of which sentences are made
+NONE, THIRD, OTHER, UNTRAINED, BLIND, PERMUTED, MATCHED = CONTROLS = (
+    "none",
+    "third people",
+    "other people",
+    "untrained",
+    "blind",
+    "permuted",
+    "matched",
+)
+COLUMNS = (
+    *("reading", "head", "photographs", "used", "control", "auc", "low", "high"),
+    *("tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "n"),
+)
+YES_NO = {True: "yes", False: "no"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """People in question who have enough photographs of a kind.
+
+    Attributes:
+        identities: (P,) int64.
+        shown: (P,) bool, True for people of A.
+        photographs: For each the indices of those photographs in D.
+    """
+
+    identities: np.ndarray
+    shown: np.ndarray
+    photographs: list[np.ndarray]
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are people enough of either kind for a number."""
+        return min(self.shown.sum(), (~self.shown).sum()) >= FEWEST
+
+    def only(self, places: np.ndarray) -> "Asked":
+        """Return some of these people."""
+        photographs = [self.photographs[i] for i in places]
+        return Asked(self.identities[places], self.shown[places], photographs)
+
+
+class People:
+    """The question about persons, for one configuration."""
+
+    def __init__(self, audit: Audit):
+        self.audit = audit
+        self.replicates = audit.config.mint.replicates
+
+    # ---- who was shown ------------------------------------------------------------------------
+
+    def models(self, third: str) -> list[AuditedModel]:
+        """Return the networks trained on a third of the people, ``a``, ``b`` or ``c``, one a seed."""
+        config = self.audit.config
+        of = {c.recipe.shown: c for c in scenarios.columns(config, "people")}
+        wanted = of[f"people-{third}"]
+        return [self.audit.model(r) for r in scenarios.recipes(config, "people", wanted)]
+
+    @functools.cached_property
+    def ledgers(self) -> dict[str, pd.DataFrame]:
+        """Third -> the ledger of its network: key, class, exposures, one line an image of D.
+
+        Raises:
+            DataError: A person was shown to the networks of two thirds.
+        """
+        found = {third: self.models(third)[0].ledger for third in "abc"}
+        known = np.stack([ledger["class"].to_numpy() >= 0 for ledger in found.values()])
+        if (known.sum(axis=0) > 1).any():
+            twice = self.audit.training.keys[np.argmax(known.sum(axis=0) > 1)]
+            raise DataError(
+                f"The person of image {twice} was shown to networks of two thirds of the people, by their "
+                "ledgers: delete these networks and they are trained again."
+            )
+        return found
+
+    def kinds(self) -> pd.DataFrame:
+        """Return the photographs of each kind, as the ledger of the network of people A proves them.
+
+        Returns:
+            One line a kind: photographs, people, images, exposures (least to most of the training).
+        """
+        classes, exposures = (self.ledgers["a"][name].to_numpy() for name in ("class", "exposures"))
+        kinds = {
+            "used": exposures > 0,
+            "unused, of a person who was shown": (exposures == 0) & (classes >= 0),
+            "of a person never shown": classes < 0,
+        }
+        identities, lines = self.audit.training.identities, []
+        for name, mask in kinds.items():
+            ends = exposures[mask].min(), exposures[mask].max()
+            lines.append(
+                {
+                    "photographs": name,
+                    "people": len(np.unique(identities[mask])),
+                    "images": int(mask.sum()),
+                    "exposures": f"{ends[0]} to {ends[1]}" if ends[0] != ends[1] else f"{ends[0]}",
+                }
+            )
+        return pd.DataFrame(lines)
+
+    def asked(self, used: bool, photographs: int) -> Asked:
+        """Return the people of A and B who have so many photographs of a kind.
+
+        Args:
+            used: Photographs that a network of the own third was shown: for B those that the network of
+                B was, for nothing but membership is to differ. Otherwise those that none was shown.
+            photographs: k.
+        """
+        d, seed = self.audit.training, self.audit.config.databases.partition_seed
+        shown = {third: self.ledgers[third]["exposures"].to_numpy() > 0 for third in "ab"}
+        of_kind = (shown["a"] | shown["b"]) == used
+        found: list[tuple[int, bool, np.ndarray]] = []
+        for third in "ab":
+            known = self.ledgers[third]["class"].to_numpy() >= 0
+            indices = np.flatnonzero(known & of_kind)
+            identities, counts = np.unique(d.identities[indices], return_counts=True)
+            in_order = indices[np.argsort(d.identities[indices], kind="stable")]
+            by_person = np.split(in_order, np.cumsum(counts)[:-1])
+            able = [i for i, own in enumerate(by_person) if len(own) >= photographs]
+            if not able:
+                continue
+            order = np.argsort(uniform(d.name, identities[able], "people-asked", seed))[:MOST]
+            found += [
+                (int(identities[able[i]]), third == "a", by_person[able[i]]) for i in sorted(order)
+            ]
+        names, labels, own = zip(*found, strict=True) if found else ((), (), ())
+        return Asked(np.array(names, np.int64), np.array(labels, bool), list(own))
+
+    # ---- networks that are read ---------------------------------------------------------------
+
+    def untrained(self, model: AuditedModel) -> Outcomes:
+        """Return the outcomes of a network before its training (`Controls.untrained`)."""
+        return self.audit.outcomes(Controls(self.audit).untrained(model), audited=model)
+
+    @functools.cached_property
+    def blind(self) -> Outcomes:
+        """What no network of the question tells: a general network's features, without class centres.
+
+        Its lengths are those of the network of people C, which knows neither A nor B: how long an outcome
+        is tells how recognisable a photograph is, and so stands for fame.
+        """
+        d = self.audit.training
+        features = blind_features([(d, np.arange(len(d)))])
+        general = np.asarray(features.array[:, features.rows["general"]])
+        general = (general - general.mean(axis=0)) / np.maximum(general.std(axis=0), 1e-6)
+        units = general / np.linalg.norm(general, axis=1, keepdims=True)
+        norms = self.audit.outcomes(self.models("c")[0]).norms
+        return Outcomes(units, norms, np.empty((0, units.shape[1])), np.full(len(d), -1))
+
+    def networks(self, control: str) -> list[Outcomes]:
+        """Return what a control reads in the place of the network of people A, one a training."""
+        if control == BLIND:
+            return [self.blind]
+        if control == UNTRAINED:
+            return [self.untrained(model) for model in self.models("a")]
+        third = {NONE: "a", OTHER: "b", THIRD: "c"}[control]
+        return [self.audit.outcomes(model) for model in self.models(third)]
+
+    @functools.cached_property
+    def crowd(self) -> list[np.ndarray]:
+        """The photographs of people of C, indices in D: the crowd, who are not asked about."""
+        d, seed = self.audit.training, self.audit.config.databases.partition_seed
+        indices = np.flatnonzero(self.ledgers["c"]["class"].to_numpy() >= 0)
+        identities = np.unique(d.identities[indices])
+        order = np.argsort(uniform(d.name, identities, "people-crowd", seed))[:MOST]
+        return [indices[d.identities[indices] == one] for one in identities[order]]
+
+    def readings(self, of: Outcomes, picks: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the readings (R, P) of people by one network, for each choice of their photographs.
+
+        Args:
+            of: The outcomes of the network.
+            picks: (R, P, k) indices in D.
+        """
+        means = np.stack([of.units[indices].mean(axis=0) for indices in self.crowd])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        centres = of.centres if len(of.centres) else None
+        each = [people.read(of.units[one], of.norms[one], means, centres) for one in picks]
+        return {name: np.stack([found[name] for found in each]) for name in each[0]}
+
+    # ---- tables -------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """How well people are told, one line a reading, number of photographs, kind and control: `COLUMNS`.
+
+        Numbers of photographs that fewer than `FEWEST` people of either kind have are left out.
+        """
+
+        def make(folder: Path) -> None:
+            self._lines().to_csv(folder / "people.csv", index=False)
+
+        models = {third: [m.artifact.digest for m in self.models(third)] for third in "abc"}
+        spec = {"version": VERSION, "models": models, "replicates": self.replicates}
+        return pd.read_csv(store.fetch("people", spec, make).folder / "people.csv")
+
+    def _lines(self) -> pd.DataFrame:
+        lines = []
+        for used, k in itertools.product((True, False), PHOTOGRAPHS):
+            asked = self.asked(used, k)
+            if not asked.enough:
+                continue
+            where = {"photographs": k, "used": YES_NO[used]}
+            for (reading, head), control, found in self._cells(asked, k):
+                told = {"reading": reading, "head": YES_NO[head], "control": control}
+                lines.append(told | where | found)
+        if not lines:
+            name = self.audit.training.name
+            raise DataError(
+                f"Database {name!r} has fewer than {FEWEST} people of A or of B, so nothing can be said of "
+                "people: take a larger one."
+            )
+        return pd.DataFrame(lines, columns=list(COLUMNS))
+
+    def _cells(self, asked: Asked, k: int) -> Iterator[tuple[tuple[str, bool], str, dict]]:
+        picks = people.chosen(asked.photographs, k, CHOICES)
+        groups = {
+            control: (asked, [self.readings(of, picks) for of in self.networks(control)])
+            for control in (NONE, THIRD, OTHER, UNTRAINED, BLIND)
+        }
+        read, kept = groups[NONE][1], matched(asked)
+        if asked.only(kept).enough:
+            fewer = [{name: values[:, kept] for name, values in of.items()} for of in read]
+            groups[MATCHED] = asked.only(kept), fewer
+        deals = permuted(read, asked.shown)
+        for name, (line, _) in deals.items():
+            yield name, PERMUTED, line
+        for control, (of, found) in groups.items():
+            for name, scores in scored(found, of.shown).items():
+                yield name, control, told(of, scores, self.replicates, deals[name][1])
+
+
+def told(asked: Asked, scores: np.ndarray, replicates: int, wider: float = 1.0) -> dict[str, float]:
+    """Return how well people are told: auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
+
+    Args:
+        asked: The people.
+        scores: (M, R, P) by M networks, for R choices of photographs.
+        replicates: Of the bootstrap, over people, and over networks or choices.
+        wider: Factor on the interval, see `permuted`.
+    """
+    value, low, high = auc(asked.shown, scores, asked.identities, replicates)
+    ends = value - wider * (value - low), value + wider * (high - value)
+    low, high = np.clip(ends, 0.0, 1.0).tolist()
+    rates = low_fpr(asked.shown, scores.reshape(-1, len(asked.shown)))
+    return {"auc": value, "low": low, "high": high} | rates | {"n": len(asked.shown)}
+
+
+def matched(asked: Asked) -> np.ndarray:
+    """Return (Q,) places of people, as many of A as of B for every number of photographs that they have."""
+    counts = np.array([len(own) for own in asked.photographs])
+    kept: list[int] = []
+    for count in np.unique(counts):
+        sides = [
+            np.flatnonzero((counts == count) & (asked.shown == kind)) for kind in (True, False)
+        ]
+        n = min(map(len, sides))
+        for side in sides:
+            kept += np.random.default_rng(int(count)).permutation(side)[:n].tolist()
+    return np.sort(np.array(kept, np.int64))
+
+
+def scored(
+    read: Sequence[Mapping[str, np.ndarray]], shown: np.ndarray
+) -> dict[tuple[str, bool], np.ndarray]:
+    """Return (reading, head) -> (M, R, P) scores: each reading by itself, and the MINT Models on them.
+
+    Args:
+        read: For each of M networks, reading -> (R, P).
+        shown: (P,) bool.
+    """
+    names = list(read[0])
+    found = {
+        (name, people.READINGS[name].head): np.stack([of[name] for of in read]) for name in names
+    }
+    return found | _mint(read, shown)
+
+
+def _mint(read: Sequence[Mapping[str, np.ndarray]], shown: np.ndarray):
+    names = {
+        head: [n for n in read[0] if head or not people.READINGS[n].head] for head in (True, False)
+    }
+    if names[True] == names[False]:  # there is no head
+        del names[True]
+    return {
+        (MINT, head): np.stack(
+            [people.cross_fitted(np.stack([of[n] for n in own], axis=2), shown) for of in read]
+        )
+        for head, own in names.items()
+    }
+
+
+def permuted(
+    read: Sequence[Mapping[str, np.ndarray]], shown: np.ndarray
+) -> dict[tuple[str, bool], tuple[dict[str, float], float]]:
+    """Return what is told when it is dealt anew who was shown: the mean, and the band of a single deal.
+
+    Args:
+        read: For each of M networks, reading -> (R, P).
+        shown: (P,) bool.
+
+    Returns:
+        (reading, head) -> what stands in a line of the table, with the middle 95% of the areas of deals as
+        low and high; and by how much areas vary more than the people of the evaluation let expect, 1 for a
+        single reading. A MINT Model's do: who trains one fold is evaluated in another.
+    """
+    rng = np.random.default_rng(0)
+    found: dict[tuple[str, bool], list[tuple[float, ...]]] = {}
+    for _ in range(PERMUTATIONS):
+        labels = rng.permutation(shown)
+        for name, scores in scored(read, labels).items():
+            each = scores.reshape(-1, len(labels))
+            found.setdefault(name, []).append(
+                (*_area(labels, each), *low_fpr(labels, each).values())
+            )
+    return {name: _deals(name[0], np.array(values), len(shown)) for name, values in found.items()}
+
+
+def _deals(reading: str, values: np.ndarray, n: int) -> tuple[dict[str, float], float]:
+    areas, variances, *rates = values.T
+    low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    line = {"auc": areas.mean(), "low": low, "high": high}
+    names = ("tpr_at_1pct_fpr", "tpr_at_01pct_fpr")
+    line |= {name: rate.mean() for name, rate in zip(names, rates, strict=True)} | {"n": n}
+    return line, max(1.0, areas.std() / np.sqrt(variances.mean())) if reading == MINT else 1.0
+
+
+def _area(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """Return the area of (S, n) scores, the mean over S, and its variance over people (DeLong)."""
+    above = pairs(labels, scores)
+    variance = sum(above.mean(axis=i).var() / above.shape[1 - i] for i in (0, 1))
+    return float(above.mean()), float(variance)
+
+
+def images_a_person(of: People) -> pd.DataFrame:
+    """Return how images and people are told where M was shown at most so many images of each.
+
+    By the largest cosine to a class centre: single images, used against unused ones of the same people;
+    people of A against those of B with 1 and 5 unused photographs, the same for all networks.
+
+    Returns:
+        One line a network and question, none where the profile asks for none: question, most, images (mean
+        number a person), exposures (mean of an image), auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
+    """
+    lines, audit = [], of.audit
+    for column in scenarios.columns(audit.config, "images_a_person"):
+        recipes = scenarios.recipes(audit.config, "images_a_person", column)
+        models = [audit.model(recipe) for recipe in recipes]
+        ledger, read = models[0].ledger, [audit.outcomes(model) for model in models]
+        exposures, known = ledger["exposures"].to_numpy(), ledger["class"].to_numpy() >= 0
+        used = exposures > 0
+        line = {"most": int(column.name), "images": used.sum() / (ledger["class"].max() + 1)}
+        line |= {"exposures": exposures[used].mean()}
+        for question, asked, scores in _questions(of, read, known, used):
+            found = told(asked, scores, of.replicates)
+            lines.append({"question": question} | line | found)
+    columns = ["question", "most", "images", "exposures", *COLUMNS[5:]]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _questions(
+    of: People, read: Sequence[Outcomes], known: np.ndarray, used: np.ndarray
+) -> Iterator[tuple[str, Asked, np.ndarray]]:
+    own = Asked(of.audit.training.identities[known], used[known], [])
+    nearest = [(one.units[known] @ one.centres.T).max(axis=1) for one in read]
+    yield "image: used or not?", own, np.stack(nearest)[:, None]
+    for k in (1, 5):
+        asked = of.asked(False, k)
+        if asked.enough:
+            picks = people.chosen(asked.photographs, k, CHOICES)
+            scores = np.stack([of.readings(one, picks)[LARGEST] for one in read])
+            yield f"person, by {k} unused: shown or not?", asked, scores
+
+
+def power_laws(found: pd.DataFrame) -> pd.DataFrame:
+    """Return how fast detection falls with the images a person: advantage ~ images ** exponent.
+
+    Fitted as in arXiv 2402.06674, a line through the logarithms, to 2 AUC - 1 and to the true-positive less
+    the false-positive rate at 1%. There the exponent is -1/2 in theory.
+
+    Args:
+        found: Of `People.images_a_person`.
+
+    Returns:
+        question, of (which advantage), exponent, low, high (Student's t), points (those above zero).
+    """
+    lines = []
+    for question, of in found.groupby("question", sort=False):
+        advantages = {
+            ADVANTAGE: 2 * of["auc"] - 1,
+            "TPR - FPR at 1%": of["tpr_at_1pct_fpr"] - 0.01,
+        }
+        for name, advantage in advantages.items():
+            above = advantage > 0
+            line = {"question": question, "of": name, "points": int(above.sum())}
+            if above.sum() >= LEAST_POINTS:
+                fitted = stats.linregress(np.log(of["images"][above]), np.log(advantage[above]))
+                half = stats.t.ppf((1 + LEVEL) / 2, above.sum() - 2) * fitted.stderr
+                line |= {"exponent": fitted.slope}
+                line |= {"low": fitted.slope - half, "high": fitted.slope + half}
+            lines.append(line)
+    return pd.DataFrame(lines).reindex(
+        columns=["question", "of", "exponent", "low", "high", "points"]
+    )
+
+
+def at(table: pd.DataFrame, used: bool) -> int:
+    """Return of how many photographs sentences are made: `TOLD`, or the next below that is there."""
+    there = table[table["used"] == YES_NO[used]]["photographs"]
+    return int(there[there <= TOLD].max())
+
+
+def line_of(
+    table: pd.DataFrame, reading: str, head: bool, used: bool, control: str = NONE
+) -> pd.Series | None:
+    """Return the line of a reading at the number of photographs of `at`, or None where there is none."""
+    where = {"reading": reading, "head": YES_NO[head], "used": YES_NO[used], "control": control}
+    where |= {"photographs": at(table, used)}
+    found = table[np.logical_and.reduce([table[name] == value for name, value in where.items()])]
+    return found.iloc[0] if len(found) else None
+
+
+def claims(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what `People.table` says, decided by its intervals.
+
+    Args:
+        table: Of `People.table`.
+
+    Returns:
+        claim, area (with its interval), people, verdict: supported, contradicted or undecided. That a
+        control tells nothing is supported where its interval holds .50, and contradicted elsewhere.
+    """
+    asked: list[tuple[str, tuple, str]] = []
+    for used in (False, True):
+        kind = f"{at(table, used)} {'used' if used else 'unused'}"
+        asked += [
+            (
+                f"{kind}, with the head: people who were shown are told",
+                (LARGEST, True, used),
+                "above",
+            ),
+            (f"{kind}, without the head: they are told", (SIMILARITY, False, used), "above"),
+            (f"{kind}, MINT Model without the head: they are told", (MINT, False, used), "above"),
+        ]
+    head, without = (LARGEST, True, False), (MINT, False, False)
+    asked += [
+        ("a network that saw neither tells nothing", (*head, THIRD), "chance"),
+        ("a network that saw the others tells the contrary", (*head, OTHER), "below"),
+        ("an untrained network tells nothing", (*head, UNTRAINED), "chance"),
+        ("a general network and fame tell nothing", (*without, BLIND), "chance"),
+        ("dealt anew, nothing is told", (*head, PERMUTED), "chance"),
+        ("matched by number of photographs, people are told", (*head, MATCHED), "above"),
+    ]
+    lines = []
+    for text, where, expected in asked:
+        found = line_of(table, *where)
+        if found is not None:
+            lines.append(
+                {
+                    "claim": text,
+                    "area": str(estimate(found)),
+                    "people": int(found["n"]),
+                    "verdict": _verdict(found, expected),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def controls(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the areas with unused photographs, one line a main reading, a column a control.
+
+    Args:
+        table: Of `People.table`.
+    """
+    lines = []
+    for reading, head in ((LARGEST, True), (MINT, True), (SIMILARITY, False), (MINT, False)):
+        told = {"reading": reading, "head": YES_NO[head]}
+        for control in CONTROLS:
+            found = line_of(table, reading, head, False, control)
+            told[control] = MISSING if found is None else str(estimate(found))
+        lines.append(told)
+    return pd.DataFrame(lines)
+
+
+def told_images(counted: pd.DataFrame, laws: pd.DataFrame) -> str:
+    """Return how detection changes with the images a person, in words made of numbers.
+
+    Args:
+        counted: Of `images_a_person`.
+        laws: Of `power_laws`, for the same.
+    """
+    if counted.empty:
+        return (
+            "This profile asks for no such networks. The parameter `images_a_person` does, with `[1, 2, 5]` "
+            "say; `faces_small` has them."
+        )
+    said = []
+    for question, of in counted.groupby("question", sort=False):
+        areas = ", ".join(
+            f"{estimate(one)} at {one['images']:.1f} images" for _, one in of.iterrows()
+        )
+        law = laws[(laws["question"] == question) & (laws["of"] == ADVANTAGE)].iloc[0]
+        fitted = "no power law can be fitted to so few points above chance"
+        if law["points"] >= LEAST_POINTS:
+            ends = f"[{law['low']:.2f}, {law['high']:.2f}]"
+            fitted = f"2 AUC - 1 goes with the power {law['exponent']:.2f} {ends}"
+        said.append(f"* {question} {areas}; {fitted}.")
+    return "\n".join(said)
+
+
+def _verdict(found: pd.Series, expected: str) -> str:
+    low, high = found["low"] - 0.5, found["high"] - 0.5
+    if expected == "chance":
+        return "supported" if low <= 0 <= high else "contradicted"
+    return verdict(low, high) if expected == "above" else verdict(-high, -low)
+
+
+def conclusion(table: pd.DataFrame) -> str:
+    """Return what the table says, in words made of its numbers.
+
+    Args:
+        table: Of `People.table`.
+    """
+    said = []
+    for used in (False, True):
+        k, kind = at(table, used), "used" if used else "unused"
+        plain, mint = (
+            [line_of(table, reading, head, used) for reading, head in readings]
+            for readings in ([(LARGEST, True), (SIMILARITY, False)], [(MINT, True), (MINT, False)])
+        )
+        areas = [f"{estimate(one)} by the {LARGEST} to a class centre" for one in plain[:1]]
+        areas += [
+            f"{estimate(one)} by the {SIMILARITY}, without the head"
+            for one in plain[1:]
+            if one is not None
+        ]
+        said.append(
+            f"With {k} {kind} photographs of each of {plain[0]['n']} people the area is {', '.join(areas)}; "
+            f"a MINT Model has {estimate(mint[0])} with the head and {estimate(mint[1])} without it. "
+            f"The {LARGEST} finds {plain[0]['tpr_at_1pct_fpr']:.0%} of the people who were shown, and takes "
+            "at most 1% of the others for one of them."
+        )
+    null = line_of(table, LARGEST, True, False, THIRD)
+    said.append(f"Read from a network that saw none of them, it has {estimate(null)}.")
+    return "\n\n".join(said)
+
+
+def estimate(found: pd.Series) -> Estimate:
+    """Return the area of a line with its interval."""
+    return Estimate(found["auc"], found["low"], found["high"])
