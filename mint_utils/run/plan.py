@@ -71,6 +71,8 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
                 found.append(Work(f"controls, seed {i}", controls, (so_far,)))
         if i == 0 and "baseline" in names:
             found.append(Work("what the auditor chooses", auditor, (config,)))
+    if "people" in names:
+        found.append(Work("the person", persons, (config,)))
     for name in (*LATER, *FIRST):
         add(name, most, lambda recipe: True)
         if name == "shadows" and name in names:
@@ -102,6 +104,11 @@ def model(config: Config, scenario: str, recipe: Audited, kinds: tuple[str, ...]
     if KINDS[0] in kinds:
         other = replace(config.audited, shown="held_out", seed=recipe.seed)
         audit.scores(trained, SWAPPED, audited=audit.model(other), protocols=["paper"])
+
+
+def persons(config: Config) -> None:
+    """Make the table of the question about persons."""
+    _ = People(Audit(config)).table
 
 
 def controls(config: Config) -> None:
