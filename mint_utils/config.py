@@ -176,10 +176,21 @@ class Brought:
 
     # Folder with a file of weights and the folders members, non_members and questioned; None: the study's.
     case: str | None = None
+    colour_order: str | None = None  # of the network's input, rgb or bgr; None: that of its family
+    # Of the network's input, from 0 to 1, one number or one a channel in the network's order:
+    # (pixel / 255 - mean) / std. Empty: .5, as AdaFace and InsightFace have it.
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self):
         if self.case is not None:  # the same wherever a notebook runs
             object.__setattr__(self, "case", str(Path(self.case).expanduser().resolve()))
+        _check(self, "colour_order", self.colour_order in (None, "rgb", "bgr"), "rgb or bgr")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            fits = len(values) in (0, 1, 3) and all(0 <= v <= 1 for v in values)
+            _check(self, name, fits, "one number or three, from 0 to 1 (of pixels / 255)")
+        _check(self, "std", 0 not in self.std, "above 0")
 
 
 @dataclass(frozen=True)

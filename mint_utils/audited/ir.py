@@ -9,6 +9,7 @@ Entries of the state dict carry the names of AdaFace's published checkpoints. We
 and of InsightFace's ``iresnet`` are read by ``load_weights``.
 """
 
+import math
 import re
 import zipfile
 from collections import OrderedDict
@@ -26,6 +27,16 @@ from mint_utils.errors import DataError, ParameterError
 
 POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
 COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
+COUNTERS = ".num_batches_tracked"  # of BatchNorm, without effect in evaluation
+HEADS = ("head.kernel", "head.weight")  # AdaFace's, (D, C), and that of a linear layer, (C, D)
+OTHERS = {  # an entry that no IR network has: the family
+    r"(^|\.)blocks\.\d+\.attn\.": "a vision transformer",
+    r"(^|\.)(block35|repeat_1|mixed_6a|conv2d_1a)\b": "facenet-pytorch's InceptionResnetV1",
+    r"(^|\.)conv_dw\b|\.conv_sep\b": "a MobileFaceNet",
+    r"\.res_layer\.\d+\.fc1\.": "an IR network with squeeze and excitation (IR-SE)",
+    r"(^|\.)layer1\.0\.conv3\.": "a ResNet of bottleneck units, as ResNet-50 of torchvision and timm",
+    r"(^|\.)layer1\.0\.downsample\.|^(fc|conv1)\.": "a ResNet of torchvision or timm",
+}
 
 
 class IRUnit(nn.Module):
@@ -184,15 +195,18 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
     Args:
         model: Of the kind and ``img_size`` that the weights were made for; changed in place.
         source: A file of ``torch.save``, or its content: a state dict or a dict with one under
-            ``state_dict``. The prefix ``model.`` is removed, entries ``head.*`` are left out.
+            ``state_dict``. A prefix that all entries share is removed (``model.``, ``module.``,
+            ``_orig_mod.`` and any other), entries ``head.*`` are left out. Counters of BatchNorm
+            may be missing; every other tensor of the network must be there.
 
     Returns:
         The layout that was found, ``adaface`` or ``insightface``: the key into ``COLOUR_ORDERS``.
 
     Raises:
-        DataError: Not such a file, or entries are missing, unexpected or of another shape.
+        DataError: Not such a file, or entries are missing, unexpected, of another shape, or no numbers.
     """
     state = {k: v for k, v in _state(source).items() if not k.startswith("head.")}
+    _refuse_no_numbers(_where(source), state)
     layout = "insightface" if any(k.startswith("layer1.") for k in state) else "adaface"
     wanted, projection = model.state_dict(), None
     if layout == "insightface":
@@ -200,6 +214,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         width = model.feature_info[0]["num_chs"]
         projection = _projection(width, width, 2).to(wanted["output_layer.3.weight"])
         wanted |= {f"body.0.shortcut_layer.{k}": v for k, v in projection.state_dict().items()}
+    state |= {k: v for k, v in wanted.items() if k.endswith(COUNTERS) and k not in state}
     _refuse_mismatch(_where(source), wanted, state)
     if projection is not None:
         model.body[0].shortcut_layer = projection.train(model.training)
@@ -207,13 +222,36 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
     return layout
 
 
-def load_centres(source: str | Path | Mapping[str, Any]) -> torch.Tensor | None:
-    """Return the class centres of AdaFace's head, (D, C), where a file holds them beside its weights.
+def load_centres(source: str | Path | Mapping[str, Any], embedding: int) -> torch.Tensor | None:
+    """Return the class centres of a head, (D, C), where a file holds them beside its weights.
 
     Args:
-        source: As of `load_weights`.
+        source: As of `load_weights`. ``head.kernel`` is AdaFace's, (D, C); ``head.weight`` that of a linear
+            layer, (C, D). Another orientation is read by its shape.
+        embedding: D, the length of the Model Outcome.
+
+    Raises:
+        DataError: It is empty, holds no numbers, has no side of length D, or is a square ``head.kernel``,
+            of which either side may be the classes.
     """
-    return _state(source).get("head.kernel")
+    state, where = _state(source), _where(source)
+    name = next((name for name in HEADS if name in state), None)
+    if name is None:
+        return None
+    kernel, remedy = state[name], "save it as head.weight (classes, D), or leave it out"
+    if kernel.ndim != 2 or embedding not in kernel.shape or 0 in kernel.shape:
+        raise DataError(
+            f"{where}: {name} is {tuple(kernel.shape)} and not a class centre a column of length "
+            f"D = {embedding}: {remedy}."
+        )
+    if name == HEADS[0] and kernel.shape == (embedding, embedding):
+        raise DataError(
+            f"{where}: {name} is square, {tuple(kernel.shape)}, and either side may be the classes: {remedy}."
+        )
+    _refuse_no_numbers(where, {name: kernel})
+    if name == HEADS[1]:
+        return kernel.T if kernel.shape[1] == embedding else kernel
+    return kernel if kernel.shape[0] == embedding else kernel.T
 
 
 def _where(source: str | Path | Mapping[str, Any]) -> str:
@@ -221,8 +259,13 @@ def _where(source: str | Path | Mapping[str, Any]) -> str:
 
 
 def _state(source: str | Path | Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the entries of a state dict, without the prefix ``model.``."""
+    """Return the entries of a state dict, without prefixes that all of the network's share."""
     content = source if isinstance(source, Mapping) else _read(Path(source))
+    if "_modules" in getattr(content, "__dict__", {}):
+        raise DataError(
+            f"{_where(source)} is a whole pickled module, of torch.save(network), which cannot be read without "
+            "running its code: where that is at hand, torch.save(network.state_dict(), ...) and bring this."
+        )
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(
         isinstance(v, torch.Tensor) for v in state.values()
@@ -231,7 +274,26 @@ def _state(source: str | Path | Mapping[str, Any]) -> dict[str, torch.Tensor]:
             f"{_where(source)} holds no state dict (name -> tensor), at the top or under 'state_dict': "
             "save the network's state_dict() and load that."
         )
-    return {k.removeprefix("model."): v for k, v in state.items()}
+    return _without_prefixes(dict(state))
+
+
+def _without_prefixes(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Remove what wrappers put before every entry; those of the head may have less of it."""
+    while True:
+        first = {name.split(".")[0] for name in state if not name.startswith("head.")}
+        if len(first) != 1 or any("." not in name for name in state):
+            return state
+        prefix = f"{first.pop()}."
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+
+
+def _refuse_no_numbers(where: str, state: Mapping[str, torch.Tensor]) -> None:
+    wrong = [name for name, value in state.items() if not value.isfinite().all()]
+    if wrong:
+        raise DataError(
+            f"{where} holds values that are no numbers (NaN or infinite) in {len(wrong)} of {len(state)} entries, "
+            f"the first {wrong[0]}: bring weights of a training that did not fail."
+        )
 
 
 def _projection(width_in: int, width: int, stride: int) -> nn.Sequential:
@@ -322,9 +384,34 @@ def _refuse_mismatch(
             if names
         )
         raise DataError(
-            f"{where} does not fit the network. Entries: {listed}. "
-            "Create the network and the img_size that the weights were made for."
+            f"{where} does not fit the network. Entries: {listed}. {_remedy(wanted, state)}"
         )
+
+
+def _remedy(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> str:
+    """Return what entries of another network look like, and which parameters say so."""
+    of_units, widths = _units(state)
+    alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (of_units, widths)]
+    last = state.get("output_layer.3.weight")
+    if alike and last is not None:
+        side = math.isqrt(last.shape[1] // widths[-1])  # of the last map: of sizes 16 apart
+        told = f"They look like {alike[0]} at {16 * side} px: give network {alike[0]} and image_size {16 * side}"
+        return f"{told} (or up to 15 px less)."
+    family = next((f for p, f in OTHERS.items() if any(re.search(p, n) for n in state)), None)
+    found = f"They look like {family}. " if family and not alike else ""
+    return (
+        f"{found}Create the network and the img_size that the weights were made for (parameters network and "
+        f"image_size): there are {', '.join(SHAPES)}, in AdaFace's or InsightFace's names."
+    )
+
+
+def _units(state: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many units of which width AdaFace's names tell, stage by stage."""
+    found: dict[int, int] = {}
+    for name, value in state.items():
+        if re.fullmatch(r"body\.\d+\.res_layer\.4\.weight", name):
+            found[len(value)] = found.get(len(value), 0) + 1
+    return tuple(found[width] for width in sorted(found)), tuple(sorted(found))
 
 
 _FACE = {"num_classes": 0, "mean": (0.5,) * 3, "std": (0.5,) * 3, "first_conv": "input_layer.0"}
@@ -356,36 +443,41 @@ def _create(
     )
 
 
+WIDE = {"widths": (64, 128, 256, 512), "num_features": 512}
+SHAPES: dict[str, dict[str, Any]] = {
+    "ir_50": {"units": (3, 4, 14, 3), **WIDE},
+    "ir_101": {"units": (3, 13, 30, 3), **WIDE},
+    "ir_18": {"units": (2, 2, 2, 2), **WIDE},
+    "ir_small": {"units": (2, 2, 2, 2), "widths": (32, 64, 128, 256), "num_features": 256},
+    "ir_tiny": {"units": (1, 1, 1, 1), "widths": (16, 32, 64, 128), "num_features": 128},
+}
+
+
 @register_model
 def ir_50(pretrained: bool = False, **kwargs: Any) -> IRNet:
     """AdaFace's IR-50, the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px."""
-    shape = {"units": (3, 4, 14, 3), "widths": (64, 128, 256, 512), "num_features": 512}
-    return _create("ir_50", pretrained, shape, kwargs)
+    return _create("ir_50", pretrained, SHAPES["ir_50"], kwargs)
 
 
 @register_model
 def ir_101(pretrained: bool = False, **kwargs: Any) -> IRNet:
     """AdaFace's IR-101, of which most weights are published."""
-    shape = {"units": (3, 13, 30, 3), "widths": (64, 128, 256, 512), "num_features": 512}
-    return _create("ir_101", pretrained, shape, kwargs)
+    return _create("ir_101", pretrained, SHAPES["ir_101"], kwargs)
 
 
 @register_model
 def ir_18(pretrained: bool = False, **kwargs: Any) -> IRNet:
     """AdaFace's IR-18: the widths of IR-50, two units a stage."""
-    shape = {"units": (2, 2, 2, 2), "widths": (64, 128, 256, 512), "num_features": 512}
-    return _create("ir_18", pretrained, shape, kwargs)
+    return _create("ir_18", pretrained, SHAPES["ir_18"], kwargs)
 
 
 @register_model
 def ir_small(pretrained: bool = False, **kwargs: Any) -> IRNet:
     """IR-18 at half its widths, for 56 px on a CPU (a choice of this study)."""
-    shape = {"units": (2, 2, 2, 2), "widths": (32, 64, 128, 256), "num_features": 256}
-    return _create("ir_small", pretrained, {"img_size": 56, **shape}, kwargs)
+    return _create("ir_small", pretrained, {"img_size": 56, **SHAPES["ir_small"]}, kwargs)
 
 
 @register_model
 def ir_tiny(pretrained: bool = False, **kwargs: Any) -> IRNet:
     """One unit a stage, a quarter of the widths, for 40 px on a CPU (a choice of this study)."""
-    shape = {"units": (1, 1, 1, 1), "widths": (16, 32, 64, 128), "num_features": 128}
-    return _create("ir_tiny", pretrained, {"img_size": 40, **shape}, kwargs)
+    return _create("ir_tiny", pretrained, {"img_size": 40, **SHAPES["ir_tiny"]}, kwargs)
