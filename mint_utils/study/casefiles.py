@@ -1,37 +1,39 @@
 """What an auditor brings: the file of a network's weights and three folders of images.
 
 In: a folder with one file of weights and the folders ``members``, ``non_members`` and ``questioned``. Out:
-the network, and the images that take part with their people and folds. Where nothing is brought: such a
-folder with the study's own M and images of D, and the truth.
+the network, and the images that take part with their people. Where nothing is brought: such a folder with the
+study's own M and images of D, and the truth.
 """
 
 import functools
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import timm
 import torch
 from PIL import Image
 from torch import nn
 
 from mint_utils import store
 from mint_utils.audited import train
-from mint_utils.audited.ir import COLOUR_ORDERS, load_centres, load_weights
-from mint_utils.config import Audited, Config
+from mint_utils.audited.ir import COLOUR_ORDERS, COUNTERS, load_centres, load_weights
+from mint_utils.config import Audited, Config, unknown
 from mint_utils.data import description
-from mint_utils.data.contamination import contaminated
+from mint_utils.data.contamination import contaminated, repeated
 from mint_utils.data.manifest import Database, open_folder
 from mint_utils.data.membership import uniform
-from mint_utils.errors import DataError
+from mint_utils.errors import DataError, ParameterError
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit
 
-VERSION = 1  # raised when the same weights and images give other features or another demonstration
+VERSION = 2  # raised when the same weights and images give other features or another demonstration
 KNOWN = ("members", "non_members")
 QUESTIONED = "questioned"
 FOLDERS = (*KNOWN, QUESTIONED)
 WEIGHTS = {".pt", ".pth", ".ckpt"}
-FOLDS = 3  # T is trained on two thirds, as in the paper
 
 
 class CaseFiles:
@@ -51,75 +53,108 @@ class CaseFiles:
         Raises:
             DataError: The file of weights or one of the three folders is missing, or the weights are not
                 those of the network.
+            ParameterError: The network is none that the study knows.
         """
         self.folder, (self.weights, _) = folder, _located(folder)
-        self.recipe = Audited(network=config.audited.network)
+        self.recipe, self.brought = Audited(network=config.audited.network), config.brought
         self.image_size, self.seed = config.databases.image_size, config.databases.partition_seed
         self.loaded()  # weights that do not fit are told before anything is computed
 
+    # ---- images and people --------------------------------------------------------------------
+
     @functools.cached_property
     def databases(self) -> dict[str, Database]:
-        """The three folders at the network's image size."""
-        return {name: open_folder(name, self.folder / name, self.image_size) for name in FOLDERS}
+        """The three folders at the network's image size.
+
+        Raises:
+            DataError: Images lie two folders deep, so that it is not known which of them is the person.
+        """
+        found = {name: open_folder(name, self.folder / name, self.image_size) for name in FOLDERS}
+        for name, db in found.items():
+            deep = next((key for key in db.keys.tolist() if key.count("/") > 1), None)
+            if deep is not None:
+                raise DataError(
+                    f"{self.folder / name / deep} lies two folders deep, and which of them is the person is not "
+                    f"known: put each person's folder directly into {name}."
+                )
+        return found
 
     @functools.cached_property
-    def copies(self) -> pd.DataFrame:
-        """The images that lie in two folders, by perceptual hash; none takes part in the second.
+    def left_out(self) -> pd.DataFrame:
+        """The images that take no part: copies by perceptual hash, and those beside the people's folders.
+
+        Of copies in one folder the first takes part, of those in two that in the first of `FOLDERS`.
 
         Returns:
-            folder, key, also_in, other_key, distance (bits of 256).
+            folder, key, why, also_in, other_key, distance (bits of 256).
         """
         pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
         frames = []
+        for name, db in self.databases.items():
+            found = repeated(db)
+            frames.append(found.assign(folder=name, why="a copy", also_in=name))
+            stray = [] if not self._has_people(name) else [k for k in db.keys if "/" not in k]
+            why = "beside the people's folders: put it into its person's"
+            frames.append(pd.DataFrame({"folder": name, "key": stray, "why": why}))
         for name, other in pairs:
             found = contaminated(self.databases[other], self.databases[name])
-            found = found.rename(columns={"database": "folder", "training_key": "other_key"})
-            frames.append(found.assign(also_in=other))
-        copies = pd.concat(frames, ignore_index=True)
-        return copies[["folder", "key", "also_in", "other_key", "distance"]]
+            found = found.rename(columns={"training_key": "other_key"})
+            frames.append(found.assign(folder=name, why="a copy", also_in=other))
+        columns = ["folder", "key", "why", "also_in", "other_key", "distance"]
+        every = pd.concat([frame.reindex(columns=columns) for frame in frames if len(frame)] or
+                          [pd.DataFrame(columns=columns)], ignore_index=True)  # fmt: skip
+        return every.drop_duplicates(["folder", "key"], ignore_index=True)
+
+    def _has_people(self, name: str) -> bool:
+        """Say whether most images of a folder lie in sub-folders, which are then those of people."""
+        return np.mean(["/" in key for key in self.databases[name].keys]) > 0.5
+
+    @functools.cached_property
+    def unknown(self) -> list[str]:
+        """The folders whose people are not known."""
+        return [name for name in FOLDERS if not self._has_people(name)]
 
     @functools.cached_property
     def images(self) -> pd.DataFrame:
-        """One line an image that takes part: database (its folder), index, key, person, fold.
+        """One line an image that takes part: database (its folder), index, key, person.
 
-        Nobody is in two folds; an image of an unknown person is a person of its own.
+        A person's name is the same in whatever Unicode form a file system gives it. An image of an unknown
+        person is a person of its own.
         """
         frames = []
         for name, db in self.databases.items():
-            keys = db.keys.tolist()
-            person = [key.split("/")[0] for key in keys] if (db.identities >= 0).all() else None
-            frame = pd.DataFrame({"database": name, "index": np.arange(len(db)), "key": keys})
-            frames.append(frame.assign(person=person or [f"{name}/{key}" for key in keys]))
+            keys, people = db.keys.tolist(), self._has_people(name)
+            person = [_name(key) if people else f"{name}/{key}" for key in keys]
+            lines = {"database": name, "index": np.arange(len(db)), "key": keys, "person": person}
+            frames.append(pd.DataFrame(lines))
         images = pd.concat(frames, ignore_index=True)
-        copies = set(zip(self.copies["folder"], self.copies["key"], strict=True))
+        gone = set(zip(self.left_out["folder"], self.left_out["key"], strict=True))
         names = zip(images["database"], images["key"], strict=True)
-        images = images[[name not in copies for name in names]].reset_index(drop=True)
-        numbers = uniform("case", images["person"].to_numpy(str), "case-fold", self.seed)
-        return images.assign(fold=(numbers * FOLDS).astype(int))
+        return images[[name not in gone for name in names]].reset_index(drop=True)
 
     def people(self) -> str:
         """Return in words whether people are known, and what follows where they are not."""
-        unknown = [name for name, db in self.databases.items() if (db.identities < 0).any()]
-        if not unknown:
+        if not self.unknown:
             return (
                 "People are known in all three folders: nobody is judged by a model that was trained on an "
                 "image of the same person. A person must bear one name in all of them."
             )
         return (
-            f"People are not known in {', '.join(unknown)} (no sub-folders): each image there counts as a "
+            f"People are not known in {', '.join(self.unknown)} (no sub-folders): each image there counts as a "
             "person of its own, and **may be judged by a model that was trained on the same person**."
         )
 
     def counts(self) -> pd.DataFrame:
-        """Return for each folder its images, people, and images left out as copies."""
+        """Return for each folder its images, those left out by the reason, and its people."""
         lines = []
         for name, db in self.databases.items():
             of = self.images[self.images["database"] == name]
-            known = (db.identities >= 0).all()
-            people = of["person"].nunique() if known else None
-            lines.append((name, len(db), len(db) - len(of), people))
-        frame = pd.DataFrame(lines, columns=["folder", "images", "left out as copies", "people"])
-        return frame.astype({"people": "Int64"})
+            gone = self.left_out[self.left_out["folder"] == name]["why"]
+            copies = int((gone == "a copy").sum())
+            people = of["person"].nunique() if self._has_people(name) else None
+            lines.append((name, len(db), copies, len(gone) - copies, people))
+        columns = ["folder", "images", "left out as copies", "left out beside folders", "people"]
+        return pd.DataFrame(lines, columns=columns).astype({"people": "Int64"})
 
     @functools.cached_property
     def runs(self) -> list[tuple[Database, np.ndarray]]:
@@ -127,28 +162,78 @@ class CaseFiles:
         of = self.images.groupby("database", sort=False)["index"]
         return [(self.databases[name], index.to_numpy()) for name, index in of]
 
+    # ---- the network --------------------------------------------------------------------------
+
     @functools.cached_property
     def centres(self) -> torch.Tensor | None:
         """The class centres of the head, (D, C), where the file holds them."""
-        return load_centres(self.weights)
+        return load_centres(self.weights, train.shape(self.recipe.network, self.image_size)[1])
 
     @functools.cached_property
     def digest(self) -> str:
         """Of the file of weights."""
         return description.fingerprint(self.weights)
 
+    @property
+    def input(self) -> list:
+        """What is given of the network's input: colour order, mean, std."""
+        return [self.brought.colour_order, list(self.brought.mean), list(self.brought.std)]
+
     def built(self) -> tuple[nn.Module, nn.Module, str]:
-        """Return network and head as they are before any training, and the colour order of the input."""
+        """Return network and head as they are before any training, and the colour order of the input.
+
+        Raises:
+            ParameterError: There is no such network.
+        """
+        networks = timm.list_models("ir_*")
+        if self.recipe.network not in networks:
+            raise ParameterError(unknown("network", self.recipe.network, networks))
         classes = 2 if self.centres is None else self.centres.shape[1]
-        return *train.build(self.recipe, self.image_size, classes), train.COLOUR_ORDER
+        network, head = train.build(self.recipe, self.image_size, classes)
+        _standardise(network, self.brought.mean, self.brought.std)
+        return network, head, self.brought.colour_order or train.COLOUR_ORDER
 
     def loaded(self) -> tuple[nn.Module, nn.Module, str]:
         """Return them with the weights that were brought."""
         network, head, _ = self.built()
-        layout = load_weights(network, self.weights)
+        for value in network.state_dict().values():  # so that nothing of the old ones can remain
+            value.fill_(torch.nan if value.is_floating_point() else 0)
+        self.layout = load_weights(network, self.weights)
         if self.centres is not None:
             head.load_state_dict({"kernel": self.centres}, strict=False)
-        return network, head, COLOUR_ORDERS[layout]
+        return network, head, self.brought.colour_order or COLOUR_ORDERS[self.layout]
+
+    def told(self) -> str:
+        """Return in words how the network is read: how many of its tensors come from the file, its input."""
+        network, _, order = self.loaded()
+        tensors = [v for k, v in network.state_dict().items() if not k.endswith(COUNTERS)]
+        n = sum(bool(value.isfinite().all()) for value in tensors)
+        source = "given" if self.brought.colour_order else f"as {self.layout} weights take it"
+        numbers = [
+            ", ".join(f"{v:g}" for v in values or (0.5,))
+            for values in (self.brought.mean, self.brought.std)
+        ]
+        head = (
+            "no class centres" if self.centres is None else f"{self.centres.shape[1]} class centres"
+        )
+        return (
+            f"{self.weights.name}: {self.recipe.network} at {self.image_size} px, {n} of its {len(tensors)} tensors "
+            f"from the file, {head}. Input: {order.upper()} ({source}), mean {numbers[0]}, std {numbers[1]}."
+        )
+
+
+def _name(key: str) -> str:
+    return unicodedata.normalize("NFC", key.split("/")[0])
+
+
+def _standardise(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Make a network take images as `images.normalise` gives them and read them by its own mean and std."""
+    if not mean and not std:
+        return
+    mean, std = (torch.tensor(v or (0.5,)).expand(3).reshape(1, 3, 1, 1) for v in (mean, std))
+    scale, shift = 0.5 / std, (0.5 - mean) / std
+    first = network.input_layer[0]  # before its padding, which is zero after this
+    first.register_forward_pre_hook(lambda _, x: x[0] * scale.to(x[0]) + shift.to(x[0]))
 
 
 def check(config: Config) -> None:
@@ -169,21 +254,42 @@ def _located(folder: Path) -> tuple[Path, list[Path]]:
     """Return the file of weights that lies in a folder, and the three folders.
 
     Raises:
-        DataError: Something of it is missing, or there is more than one file of weights.
+        DataError: Something of it is missing, there is more than one file of weights, or a name cannot be read.
     """
     for path in (folder, *(folder / name for name in FOLDERS)):
         if not path.is_dir():
             raise DataError(
                 f"There is no folder {path}: a case is a folder with a file of weights and aligned crops in "
-                f"{', '.join(FOLDERS)} below it, each person's in a sub-folder if you know them."
+                f"{', '.join(FOLDERS)} below it, each person's in a sub-folder."
             )
-    found = [path for path in folder.glob("*") if path.suffix in WEIGHTS]
+    visible = (path for path in folder.glob("*") if not path.name.startswith("."))
+    found = sorted(path for path in visible if path.suffix.lower() in WEIGHTS)
     if len(found) != 1:
+        names = f" ({', '.join(path.name for path in found)})" if found else ""
         raise DataError(
-            f"{folder} holds {len(found)} files of weights ({', '.join(sorted(WEIGHTS))}) and must hold one: "
-            f"put the network's there, beside the folders {', '.join(FOLDERS)}."
+            f"{folder} holds {len(found)} files of weights{names} and must hold one of "
+            f"{', '.join(sorted(WEIGHTS))}: put the network's there, beside the folders {', '.join(FOLDERS)}."
         )
-    return found[0], [folder / name for name in FOLDERS]
+    folders = [folder / name for name in FOLDERS]
+    for path in folders:
+        _refuse_names(path)
+    return found[0], folders
+
+
+def _refuse_names(folder: Path) -> None:
+    """Refuse links to nothing and names that are not UTF-8, which nothing after this could say in a word."""
+    for root, folders, files in os.walk(folder):
+        for path in (Path(root, name) for name in (*folders, *files)):
+            try:
+                str(path).encode()
+            except UnicodeEncodeError as error:
+                raise DataError(
+                    f"{folder} holds the name {path.name!r}, which is not UTF-8: rename it."
+                ) from error
+            if path.is_symlink() and not path.exists():
+                raise DataError(
+                    f"{path} is a link to nothing ({os.readlink(path)}): mend it or delete it."
+                )
 
 
 def demonstration(audit: Audit) -> Path:
@@ -197,9 +303,8 @@ def demonstration(audit: Audit) -> Path:
     def make(folder: Path) -> None:
         network, head = model.load()
         state = {f"model.{k}": v for k, v in network.state_dict().items()}
-        torch.save(
-            {"state_dict": state | {"head.kernel": head.kernel.detach()}}, folder / "weights.pt"
-        )
+        centres = head.kernel.detach().T.contiguous()
+        torch.save({"state_dict": state | {"head.weight": centres}}, folder / "weights.pt")
         for i, key in enumerate(d.keys.tolist()):
             name = QUESTIONED if question[i] else KNOWN[0] if shown[i] else KNOWN[1]
             path = folder / name / f"{_person(d, i)}{key.replace('/', '-')}.png"

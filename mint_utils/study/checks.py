@@ -128,18 +128,21 @@ def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
 
 def case_sound(case: Case) -> dict[str, bool]:
     """Return what must hold of an audit of one's own."""
-    images, answers = case.files.images, case.answers
-    folds = images.groupby("person")["fold"].nunique()
-    asked = images["key"][images["database"] == "questioned"]
+    images, answers, cells = case.files.images, case.answers, case.cells
+    person = images["person"].to_numpy()
+    folds = [pd.Series(one).groupby(person).nunique() for one in case.design.folds]
+    judged = images["key"][case.design.part & (images["database"] == "questioned")]
     return {
-        "every image in question has one answer": sorted(answers["key"]) == sorted(asked),
+        "every image in question that takes part has one answer": sorted(answers["key"])
+        == sorted(judged),
         "every score and p lies from 0 to 1": bool(
             answers["score"].between(0, 1).all() and answers["p"].between(0, 1, "right").all()
         ),
-        "nobody is in two folds": bool((folds == 1).all()),
+        "nobody is in two folds": bool(max(one.max() for one in folds) == 1),
         "every accuracy lies in its interval": bool(
-            case.cells["accuracy"].between(case.cells["low"], case.cells["high"]).all()
+            cells["accuracy"].between(cells["low"], cells["high"]).all()
         ),
+        "nothing is named where nothing can be said": not (case.nothing and answers["named"].any()),
     }
 
 

@@ -1,0 +1,267 @@
+"""Which images of an own audit take part, who falls into which fold, and what a score is compared with.
+
+In: the images that were brought with their people, and how they lie to class centres. Out: a `Design`; p-values.
+
+A test that tells members from non-members may tell nothing but whose people are in D, where the known members
+show other people than the known non-members. So of each person as many known members as known non-members take
+part. There is one other way to tell an image from its person: where the classes of the head are images and not
+people, the other classes of a person say how near an image lies that was not used (`classes_are_images`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from mint_utils.data.membership import uniform
+from mint_utils.mint.protocol import FEWEST
+from mint_utils.study.casefiles import FOLDERS, KNOWN, QUESTIONED
+
+FOLDS = 3  # T is trained on two thirds, as in the paper
+PEOPLE = 10  # that known images must show, at least
+APART = 0.05  # share of images of one person with a common class up to which classes are images
+NEAR = 0.1  # area under the ROC curve above .50 up to which two kinds lie alike
+AT_ONCE = 1024  # images compared with all class centres at once
+SIZES = (0, 3, 6, 15, 50, np.inf)  # images a person: ends of the lines of `by_images`
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How N images lie to the class centres: cosines (N,) to the nearest and the second, and which it is."""
+
+    first: np.ndarray
+    second: np.ndarray
+    nearest: np.ndarray
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which of N images take part, and how.
+
+    Attributes:
+        part: (N,) bool.
+        known: Whether known images tell an image from its person: by matched people, or classes that are images.
+        asked: Whether images in question are of people for whom that holds.
+        shares: Of the known images and of those in question, which share takes part if it may.
+        reason: Why not, in words; empty where both hold.
+        classes: Whether it is because the classes of the head are images.
+        weights: (N,) how often the person of an image is in question, for each known image of a kind.
+        order: (N,) int64, in which images are chosen.
+        folds: (deals, N) int64.
+    """
+
+    part: np.ndarray
+    known: bool
+    asked: bool
+    shares: tuple[float, float]
+    reason: str
+    classes: bool
+    weights: np.ndarray
+    order: np.ndarray
+    folds: np.ndarray
+
+
+def designed(
+    images: pd.DataFrame, close: Closeness | None, unknown: Sequence[str], deals: int, seed: int
+) -> Design:
+    """Return the design of an audit.
+
+    Args:
+        images: One line an image: database (its folder), key, person.
+        close: How they lie to class centres; None where there are none.
+        unknown: Folders whose people are not known.
+        deals: Of people into folds.
+        seed: Of all hashes.
+    """
+    folder, person = images["database"].to_numpy(str), images["person"].to_numpy(str)
+    names = np.char.add(np.char.add(folder, "/"), images["key"].to_numpy(str))
+    order = np.argsort(uniform("case", names, "case-pick", seed), kind="stable")
+    asked = folder == QUESTIONED
+    chosen = np.zeros(len(images), bool)
+    chosen[_matched(folder, person, order)] = True
+    theirs = asked & np.isin(person, person[chosen])
+    shares = chosen[~asked].mean(), theirs[asked].mean()
+    people = len(np.unique(person[chosen]))
+    classes, reason = False, ""
+    known = people >= PEOPLE and chosen.sum() >= 2 * FOLDS * FEWEST and not unknown
+    if not known and not unknown and close is not None:
+        classes = classes_are_images(folder, person, close)
+    if unknown:
+        reason = (
+            f"People are not known in {', '.join(unknown)}, so a photograph that was used cannot be told from "
+            "another of the same person: put each person's images into a sub-folder of that name"
+        )
+    elif not (known or classes):
+        reason = (
+            f"{people} people have both known members and known non-members ({chosen.sum()} images; at least "
+            f"{PEOPLE} people and {2 * FOLDS * FEWEST} images are needed), so a photograph that was used cannot be "
+            "told from another of a person in D: bring images of the same people that were not used"
+        )
+    elif not classes and theirs.sum() < FEWEST:
+        reason = (
+            f"{theirs.sum()} of {asked.sum()} images in question are of people of whom known members and known "
+            f"non-members were brought ({FEWEST} are needed): bring known images of their people"
+        )
+    if classes:
+        shares = 1.0, 1.0
+    matched = known and not reason
+    part = chosen | theirs if matched else np.full(len(images), True)
+    return Design(
+        part,
+        known or classes,
+        bool(classes or theirs.sum() >= FEWEST),
+        shares,
+        reason,
+        classes,
+        _weights(folder, person, part) if matched else np.ones(len(images)),
+        order,
+        np.stack([_dealt(folder, person, part, deal, seed) for deal in range(deals)]),
+    )
+
+
+def _matched(folder: np.ndarray, person: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return of each person as many known members as known non-members, the first of an order."""
+    lines = pd.DataFrame({"folder": folder, "person": person}).iloc[order]
+    lines = lines[lines["folder"] != QUESTIONED]
+    number = lines.groupby(["person", "folder"]).cumcount()
+    counts = pd.crosstab(lines["person"], lines["folder"]).reindex(
+        columns=list(KNOWN), fill_value=0
+    )
+    both = counts.min(axis=1)
+    return lines.index[number < lines["person"].map(both)].to_numpy()
+
+
+def _weights(folder: np.ndarray, person: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Return for each image how many of its person are in question for each known one of a kind."""
+    lines = pd.DataFrame({"folder": folder, "person": person})[part]
+    counts = pd.crosstab(lines["person"], lines["folder"]).reindex(
+        columns=list(FOLDERS), fill_value=0
+    )
+    ratio = counts[QUESTIONED] / counts[KNOWN[1]]
+    return ratio.reindex(person).fillna(0.0).to_numpy()
+
+
+def _dealt(
+    folder: np.ndarray, person: np.ndarray, part: np.ndarray, deal: int, seed: int
+) -> np.ndarray:
+    """Return a fold (N,) for each image: one a person, folds as even as can be in images of each folder."""
+    number, names = pd.factorize(person)
+    counts = np.stack(
+        [np.bincount(number[part & (folder == name)], minlength=len(names)) for name in FOLDERS], 1
+    )
+    counts = counts / np.maximum(counts.sum(axis=0), 1)
+    turn = np.argsort(uniform("case", np.asarray(names, str), f"case-fold-{deal}", seed))
+    loads, folds = np.zeros((FOLDS, len(FOLDERS))), np.empty(len(names), np.int64)
+    for one in turn.tolist():
+        # The sum of squares that adding this person to each fold gives, less what is common to all.
+        fold = int((loads @ counts[one]).argmin()) if counts[one].any() else one % FOLDS
+        loads[fold] += counts[one]
+        folds[one] = fold
+    return folds[number]
+
+
+def closeness(outcomes: np.ndarray, centres: torch.Tensor) -> Closeness:
+    """Compare outcomes (N, D) of unit length with class centres (D, C) of any length."""
+    units, found = torch.nn.functional.normalize(centres.float(), dim=0), []
+    for i in range(0, len(outcomes), AT_ONCE):
+        cosines = torch.from_numpy(np.array(outcomes[i : i + AT_ONCE])) @ units
+        values, places = cosines.topk(min(2, cosines.shape[1]), dim=1)
+        found.append((values[:, 0].numpy(), values[:, -1].numpy(), places[:, 0].numpy()))
+    return Closeness(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def classes_are_images(folder: np.ndarray, person: np.ndarray, close: Closeness) -> bool:
+    """Say whether each known member has a class of its own, and lies to all others as non-members do.
+
+    Then the nearest class but its own tells how an image of a person in D lies that was not used. In a
+    network that was trained to recognise people this does not hold: a person's images share a class.
+    """
+    members = np.flatnonzero(folder == KNOWN[0])
+    others = folder == KNOWN[1]
+    of, nearest = person[members], close.nearest[members]
+    pairs = [
+        nearest[mine][i] == nearest[mine][j]
+        for name in np.unique(of)
+        for mine in [np.flatnonzero(of == name)[:20]]
+        for i in range(len(mine))
+        for j in range(i)
+    ]
+    if len(pairs) < 2 * FOLDS * FEWEST:
+        return False
+    together = stats.binomtest(int(np.sum(pairs)), len(pairs)).proportion_ci().high
+    own = len(np.unique(nearest)) / len(members)
+    labels = np.repeat([True, False], [len(members), others.sum()])
+    alike = roc_auc_score(labels, np.concatenate([close.second[members], close.first[others]]))
+    return bool(together < APART and own > 1 - APART and abs(alike - 0.5) < NEAR)
+
+
+def conformal(
+    scores: np.ndarray,
+    others: np.ndarray,
+    asked: np.ndarray,
+    folds: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Return p of each image in question: how often a known non-member of its fold scores as high.
+
+    Scores of different folds are of different models and never compared. Known non-members count so that
+    people weigh as they do among the images in question, and the image itself counts among them
+    (arXiv 1904.06019, Section 2.2).
+
+    Args:
+        scores: (N,), of one deal.
+        others: (N,) bool, known non-members.
+        asked: (N,) bool, in question.
+        folds: (N,) int64.
+        weights: (N,), of the person of each image.
+    """
+    p = np.full(len(scores), np.nan)
+    for fold in np.unique(folds[asked]):
+        known, mine = np.flatnonzero(others & (folds == fold)), asked & (folds == fold)
+        known = known[np.argsort(scores[known], kind="stable")]
+        below = np.concatenate([[0.0], np.cumsum(weights[known])])
+        place = np.searchsorted(scores[known], scores[mine], side="left")
+        own = weights[mine]
+        p[mine] = (own + below[-1] - below[place]) / (own + below[-1])
+    return np.clip(p[asked], 0.0, 1.0)
+
+
+def by_images(images: pd.DataFrame, answers: pd.DataFrame, part: np.ndarray) -> pd.DataFrame:
+    """Return for whom a test works: one line a range of the number of images that a person has here.
+
+    Args:
+        images: database, key, person, score.
+        answers: key, named.
+        part: (N,) bool.
+
+    Returns:
+        images a person; people, in question, named; auc_within: how often a known member scores higher than a
+        known non-member of the same person.
+    """
+    here = images[part]
+    size = images["person"].map(images["person"].value_counts())[part]
+    lines = []
+    for low, high in zip(SIZES, SIZES[1:], strict=False):
+        of = here[(size > low) & (size <= high)]
+        if len(of):
+            keys = of["key"][of["database"] == QUESTIONED]
+            asked = answers[answers["key"].isin(keys)]
+            title = f"{low + 1} to {high}" if high < np.inf else f"{low + 1} and more"
+            counts = of["person"].nunique(), len(asked), int(asked["named"].sum())
+            lines.append((title, *counts, _within(of)))
+    columns = ["images a person", "people", "in question", "named", "auc_within"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _within(images: pd.DataFrame) -> float:
+    """Return the area under the ROC curve of scores within people; pairs of all people count alike."""
+    right, pairs = 0.0, 0
+    for _, of in images.groupby("person"):
+        first, second = (of["score"][of["database"] == name].to_numpy() for name in KNOWN)
+        above = np.sign(first[:, None] - second)
+        right, pairs = right + (above + 1).sum() / 2, pairs + above.size
+    return right / pairs if pairs else np.nan
