@@ -263,8 +263,8 @@ def _state(source: str | Path | Mapping[str, Any]) -> dict[str, torch.Tensor]:
     content = source if isinstance(source, Mapping) else _read(Path(source))
     if "_modules" in getattr(content, "__dict__", {}):
         raise DataError(
-            f"{_where(source)} is a whole pickled module, of torch.save(network), which cannot be read without "
-            "running its code: where that is at hand, torch.save(network.state_dict(), ...) and bring this."
+            f"{_where(source)} is a whole pickled module, of torch.save(network), which cannot be read "
+            "without running its code: where that is at hand, save network.state_dict() alone."
         )
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(
@@ -291,8 +291,8 @@ def _refuse_no_numbers(where: str, state: Mapping[str, torch.Tensor]) -> None:
     wrong = [name for name, value in state.items() if not value.isfinite().all()]
     if wrong:
         raise DataError(
-            f"{where} holds values that are no numbers (NaN or infinite) in {len(wrong)} of {len(state)} entries, "
-            f"the first {wrong[0]}: bring weights of a training that did not fail."
+            f"{where} holds values that are no numbers (NaN or infinite) in {len(wrong)} of {len(state)} "
+            f"entries, the first {wrong[0]}: bring weights of a training that did not fail."
         )
 
 
@@ -395,8 +395,8 @@ def _remedy(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor
     last = state.get("output_layer.3.weight")
     if alike and last is not None:
         side = math.isqrt(last.shape[1] // widths[-1])  # of the last map: of sizes 16 apart
-        told = f"They look like {alike[0]} at {16 * side} px: give network {alike[0]} and image_size {16 * side}"
-        return f"{told} (or up to 15 px less)."
+        size = f"image_size {16 * side} (or up to 15 px less)"
+        return f"They look like {alike[0]}: give network {alike[0]} and {size}."
     family = next((f for p, f in OTHERS.items() if any(re.search(p, n) for n in state)), None)
     found = f"They look like {family}. " if family and not alike else ""
     return (

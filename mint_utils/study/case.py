@@ -19,31 +19,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
-from torch import nn
 
-from mint_utils import store
-from mint_utils.audited import train
-from mint_utils.audited.untrained import calibrated
-from mint_utils.errors import ParameterError
 from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval, prevalence, verdict
 from mint_utils.measure.detection import THRESHOLD, decided, summarise
-from mint_utils.mint import aad, readings
-from mint_utils.mint.protocol import FEWEST, AuditSet, Split
+from mint_utils.mint import readings
+from mint_utils.mint.protocol import AuditSet
 from mint_utils.study import design
-from mint_utils.study.audit import Audit, Features, named
-from mint_utils.study.casefiles import KNOWN, QUESTIONED, VERSION, CaseFiles, demonstration
+from mint_utils.study.audit import Audit, Features
+from mint_utils.study.casefiles import NETWORK, UNTRAINED, CaseFiles, demonstration, doubt, read
 from mint_utils.study.controls import blind_features
-from mint_utils.study.design import FOLDS, Closeness, Design
+from mint_utils.study.design import FOLDS, KNOWN, QUESTIONED, Closeness, Design
 
-NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
+BLIND = "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
 FALSE = 0.05  # share of false names among those that are named, in expectation
 DEALS = (
     5  # of people into folds, at least; as many as trainings of the MINT Model where these are more
 )
-PROBED = 300  # images by which the colour order is doubted
 FEWEST_PEOPLE = 10  # in question, below which the interval of a share covers too rarely
 
 SAME = "known members and non-members are of the same people"
@@ -107,7 +100,7 @@ class Case:
 
     # ---- what MINT Models make of it ----------------------------------------------------------
 
-    def _in(self, *folders: str) -> np.ndarray:
+    def inside(self, *folders: str) -> np.ndarray:
         """Return which images lie in folders and take part."""
         return self.files.images["database"].isin(folders).to_numpy() & self.design.part
 
@@ -116,38 +109,13 @@ class Case:
         return self.files.images["person"].to_numpy()
 
     def _splits(self, usable: np.ndarray, labels: np.ndarray) -> AuditSet:
-        """Return a split a deal and fold: trained on usable images of the others, evaluated on all of this one.
-
-        As many of both kinds are trained on, at most as many as in the study.
-
-        Raises:
-            ParameterError: They are too few.
-        """
-        order, splits = self.design.order, {}
-        names = (
-            ("images in question", "known images") if labels[self._in(QUESTIONED)].any() else KNOWN
-        )
-        for deal, folds in enumerate(self.design.folds):
-            for i in range(FOLDS):
-                for name, kind in zip(names, (labels, ~labels), strict=True):
-                    if (held := (usable & kind & (folds == i)).sum()) < FEWEST:
-                        raise ParameterError(
-                            f"{self.files.folder}: one of {FOLDS} folds would hold {held} {name}, and {FEWEST} is "
-                            f"the least: bring more {name}, of more people."
-                        )
-                inside = usable & (folds != i)
-                kinds = [order[(inside & kind)[order]] for kind in (labels, ~labels)]
-                n = min(*map(len, kinds), self.audit.config.mint.mint_samples // 2)
-                rows = np.concatenate([kind[:n] for kind in kinds])
-                evaluation = np.flatnonzero(self.design.part & (folds == i))
-                split = Split(rows, labels[rows], evaluation, labels[evaluation])
-                splits[f"deal {deal}", f"fold {i}"] = split
-        return AuditSet(self.files.images, splits)
+        most = self.audit.config.mint.mint_samples // 2
+        return design.splits(self.design, self.files.images, usable, labels, most)
 
     @functools.cached_property
     def _scores(self) -> dict[str, dict[str, np.ndarray]]:
-        """Reader -> row -> (deals, N) float32: each image's score by MINT Models that never saw its person."""
-        splits = self._splits(self._in(*KNOWN), self._in(KNOWN[0]))
+        """Reader -> row -> (deals, N) float32: score by MINT Models that never saw the person."""
+        splits = self._splits(self.inside(*KNOWN), self.inside(KNOWN[0]))
         return {name: self._judged(found, splits) for name, found in self.features.items()}
 
     def _judged(self, features: Features, splits: AuditSet) -> dict[str, np.ndarray]:
@@ -158,11 +126,13 @@ class Case:
             judged[row][deal, splits.splits[key].evaluation] = scores[0]
         return judged
 
-    def _decided(self, reader: str, row: str, times: np.ndarray | int = 1) -> Decided:
+    def decided(self, reader: str, row: str, times: np.ndarray | int = 1) -> Decided:
         """Return how known images are decided, each counted so many times."""
-        known = np.repeat(np.flatnonzero(self._in(*KNOWN)), times)
+        known = np.repeat(np.flatnonzero(self.inside(*KNOWN)), times)
         scores = self._scores[reader][row][None]
-        return dealt(decided(self._in(KNOWN[0])[known], scores[..., known], self._persons[known]))
+        return dealt(
+            decided(self.inside(KNOWN[0])[known], scores[..., known], self._persons[known])
+        )
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
@@ -171,12 +141,12 @@ class Case:
         Returns:
             row, column (the reader), accuracy, low, high, auc, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
         """
-        known, persons, lines = self._in(*KNOWN), self._persons, []
+        known, persons, lines = self.inside(*KNOWN), self._persons, []
         for reader, rows in self._scores.items():
             for row, scores in rows.items():
                 of = scores[None][..., known]
-                found = summarise(self._in(KNOWN[0])[known], of, persons[known], self.replicates)
-                _, low, high = interval([(1, self._decided(reader, row))], self.replicates)
+                found = summarise(self.inside(KNOWN[0])[known], of, persons[known], self.replicates)
+                _, low, high = interval([(1, self.decided(reader, row))], self.replicates)
                 ends = {"low": max(low, 0.0), "high": min(high, 1.0)}
                 lines.append({"row": row, "column": reader} | found | ends)
         return pd.DataFrame(lines)
@@ -191,52 +161,20 @@ class Case:
 
     @functools.cached_property
     def verdicts(self) -> pd.DataFrame:
-        """What must hold before anything is said of the images in question.
+        """What must hold before anything is said of the images in question, see `decide`."""
+        return decide(self)
 
-        Returns:
-            question, value, low, high, verdict. Of the first two the value is the share of images that take
-            part. Three differences must lie above zero; the area under the ROC curve of closeness to the class
-            centres, less .50, not below it; and the accuracy above .50 by which blind baselines tell the images
-            in question from the known ones within `LIKE`.
-        """
-        shares = zip(
-            (SAME, OF_THESE),
-            self.design.shares,
-            (self.design.known, self.design.asked),
-            strict=True,
-        )
-        lines = [
-            {"question": question, "value": share, "low": np.nan, "high": np.nan,
-             "verdict": "supported" if holds else "contradicted"}
-            for question, share, holds in shares
-        ]  # fmt: skip
-        of, untrained = self._decided(NETWORK, self.row), self._decided(UNTRAINED, self.row)
-        blind = self._decided(BLIND, self.blind_row)
-        found = {
-            TOLD: (interval([(1, of)], self.replicates), 0.5, 0.0),
-            TRAINED: (interval([(1, of), (-1, untrained)], self.replicates), 0.0, 0.0),
-            SEEN: (interval([(1, of), (-1, blind)], self.replicates), 0.0, 0.0),
-            NEARER: (self._nearer(), 0.5, 0.0),
-            ALIKE: (interval([(1, self._likeness())], self.replicates), 0.5, LIKE),
-        }
-        for question, (estimate, above, margin) in found.items():
-            if estimate is not None:
-                value, low, high = (end - above for end in estimate)
-                line = {"question": question, "value": value, "low": low, "high": high}
-                lines.append(line | {"verdict": verdict(low, high, margin)})
-        return pd.DataFrame(lines)
-
-    def _nearer(self) -> Estimate | None:
+    def nearer(self) -> Estimate | None:
         """Return how often a known member lies nearer to a class centre than a known non-member."""
         if self.closeness is None:
             return None
-        known = self._in(*KNOWN)
+        known = self.inside(*KNOWN)
         near = self.closeness.first[known][None]
-        return auc(self._in(KNOWN[0])[known], near, self._persons[known], self.replicates)
+        return auc(self.inside(KNOWN[0])[known], near, self._persons[known], self.replicates)
 
-    def _likeness(self) -> Decided:
+    def likeness(self) -> Decided:
         """Return how the best blind baseline tells images in question from known ones."""
-        part, asked = self.design.part, self._in(QUESTIONED)
+        part, asked = self.design.part, self.inside(QUESTIONED)
         scores = self._judged(self.features[BLIND], self._splits(part, asked))
         found = [
             decided(asked[part], s[None][..., part], self._persons[part]) for s in scores.values()
@@ -249,16 +187,16 @@ class Case:
 
         Returns:
             key, person, score (mean over the deals), p: how often a known non-member that the same models
-            never saw scores as high (conformal, arXiv 2104.08279), people counting as they do among the images
-            in question (arXiv 1904.06019), mean over the deals; named: whether it is one of those among which
-            `FALSE` are expected to be named wrongly (Benjamini and Hochberg; arXiv 2508.07066). None is named
-            where `nothing` says why.
+            never saw scores as high (conformal, arXiv 2104.08279), people counting as they do among the
+            images in question (arXiv 1904.06019), mean over the deals; named: whether it is one of those of
+            which at most `FALSE` are expected to be named wrongly (Benjamini and Hochberg; arXiv 2508.07066).
+            None is named where `nothing` says why.
         """
-        scores, asked = self._scores[NETWORK][self.row], self._in(QUESTIONED)
+        scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
         lines = self.files.images[["key", "person"]][asked]
         p = np.mean(
             [
-                design.conformal(one, self._in(KNOWN[1]), asked, folds, self.design.weights)
+                design.conformal(one, self.inside(KNOWN[1]), asked, folds, self.design.weights)
                 for one, folds in zip(scores, self.design.folds, strict=True)
             ],
             axis=0,
@@ -280,9 +218,10 @@ class Case:
     def share(self) -> Estimate:
         """Return which share of the images in question that are judged were members, by `prevalence`.
 
-        Known people count as they do among the images in question. Below `FEWEST_PEOPLE` there is no interval.
+        Known people count as they do among the images in question. Below `FEWEST_PEOPLE` there is no
+        interval.
         """
-        asked, known = self._in(QUESTIONED), self._in(*KNOWN)
+        asked, known = self.inside(QUESTIONED), self.inside(*KNOWN)
         called, persons = (
             self._scores[NETWORK][self.row][:, asked] > THRESHOLD,
             self._persons[asked],
@@ -290,7 +229,7 @@ class Case:
         questioned = dealt(Decided(np.full(asked.sum(), True), called, persons))
         weights = self.design.weights[known]
         times = np.round(4 * weights / weights[weights > 0].mean()).astype(int)
-        known = self._decided(NETWORK, self.row, times)
+        known = self.decided(NETWORK, self.row, times)
         found = prevalence(known, questioned, self.replicates)
         few = len(np.unique(persons)) < FEWEST_PEOPLE
         return Estimate(found.value, np.nan, np.nan) if few else found
@@ -314,15 +253,44 @@ class Case:
 
     def truth(self) -> pd.DataFrame:
         """Return what was said beside what is true; of a demonstration."""
-        of_questioned = pd.read_csv(self.files.folder / "truth.csv", dtype={"key": str})
-        truth = self.answers.merge(of_questioned, on="key")
-        share, actual, named = self.share(), truth["member"].mean(), truth[truth["named"]]
-        right = f"{named['member'].sum()} of these are members"
-        lines = [
-            ("share of members among the images in question", f"{share}", f"{actual:.2f}"),
-            ("images named", f"{len(named)}", right),
-        ]
-        return pd.DataFrame(lines, columns=["", "said", "true"])
+        return truth(self)
+
+
+def decide(case: Case) -> pd.DataFrame:
+    """What must hold before anything is said of the images in question.
+
+    Returns:
+        question, value, low, high, verdict. Of the first two the value is the share of images that may
+        take part. Three differences must lie above zero; the area under the ROC curve of closeness to the
+        class centres, less .50, not below it; and the accuracy above .50 by which blind baselines tell the
+        images in question from the known ones within `LIKE`.
+    """
+    shares = zip(
+        (SAME, OF_THESE),
+        case.design.shares,
+        (case.design.known, case.design.asked),
+        strict=True,
+    )
+    lines = [
+        {"question": question, "value": share, "low": np.nan, "high": np.nan,
+         "verdict": "supported" if holds else "contradicted"}
+        for question, share, holds in shares
+    ]  # fmt: skip
+    of, untrained = case.decided(NETWORK, case.row), case.decided(UNTRAINED, case.row)
+    blind = case.decided(BLIND, case.blind_row)
+    found = {
+        TOLD: (interval([(1, of)], case.replicates), 0.5, 0.0),
+        TRAINED: (interval([(1, of), (-1, untrained)], case.replicates), 0.0, 0.0),
+        SEEN: (interval([(1, of), (-1, blind)], case.replicates), 0.0, 0.0),
+        NEARER: (case.nearer(), 0.5, 0.0),
+        ALIKE: (interval([(1, case.likeness())], case.replicates), 0.5, LIKE),
+    }
+    for question, (estimate, above, margin) in found.items():
+        if estimate is not None:
+            value, low, high = (end - above for end in estimate)
+            line = {"question": question, "value": value, "low": low, "high": high}
+            lines.append(line | {"verdict": verdict(low, high, margin)})
+    return pd.DataFrame(lines)
 
 
 def dealt(cell: Decided) -> Decided:
@@ -330,125 +298,21 @@ def dealt(cell: Decided) -> Decided:
 
     Intervals take trainings for independent and divide their spread by the root of their number. Deals share
     all images: images that happen to fit make each of them better. What they differ in is as large as what
-    another set of images would change and the bootstrap of the judged ones does not (``benchmarks/coverage.py``).
+    another set of images would change and the bootstrap of those judged does not
+    (``benchmarks/coverage.py``).
     """
     mean = cell.right.mean(axis=0)
     return replace(cell, right=mean + np.sqrt(len(cell.right)) * (cell.right - mean))
-
-
-def read(files: CaseFiles, which: str) -> Features:
-    """Return activations, Model Outcome and, where there are class centres, how images lie to them."""
-    pieces = [(db.images, index) for db, index in files.runs]
-
-    def make(folder: Path) -> dict[str, list]:
-        network, head, order = files.loaded() if which == NETWORK else files.built()
-        if which == UNTRAINED:  # its statistics are those of all images alike
-            every = np.concatenate([images[rows] for images, rows in pieces])
-            calibrated(network, every, np.arange(len(every)), order)
-        device = train.default_device()
-        network.to(device, memory_format=torch.channels_last).eval()
-        return _extract(network, head.to(device).eval(), order, folder)
-
-    def _extract(
-        network: nn.Module, head: nn.Module, order: str, folder: Path
-    ) -> dict[str, dict[str, list[int]]]:
-        device, path = train.default_device(), folder / "features.npy"
-        aad.extract(network, order, pieces, path, device)
-        rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
-        if files.centres is not None:
-            unknown = [(images, index, np.full(len(index), -1)) for images, index in pieces]
-            array, where = readings.read(network, head, order, unknown, device).features()
-            of_maps = np.load(path)
-            rows[readings.CENTRES] = slice(of_maps.shape[1], of_maps.shape[1] + 4)
-            np.save(path, np.hstack([of_maps, array[:, where[readings.CENTRES]]]))
-        return {"rows": {name: [where.start, where.stop] for name, where in rows.items()}}
-
-    spec = {
-        "version": VERSION,
-        "aad": [aad.VERSION, readings.VERSION],
-        "weights": files.digest,
-        "input": files.input,
-        "images": named(files.runs),
-        "network": [files.recipe.network, which],
-    }
-    done = store.fetch("features", {"digest": store.digest(spec)}, make)
-    rows = {name: slice(*ends) for name, ends in done.record["rows"].items()}
-    return Features(np.load(done.folder / "features.npy", mmap_mode="r"), rows, done.digest)
-
-
-def doubt(files: CaseFiles) -> str:
-    """Return in words that the network seems to take the other colour order; empty where it does not.
-
-    Compared on at most `PROBED` known members by how much nearer they lie to their class centre than to the
-    next; without class centres on known images, by how much more alike those of one person are than others.
-    The other order is doubted for where it is better over people, at 95%.
-    """
-
-    def make(folder: Path) -> dict[str, float]:
-        orders = [files.loaded()[2]]
-        orders.append("rgb" if orders[0] == "bgr" else "bgr")
-        better = pd.Series(*_alike(files, orders)).groupby(level=0).mean()
-        error = better.sem() if len(better) > 1 else np.inf
-        return {"low": float(better.mean() - stats.t.ppf(0.975, max(len(better) - 1, 1)) * error)}
-
-    spec = {
-        "weights": files.digest,
-        "input": files.input,
-        "images": named(files.runs),
-        "version": VERSION,
-    }
-    low = store.fetch("orders", spec | {"network": files.recipe.network}, make).record["low"]
-    order = files.loaded()[2]
-    if not low > 0:
-        return ""
-    other = "rgb" if order == "bgr" else "bgr"
-    return (
-        f"**The colour order is doubtful**: read as {other.upper()}, known images of one person lie closer together "
-        f"than as {order.upper()}. If the network takes {other.upper()}, give colour_order {other}."
-    )
-
-
-def _alike(files: CaseFiles, orders: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much more alike images of a person are in the second order than in the first, and the person."""
-    network = files.loaded()[0]
-    device = train.default_device()
-    network.to(device, memory_format=torch.channels_last).eval()
-    lines = files.images[
-        files.images["database"].isin(KNOWN[:1] if files.centres is not None else KNOWN)
-    ]
-    chosen = (
-        lines[lines["person"].isin(lines["person"].unique()[:PROBED])]
-        .groupby("person")
-        .head(3)[:PROBED]
-    )
-    pixels = np.concatenate(
-        [
-            files.databases[name].images[of["index"].to_numpy()]
-            for name, of in chosen.groupby("database", sort=False)
-        ]
-    )
-    person, found = chosen["person"].to_numpy(), []
-    for order in orders:
-        units = aad.outcomes(network, order, pixels, device)[0].astype(np.float32)
-        if files.centres is not None:
-            near = design.closeness(units, files.centres)
-            found.append(near.first - near.second)
-            continue
-        cosines, same = units @ units.T, person[:, None] == person
-        spread = cosines[~same].std() if (~same).any() else 1.0
-        within = (cosines * same).sum(axis=1) - 1
-        mean = within / np.maximum(same.sum(axis=1) - 1, 1)
-        others = (cosines * ~same).sum(axis=1) / np.maximum((~same).sum(axis=1), 1)
-        found.append(np.where(same.sum(axis=1) > 1, (mean - others) / spread, np.nan))
-    better = found[1] - found[0]
-    return better[~np.isnan(better)], person[~np.isnan(better)]
 
 
 def conclusion(case: Case) -> str:
     """Return what an audit says, or why it can say nothing; see `Case.conclusion`."""
     doubtful = doubt(case.files)
     warning = f" {doubtful}" if doubtful else ""
-    person = " The question here is whether an image was used; whether a person is in D is another, and notebook 09's."
+    person = (
+        " The question here is whether an image was used; whether a person is in D is another, and "
+        "notebook 09's."
+    )
     if case.nothing:
         return (
             "**Nothing can be said of the images in question.** What would have to hold does not: "
@@ -457,24 +321,36 @@ def conclusion(case: Case) -> str:
     asked = (case.files.images["database"] == QUESTIONED).sum()
     n, few = len(case.answers), case.answers["person"].nunique()
     of_all = "" if n == asked else (
-        f" The other {asked - n} are not judged: of their people no known members and known non-members were brought."
+        f" The other {asked - n} are not judged: of their people no known members and "
+        "known non-members were brought."
     )  # fmt: skip
     value, low, high = case.share()
     if np.isnan(value):
-        share = f"How many of {n} images in question were used cannot be told: known images of their people are not."
+        share = (
+            f"How many of {n} images in question were used cannot be told: known images of their people "
+            "are not told apart."
+        )
     elif few < FEWEST_PEOPLE:
         share = (
-            f"Of {n} images in question {value:.0%} were used to train this network. There is no interval: they are "
-            f"of {few} people, and with less than {FEWEST_PEOPLE} it would hold the truth too rarely."
+            f"Of {n} images in question {value:.0%} were used to train this network. There is no "
+            f"interval: they are of {few} people, and with less than {FEWEST_PEOPLE} it misses the truth "
+            "too often."
         )
     else:
-        share = f"Of {n} images in question {value:.0%} [{low:.0%}, {high:.0%}] were used to train this network."
+        share = (
+            f"Of {n} images in question {value:.0%} [{low:.0%}, {high:.0%}] were used to train this "
+            "network."
+        )
+    classes = "" if not case.design.classes else (
+        " Each known member has a class of its own in the head, and lies to all other classes as known "
+        "non-members do: so closeness is of the image and not of its person."
+    )  # fmt: skip
     alike = case.verdicts.set_index("question")["verdict"][ALIKE]
     only = "" if alike == "supported" else (
         " **But this holds only if the images in question are like the known ones**, "
         f"which is {alike}: differences of preparation count as membership here."
     )  # fmt: skip
-    return f"{share} {_named(case)}{of_all}{only}{person}{warning}"
+    return f"{share} {_named(case)}{of_all}{only}{classes}{person}{warning}"
 
 
 def _failed(case: Case) -> str:
@@ -486,8 +362,8 @@ def _failed(case: Case) -> str:
         told.insert(0, case.design.reason)
     if NEARER in case.nothing:
         told.append(
-            "known members lie farther from the class centres than known non-members, as if the folders members "
-            "and non_members were exchanged"
+            "known members lie farther from the class centres than known non-members, as if the folders "
+            "members and non_members were exchanged"
         )
     return "; ".join(told)
 
@@ -496,11 +372,26 @@ def _named(case: Case) -> str:
     """Return how many images can be named, of whom, and how many of these wrongly."""
     n = int(case.answers["named"].sum())
     if not n:
-        others = int(case._in(KNOWN[1]).sum()) // FOLDS
-        return f"None can be named: with about {others} known non-members a fold no p is below {1 / (1 + others):.4f}."
+        others = int(case.inside(KNOWN[1]).sum()) // FOLDS
+        lowest = f"no p is below {1 / (1 + others):.4f}"
+        return f"None can be named: with about {others} known non-members a fold {lowest}."
     lines = case.by_images()
     most = lines.loc[lines["named"].idxmax()]
     return (
-        f"{n} can be named, of which {FALSE:.0%} are expected to be named wrongly at most (an expectation, not a bound "
-        f"for this case); {most['named']} of them are of people with {most['images a person']} images here."
+        f"{n} can be named, of which at most {FALSE:.0%} are expected to be named wrongly (an expectation, "
+        f"no bound for this case); {most['named']} of them are of people with {most['images a person']} "
+        "images here."
     )
+
+
+def truth(case: Case) -> pd.DataFrame:
+    """Return what was said beside what is true; of a demonstration."""
+    of_questioned = pd.read_csv(case.files.folder / "truth.csv", dtype={"key": str})
+    found = case.answers.merge(of_questioned, on="key")
+    share, actual, named = case.share(), found["member"].mean(), found[found["named"]]
+    right = f"{named['member'].sum()} of these are members"
+    lines = [
+        ("share of members among the images in question", f"{share}", f"{actual:.2f}"),
+        ("images named", f"{len(named)}", right),
+    ]
+    return pd.DataFrame(lines, columns=["", "said", "true"])

@@ -15,24 +15,27 @@ import pandas as pd
 import timm
 import torch
 from PIL import Image
+from scipy import stats
 from torch import nn
 
 from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.ir import COLOUR_ORDERS, COUNTERS, load_centres, load_weights
+from mint_utils.audited.untrained import calibrated
 from mint_utils.config import Audited, Config, unknown
 from mint_utils.data import description
 from mint_utils.data.contamination import contaminated, repeated
 from mint_utils.data.manifest import Database, open_folder
 from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError, ParameterError
-from mint_utils.study import scenarios
-from mint_utils.study.audit import Audit
+from mint_utils.mint import aad, readings
+from mint_utils.study import design, scenarios
+from mint_utils.study.audit import Audit, Features, named
+from mint_utils.study.design import FOLDERS, KNOWN, QUESTIONED
 
 VERSION = 2  # raised when the same weights and images give other features or another demonstration
-KNOWN = ("members", "non_members")
-QUESTIONED = "questioned"
-FOLDERS = (*KNOWN, QUESTIONED)
+NETWORK, UNTRAINED = "the network", "untrained"
+PROBED = 300  # images by which the colour order is doubted
 WEIGHTS = {".pt", ".pth", ".ckpt"}
 
 
@@ -74,8 +77,8 @@ class CaseFiles:
             deep = next((key for key in db.keys.tolist() if key.count("/") > 1), None)
             if deep is not None:
                 raise DataError(
-                    f"{self.folder / name / deep} lies two folders deep, and which of them is the person is not "
-                    f"known: put each person's folder directly into {name}."
+                    f"{self.folder / name / deep} lies two folders deep, and which of them is the person "
+                    f"is not known: put each person's folder directly into {name}."
                 )
         return found
 
@@ -140,8 +143,8 @@ class CaseFiles:
                 "image of the same person. A person must bear one name in all of them."
             )
         return (
-            f"People are not known in {', '.join(self.unknown)} (no sub-folders): each image there counts as a "
-            "person of its own, and **may be judged by a model that was trained on the same person**."
+            f"People are not known in {', '.join(self.unknown)} (no sub-folders): each image there counts as "
+            "a person of its own, and **may be judged by a model that was trained on the same person**."
         )
 
     def counts(self) -> pd.DataFrame:
@@ -217,8 +220,9 @@ class CaseFiles:
             "no class centres" if self.centres is None else f"{self.centres.shape[1]} class centres"
         )
         return (
-            f"{self.weights.name}: {self.recipe.network} at {self.image_size} px, {n} of its {len(tensors)} tensors "
-            f"from the file, {head}. Input: {order.upper()} ({source}), mean {numbers[0]}, std {numbers[1]}."
+            f"{self.weights.name}: {self.recipe.network} at {self.image_size} px, {n} of its "
+            f"{len(tensors)} tensors from the file, {head}. "
+            f"Input: {order.upper()} ({source}), mean {numbers[0]}, std {numbers[1]}."
         )
 
 
@@ -234,6 +238,116 @@ def _standardise(network: nn.Module, mean: tuple[float, ...], std: tuple[float, 
     scale, shift = 0.5 / std, (0.5 - mean) / std
     first = network.input_layer[0]  # before its padding, which is zero after this
     first.register_forward_pre_hook(lambda _, x: x[0] * scale.to(x[0]) + shift.to(x[0]))
+
+
+def read(files: CaseFiles, which: str) -> Features:
+    """Return activations, Model Outcome and, where there are class centres, how images lie to them."""
+    pieces = [(db.images, index) for db, index in files.runs]
+
+    def make(folder: Path) -> dict[str, list]:
+        network, head, order = files.loaded() if which == NETWORK else files.built()
+        if which == UNTRAINED:  # its statistics are those of all images alike
+            every = np.concatenate([images[rows] for images, rows in pieces])
+            calibrated(network, every, np.arange(len(every)), order)
+        device = train.default_device()
+        network.to(device, memory_format=torch.channels_last).eval()
+        return _extract(files, network, head.to(device).eval(), order, folder)
+
+    spec = {
+        "version": VERSION,
+        "aad": [aad.VERSION, readings.VERSION],
+        "weights": files.digest,
+        "input": files.input,
+        "images": named(files.runs),
+        "network": [files.recipe.network, which],
+    }
+    done = store.fetch("features", {"digest": store.digest(spec)}, make)
+    rows = {name: slice(*ends) for name, ends in done.record["rows"].items()}
+    return Features(np.load(done.folder / "features.npy", mmap_mode="r"), rows, done.digest)
+
+
+def _extract(
+    files: CaseFiles, network: nn.Module, head: nn.Module, order: str, folder: Path
+) -> dict[str, dict[str, list[int]]]:
+    device, path = train.default_device(), folder / "features.npy"
+    pieces = [(db.images, index) for db, index in files.runs]
+    aad.extract(network, order, pieces, path, device)
+    rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
+    if files.centres is not None:
+        unknown = [(images, index, np.full(len(index), -1)) for images, index in pieces]
+        array, where = readings.read(network, head, order, unknown, device).features()
+        of_maps = np.load(path)
+        rows[readings.CENTRES] = slice(of_maps.shape[1], of_maps.shape[1] + 4)
+        np.save(path, np.hstack([of_maps, array[:, where[readings.CENTRES]]]))
+    return {"rows": {name: [where.start, where.stop] for name, where in rows.items()}}
+
+
+def doubt(files: CaseFiles) -> str:
+    """Return in words that the network seems to take the other colour order; empty where it does not.
+
+    Compared on at most `PROBED` known members by how much nearer they lie to their class centre than to the
+    next; without class centres on known images, by how much more alike those of one person are than others.
+    The other order is doubted for where it is better over people, at 95%.
+    """
+
+    def make(folder: Path) -> dict[str, float]:
+        orders = [files.loaded()[2]]
+        orders.append("rgb" if orders[0] == "bgr" else "bgr")
+        better = pd.Series(*_alike(files, orders)).groupby(level=0).mean()
+        error = better.sem() if len(better) > 1 else np.inf
+        return {"low": float(better.mean() - stats.t.ppf(0.975, max(len(better) - 1, 1)) * error)}
+
+    spec = {
+        "weights": files.digest,
+        "input": files.input,
+        "images": named(files.runs),
+        "version": VERSION,
+    }
+    low = store.fetch("orders", spec | {"network": files.recipe.network}, make).record["low"]
+    order = files.loaded()[2]
+    if not low > 0:
+        return ""
+    other = "rgb" if order == "bgr" else "bgr"
+    return (
+        f"**The colour order is doubtful**: read as {other.upper()}, known images of one person lie closer "
+        f"together than as {order.upper()}. If the network takes {other.upper()}, give colour_order {other}."
+    )
+
+
+def _alike(files: CaseFiles, orders: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much more alike images of a person are in the second order than in the first; the person."""
+    network = files.loaded()[0]
+    device = train.default_device()
+    network.to(device, memory_format=torch.channels_last).eval()
+    lines = files.images[
+        files.images["database"].isin(KNOWN[:1] if files.centres is not None else KNOWN)
+    ]
+    chosen = (
+        lines[lines["person"].isin(lines["person"].unique()[:PROBED])]
+        .groupby("person")
+        .head(3)[:PROBED]
+    )
+    pixels = np.concatenate(
+        [
+            files.databases[name].images[of["index"].to_numpy()]
+            for name, of in chosen.groupby("database", sort=False)
+        ]
+    )
+    person, found = chosen["person"].to_numpy(), []
+    for order in orders:
+        units = aad.outcomes(network, order, pixels, device)[0].astype(np.float32)
+        if files.centres is not None:
+            near = design.closeness(units, files.centres)
+            found.append(near.first - near.second)
+            continue
+        cosines, same = units @ units.T, person[:, None] == person
+        spread = cosines[~same].std() if (~same).any() else 1.0
+        within = (cosines * same).sum(axis=1) - 1
+        mean = within / np.maximum(same.sum(axis=1) - 1, 1)
+        others = (cosines * ~same).sum(axis=1) / np.maximum((~same).sum(axis=1), 1)
+        found.append(np.where(same.sum(axis=1) > 1, (mean - others) / spread, np.nan))
+    better = found[1] - found[0]
+    return better[~np.isnan(better)], person[~np.isnan(better)]
 
 
 def check(config: Config) -> None:
@@ -254,7 +368,7 @@ def _located(folder: Path) -> tuple[Path, list[Path]]:
     """Return the file of weights that lies in a folder, and the three folders.
 
     Raises:
-        DataError: Something of it is missing, there is more than one file of weights, or a name cannot be read.
+        DataError: Something of it is missing, there is more than one file of weights, or a name is wrong.
     """
     for path in (folder, *(folder / name for name in FOLDERS)):
         if not path.is_dir():

@@ -1,13 +1,16 @@
 """Which images of an own audit take part, who falls into which fold, and what a score is compared with.
 
-In: the images that were brought with their people, and how they lie to class centres. Out: a `Design`; p-values.
+In: the images that were brought with their people, and how they lie to class centres. Out: a `Design`;
+p-values.
 
 A test that tells members from non-members may tell nothing but whose people are in D, where the known members
-show other people than the known non-members. So of each person as many known members as known non-members take
-part. There is one other way to tell an image from its person: where the classes of the head are images and not
-people, the other classes of a person say how near an image lies that was not used (`classes_are_images`).
+show other people than the known non-members. So of each person as many known members as known non-members
+take part. There is one other way to tell an image from its person: where the classes of the head are images
+and not people, the other classes of a person say how near an image lies that was not used
+(`classes_are_images`).
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,15 +21,33 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from mint_utils.data.membership import uniform
-from mint_utils.mint.protocol import FEWEST
-from mint_utils.study.casefiles import FOLDERS, KNOWN, QUESTIONED
+from mint_utils.errors import ParameterError
+from mint_utils.mint.protocol import FEWEST, AuditSet, Split
 
+KNOWN = ("members", "non_members")
+QUESTIONED = "questioned"
+FOLDERS = (*KNOWN, QUESTIONED)
 FOLDS = 3  # T is trained on two thirds, as in the paper
 PEOPLE = 10  # that known images must show, at least
 APART = 0.05  # share of images of one person with a common class up to which classes are images
 NEAR = 0.1  # area under the ROC curve above .50 up to which two kinds lie alike
 AT_ONCE = 1024  # images compared with all class centres at once
 SIZES = (0, 3, 6, 15, 50, np.inf)  # images a person: ends of the lines of `by_images`
+
+
+UNKNOWN = (
+    "people are not known in {}, so a photograph that was used cannot be told from another of the same "
+    "person: put each person's images into a sub-folder of that name"
+)
+NOT_SHARED = (
+    "{} people have both known members and known non-members ({} images; at least "
+    f"{PEOPLE} people and {2 * FOLDS * FEWEST} images are needed), so a photograph that was used "
+    "cannot be told from another of a person in D: bring images of the same people that were not used"
+)
+OF_OTHERS = (
+    "{} of {} images in question are of people of whom known members and known non-members were brought "
+    f"({FEWEST} are needed): bring known images of their people"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ class Design:
 
     Attributes:
         part: (N,) bool.
-        known: Whether known images tell an image from its person: by matched people, or classes that are images.
+        known: Whether known images tell an image from its person: by matched people, or classes of images.
         asked: Whether images in question are of people for whom that holds.
         shares: Of the known images and of those in question, which share takes part if it may.
         reason: Why not, in words; empty where both hold.
@@ -86,26 +107,17 @@ def designed(
     theirs = asked & np.isin(person, person[chosen])
     shares = chosen[~asked].mean(), theirs[asked].mean()
     people = len(np.unique(person[chosen]))
-    classes, reason = False, ""
     known = people >= PEOPLE and chosen.sum() >= 2 * FOLDS * FEWEST and not unknown
-    if not known and not unknown and close is not None:
-        classes = classes_are_images(folder, person, close)
+    classes = bool(
+        close and not known and not unknown and classes_are_images(folder, person, close)
+    )
+    reason = ""
     if unknown:
-        reason = (
-            f"People are not known in {', '.join(unknown)}, so a photograph that was used cannot be told from "
-            "another of the same person: put each person's images into a sub-folder of that name"
-        )
+        reason = UNKNOWN.format(", ".join(unknown))
     elif not (known or classes):
-        reason = (
-            f"{people} people have both known members and known non-members ({chosen.sum()} images; at least "
-            f"{PEOPLE} people and {2 * FOLDS * FEWEST} images are needed), so a photograph that was used cannot be "
-            "told from another of a person in D: bring images of the same people that were not used"
-        )
+        reason = NOT_SHARED.format(people, chosen.sum())
     elif not classes and theirs.sum() < FEWEST:
-        reason = (
-            f"{theirs.sum()} of {asked.sum()} images in question are of people of whom known members and known "
-            f"non-members were brought ({FEWEST} are needed): bring known images of their people"
-        )
+        reason = OF_OTHERS.format(theirs.sum(), asked.sum())
     if classes:
         shares = 1.0, 1.0
     matched = known and not reason
@@ -121,6 +133,36 @@ def designed(
         order,
         np.stack([_dealt(folder, person, part, deal, seed) for deal in range(deals)]),
     )
+
+
+def splits(
+    chosen: Design, images: pd.DataFrame, usable: np.ndarray, labels: np.ndarray, most: int
+) -> AuditSet:
+    """Return a split a deal and fold: trained on usable images of the others, evaluated on all of this one's.
+
+    As many of both kinds are trained on, at most ``most``.
+
+    Raises:
+        ParameterError: A fold would hold too few of a kind.
+    """
+    asked, order, found = images["database"].to_numpy() == QUESTIONED, chosen.order, {}
+    names = ("images in question", "known images") if labels[asked].any() else KNOWN
+    for deal, folds in enumerate(chosen.folds):
+        for i in range(FOLDS):
+            for name, kind in zip(names, (labels, ~labels), strict=True):
+                if (held := (usable & kind & (folds == i)).sum()) < FEWEST:
+                    raise ParameterError(
+                        f"Fold {i} of {FOLDS} would hold {held} {name}, and {FEWEST} is the least: bring "
+                        f"more {name}, of more people."
+                    )
+            inside = usable & (folds != i)
+            kinds = [order[(inside & kind)[order]] for kind in (labels, ~labels)]
+            n = min(*map(len, kinds), most)
+            rows = np.concatenate([kind[:n] for kind in kinds])
+            evaluation = np.flatnonzero(chosen.part & (folds == i))
+            split = Split(rows, labels[rows], evaluation, labels[evaluation])
+            found[f"deal {deal}", f"fold {i}"] = split
+    return AuditSet(images, found)
 
 
 def _matched(folder: np.ndarray, person: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -245,7 +287,7 @@ def by_images(images: pd.DataFrame, answers: pd.DataFrame, part: np.ndarray) -> 
     here = images[part]
     size = images["person"].map(images["person"].value_counts())[part]
     lines = []
-    for low, high in zip(SIZES, SIZES[1:], strict=False):
+    for low, high in itertools.pairwise(SIZES):
         of = here[(size > low) & (size <= high)]
         if len(of):
             keys = of["key"][of["database"] == QUESTIONED]
