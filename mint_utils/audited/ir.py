@@ -13,7 +13,7 @@ import math
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
 COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
 COUNTERS = ".num_batches_tracked"  # of BatchNorm, without effect in evaluation
 HEADS = ("head.kernel", "head.weight")  # AdaFace's, (D, C), and that of a linear layer, (C, D)
-OTHERS = {  # an entry that no IR network has: the family
-    r"(^|\.)blocks\.\d+\.attn\.": "a vision transformer",
-    r"(^|\.)(block35|repeat_1|mixed_6a|conv2d_1a)\b": "facenet-pytorch's InceptionResnetV1",
-    r"(^|\.)conv_dw\b|\.conv_sep\b": "a MobileFaceNet",
-    r"\.res_layer\.\d+\.fc1\.": "an IR network with squeeze and excitation (IR-SE)",
-    r"(^|\.)layer1\.0\.conv3\.": "a ResNet of bottleneck units, as ResNet-50 of torchvision and timm",
-    r"(^|\.)layer1\.0\.downsample\.|^(fc|conv1)\.": "a ResNet of torchvision or timm",
+OTHERS = {  # entries that no IR network has, line by line: the family
+    r"(?m)(^|\.)blocks\.\d+\.attn\.": "a vision transformer",
+    r"(?m)(^|\.)(block35|repeat_1|mixed_6a|conv2d_1a)\b": "facenet-pytorch's InceptionResnetV1",
+    r"(?m)(^|\.)conv_dw\b|\.conv_sep\b": "a MobileFaceNet",
+    r"(?m)\.res_layer\.\d+\.fc1\.": "an IR network with squeeze and excitation (IR-SE)",
+    r"(?m)^layer1\.0\.conv3\.": "a ResNet of bottleneck units, as ResNet-50 of torchvision and timm",
+    r"(?s)\A(?!.*prelu).*layer1\.0\.conv1": "a ResNet of torchvision or timm",
 }
 
 
@@ -206,6 +206,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         DataError: Not such a file, or entries are missing, unexpected, of another shape, or no numbers.
     """
     state = {k: v for k, v in _state(source).items() if not k.startswith("head.")}
+    family = _family(state)
     _refuse_no_numbers(_where(source), state)
     layout = "insightface" if any(k.startswith("layer1.") for k in state) else "adaface"
     wanted, projection = model.state_dict(), None
@@ -215,7 +216,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         projection = _projection(width, width, 2).to(wanted["output_layer.3.weight"])
         wanted |= {f"body.0.shortcut_layer.{k}": v for k, v in projection.state_dict().items()}
     state |= {k: v for k, v in wanted.items() if k.endswith(COUNTERS) and k not in state}
-    _refuse_mismatch(_where(source), wanted, state)
+    _refuse_mismatch(_where(source), wanted, state, family)
     if projection is not None:
         model.body[0].shortcut_layer = projection.train(model.training)
     model.load_state_dict(state)
@@ -365,7 +366,10 @@ def _adaface_names(
 
 
 def _refuse_mismatch(
-    where: str, wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
+    where: str,
+    wanted: Mapping[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
+    family: str | None,
 ) -> None:
     shapes = [
         f"{name} {tuple(value.shape)} for {tuple(wanted[name].shape)}"
@@ -384,11 +388,11 @@ def _refuse_mismatch(
             if names
         )
         raise DataError(
-            f"{where} does not fit the network. Entries: {listed}. {_remedy(wanted, state)}"
+            f"{where} does not fit the network. Entries: {listed}. {_remedy(state, family)}"
         )
 
 
-def _remedy(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> str:
+def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
     """Return what entries of another network look like, and which parameters say so."""
     of_units, widths = _units(state)
     alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (of_units, widths)]
@@ -397,12 +401,17 @@ def _remedy(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor
         side = math.isqrt(last.shape[1] // widths[-1])  # of the last map: of sizes 16 apart
         size = f"image_size {16 * side} (or up to 15 px less)"
         return f"They look like {alike[0]}: give network {alike[0]} and {size}."
-    family = next((f for p, f in OTHERS.items() if any(re.search(p, n) for n in state)), None)
     found = f"They look like {family}. " if family and not alike else ""
     return (
         f"{found}Create the network and the img_size that the weights were made for (parameters network and "
         f"image_size): there are {', '.join(SHAPES)}, in AdaFace's or InsightFace's names."
     )
+
+
+def _family(names: Iterable[str]) -> str | None:
+    """Return which other family entries are of, by their names; None where they tell none."""
+    text = "\n".join(names)
+    return next((family for pattern, family in OTHERS.items() if re.search(pattern, text)), None)
 
 
 def _units(state: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:

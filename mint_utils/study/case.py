@@ -29,7 +29,7 @@ from mint_utils.study import design
 from mint_utils.study.audit import Audit, Features
 from mint_utils.study.casefiles import NETWORK, UNTRAINED, CaseFiles, demonstration, doubt, read
 from mint_utils.study.controls import blind_features
-from mint_utils.study.design import FOLDS, KNOWN, QUESTIONED, Closeness, Design
+from mint_utils.study.design import KNOWN, QUESTIONED, Closeness, Design
 
 BLIND = "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
@@ -186,20 +186,15 @@ class Case:
         """What is said of each image in question that is judged, the likeliest members first.
 
         Returns:
-            key, person, score (mean over the deals), p: how often a known non-member that the same models
-            never saw scores as high (conformal, arXiv 2104.08279), people counting as they do among the
-            images in question (arXiv 1904.06019), mean over the deals; named: whether it is one of those of
-            which at most `FALSE` are expected to be named wrongly (Benjamini and Hochberg; arXiv 2508.07066).
+            key, person, score (mean over the deals), p (`design.p_values`): how often a known non-member
+            stands out as much; named: whether it is one of those of which at most `FALSE` are expected to be named
+            wrongly (Benjamini and Hochberg; arXiv 2508.07066).
             None is named where `nothing` says why.
         """
         scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
         lines = self.files.images[["key", "person"]][asked]
-        p = np.mean(
-            [
-                design.conformal(one, self.inside(KNOWN[1]), asked, folds, self.design.weights)
-                for one, folds in zip(scores, self.design.folds, strict=True)
-            ],
-            axis=0,
+        p = design.p_values(
+            scores, self.inside(KNOWN[1]), asked, self.design.folds, self.design.weights
         )
         low = stats.false_discovery_control(p) <= FALSE
         answers = lines.assign(
@@ -372,9 +367,9 @@ def _named(case: Case) -> str:
     """Return how many images can be named, of whom, and how many of these wrongly."""
     n = int(case.answers["named"].sum())
     if not n:
-        others = int(case.inside(KNOWN[1]).sum()) // FOLDS
+        others = int(case.inside(KNOWN[1]).sum())
         lowest = f"no p is below {1 / (1 + others):.4f}"
-        return f"None can be named: with about {others} known non-members a fold {lowest}."
+        return f"None can be named: with {others} known non-members {lowest}."
     lines = case.by_images()
     most = lines.loc[lines["named"].idxmax()]
     return (

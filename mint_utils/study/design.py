@@ -31,6 +31,7 @@ FOLDS = 3  # T is trained on two thirds, as in the paper
 PEOPLE = 10  # that known images must show, at least
 APART = 0.05  # share of images of one person with a common class up to which classes are images
 NEAR = 0.1  # area under the ROC curve above .50 up to which two kinds lie alike
+ROUNDING = 1e-12
 AT_ONCE = 1024  # images compared with all class centres at once
 SIZES = (0, 3, 6, 15, 50, np.inf)  # images a person: ends of the lines of `by_images`
 
@@ -241,35 +242,62 @@ def classes_are_images(folder: np.ndarray, person: np.ndarray, close: Closeness)
     return bool(together < APART and own > 1 - APART and abs(alike - 0.5) < NEAR)
 
 
-def conformal(
+def p_values(
     scores: np.ndarray,
     others: np.ndarray,
     asked: np.ndarray,
     folds: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Return p of each image in question: how often a known non-member of its fold scores as high.
+    """Return p of each image in question: how often a known non-member stands out as much.
 
-    Scores of different folds are of different models and never compared. Known non-members count so that
-    people weigh as they do among the images in question, and the image itself counts among them
-    (arXiv 1904.06019, Section 2.2).
+    In each deal an image is ranked among the known non-members of its fold (`ranks`): scores of other folds
+    are of other models. The mean rank over the deals is then ranked among those of all known non-members.
+    Known non-members count so that people weigh as they do among the images in question, and the image itself
+    counts among them (conformal, arXiv 2104.08279; weighted, arXiv 1904.06019).
 
     Args:
-        scores: (N,), of one deal.
+        scores: (deals, N).
         others: (N,) bool, known non-members.
         asked: (N,) bool, in question.
-        folds: (N,) int64.
+        folds: (deals, N) int64.
         weights: (N,), of the person of each image.
     """
-    p = np.full(len(scores), np.nan)
+    of_deals = zip(scores, folds, strict=True)
+    mean = np.mean([ranks(one, others, asked, fold, weights) for one, fold in of_deals], axis=0)
+    known = np.flatnonzero(others)
+    known = known[np.argsort(mean[known], kind="stable")]
+    to = np.concatenate([[0.0], np.cumsum(weights[known])])
+    place = np.searchsorted(mean[known], mean[asked] + ROUNDING, side="right")
+    own = weights[asked]
+    return (own + to[place]) / (own + to[-1])
+
+
+def ranks(
+    scores: np.ndarray,
+    others: np.ndarray,
+    asked: np.ndarray,
+    folds: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Return for each image (N,) the share of known non-members of its fold that score as high, itself one.
+
+    A known non-member is ranked among the rest of them, as if these were as many as all. Images of no kind
+    have no number. The arguments are those of `p_values` for one deal.
+    """
+    found = np.full(len(scores), np.nan)
     for fold in np.unique(folds[asked]):
-        known, mine = np.flatnonzero(others & (folds == fold)), asked & (folds == fold)
+        known = np.flatnonzero(others & (folds == fold))
         known = known[np.argsort(scores[known], kind="stable")]
         below = np.concatenate([[0.0], np.cumsum(weights[known])])
-        place = np.searchsorted(scores[known], scores[mine], side="left")
-        own = weights[mine]
-        p[mine] = (own + below[-1] - below[place]) / (own + below[-1])
-    return np.clip(p[asked], 0.0, 1.0)
+        for kind in (asked, others):
+            mine = np.flatnonzero(kind & (folds == fold))
+            own = weights[mine]
+            above = below[-1] - below[np.searchsorted(scores[known], scores[mine], side="left")]
+            if kind is others:  # not among itself
+                above = (above - own) * below[-1] / np.maximum(below[-1] - own, ROUNDING)
+            found[mine] = (own + above) / np.maximum(own + below[-1], ROUNDING)
+    return found
 
 
 def by_images(images: pd.DataFrame, answers: pd.DataFrame, part: np.ndarray) -> pd.DataFrame:

@@ -212,9 +212,9 @@ def test_class_centres_are_those_of_the_head(tmp_path):
     network, kernel = tiny(), torch.randn(128, 7)
     state = {f"model.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": state | {"head.kernel": kernel}}, tmp_path / "a.ckpt")
-    assert torch.equal(load_centres(tmp_path / "a.ckpt"), kernel)
+    assert torch.equal(load_centres(tmp_path / "a.ckpt", len(kernel)), kernel)
     assert load_weights(tiny(), tmp_path / "a.ckpt") == "adaface"
-    assert load_centres(network.state_dict()) is None
+    assert load_centres(network.state_dict(), 128) is None
 
 
 def test_timm_knows_the_networks():
@@ -451,7 +451,7 @@ def test_mismatch_names_the_entries():
         load_weights(target, state)
     assert "1 missing (input_layer.0.weight); 1 unexpected (body.9.x)" in str(caught.value)
     assert torch.equal(target.body[0].res_layer[1].weight, before)
-    with pytest.raises(DataError, match=r"107 missing \((\S+, ){10}\.\.\.\)") as caught:
+    with pytest.raises(DataError, match=r"89 missing \((\S+, ){10}\.\.\.\)") as caught:
         load_weights(tiny(), {})
     assert "unexpected" not in str(caught.value)
 
@@ -481,3 +481,88 @@ def test_damaged_files(tmp_path):
     torch.save([1, 2], path)
     with pytest.raises(DataError, match="holds no state dict"):
         load_weights(tiny(), path)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model._orig_mod.", "net.", "backbone.", "module.model."]
+)
+@pytest.mark.parametrize("head", [False, True])
+def test_a_prefix_that_all_entries_share_is_removed(prefix, head):
+    source, target = tiny(1), tiny(2)
+    state = {f"{prefix}{name}": value for name, value in source.state_dict().items()}
+    kernel = torch.randn(128, 7)
+    if head:  # beside the network, or wrapped with it
+        first = "module." if prefix.startswith("module.") else ""
+        state[f"{first}head.kernel"] = kernel
+    assert load_weights(target, state) == "adaface"
+    assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())
+    assert not head or torch.equal(load_centres(state, 128), kernel)
+
+
+def test_counters_may_be_missing_and_nothing_else():
+    source, target = tiny(1), tiny(2)
+    state = {k: v for k, v in source.state_dict().items() if "num_batches" not in k}
+    load_weights(target, state)
+    x = torch.randn(2, 3, 40, 40)
+    assert torch.equal(target(x)[0], source(x)[0])
+    for name in state:
+        with pytest.raises(DataError, match="1 missing"):
+            load_weights(tiny(2), {k: v for k, v in state.items() if k != name})
+
+
+def test_a_whole_pickled_module_says_how_to_save_weights(tmp_path):
+    torch.save(tiny(), tmp_path / "whole.pt")
+    with pytest.raises(DataError, match=r"whole.pt is a whole pickled module.*state_dict\(\)"):
+        load_weights(tiny(), tmp_path / "whole.pt")
+
+
+def test_heads_are_read_by_their_shape():
+    kernel = torch.randn(128, 9)
+    for state in (
+        {"head.kernel": kernel},
+        {"head.kernel": kernel.T},
+        {"head.weight": kernel.T},
+        {"head.weight": kernel},
+    ):
+        assert torch.equal(load_centres(state, 128), kernel)
+    square = torch.randn(128, 128)
+    assert torch.equal(load_centres({"head.weight": square}, 128), square.T)
+    for wrong, says in (
+        (square, "square"),
+        (torch.zeros(128, 0), r"is \(128, 0\) and not"),
+        (torch.zeros(5, 7), r"is \(5, 7\) and not"),
+        (torch.full((128, 3), torch.nan), "no numbers"),
+    ):
+        with pytest.raises(DataError, match=says):
+            load_centres({"head.kernel": wrong}, 128)
+
+
+def test_weights_that_are_no_numbers_name_the_file(tmp_path):
+    state = tiny().state_dict()
+    state["body.1.res_layer.1.weight"][0, 0, 0, 0] = torch.nan
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(DataError, match=r"nan.pt holds .* in 1 of \d+ entries, the first body.1"):
+        load_weights(tiny(), tmp_path / "nan.pt")
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (lambda: timm.create_model("ir_18", img_size=64).state_dict(), "ir_18 and image_size 64"),
+        (lambda: timm.create_model("ir_small").state_dict(), "ir_small and image_size 64"),
+        (lambda: timm.create_model("resnet50").state_dict(), "a ResNet of bottleneck units"),
+        (lambda: timm.create_model("resnet18").state_dict(), "a ResNet of torchvision or timm"),
+        (
+            lambda: {"blocks.0.attn.qkv.weight": torch.ones(1), "a.b": torch.ones(1)},
+            "a vision transformer",
+        ),
+        (
+            lambda: {"repeat_1.0.branch0.conv.weight": torch.ones(1), "a.b": torch.ones(1)},
+            "facenet",
+        ),
+        (lambda: {"a": torch.ones(1)}, r"parameters network and image_size\): there are ir_50, "),
+    ],
+)
+def test_weights_of_another_network_say_which(state, says):
+    with pytest.raises(DataError, match=says):
+        load_weights(tiny(), state())
