@@ -1,9 +1,10 @@
 """Own audits: how often the intervals of accuracy and share hold the truth, and false names, by simulation.
 
 ``python -m benchmarks.coverage`` takes some minutes. Toy features, no network: people with two known members
-and two known non-members each, and two images in question, one of them a member. T is a linear discriminant,
-or, where it says so, the study's own MINT Model. Beside the intervals with the spread of deals: those without,
-and a permutation test (is the accuracy above that of 19 relabellings within people?) that only gates an answer.
+and two known non-members each, and two images in question, one of them a member. T is a linear
+discriminant, or, where it says so, the study's own MINT Model. Beside the intervals with the spread of deals:
+those without, and a permutation test (is the accuracy above that of 19 relabellings within people?) that only
+gates an answer.
 """
 
 import numpy as np

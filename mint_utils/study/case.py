@@ -34,9 +34,8 @@ from mint_utils.study.design import KNOWN, QUESTIONED, Closeness, Design
 BLIND = "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
 FALSE = 0.05  # share of false names among those that are named, in expectation
-DEALS = (
-    5  # of people into folds, at least; as many as trainings of the MINT Model where these are more
-)
+DEALS = 10  # of people into folds, at least; or as many as trainings of the MINT Model
+FEWER = 5  # of rows that are shown beside that of the answer
 FEWEST_PEOPLE = 10  # in question, below which the interval of a share covers too rarely
 
 SAME = "known members and non-members are of the same people"
@@ -119,11 +118,17 @@ class Case:
         return {name: self._judged(found, splits) for name, found in self.features.items()}
 
     def _judged(self, features: Features, splits: AuditSet) -> dict[str, np.ndarray]:
-        shape = self.deals, len(self.files.images)
-        judged = {row: np.full(shape, np.nan, np.float32) for row in features.rows}
-        for (key, row), scores in self.audit.mint(features, splits).scores.items():
-            deal = int(key[0].split()[1])
-            judged[row][deal, splits.splits[key].evaluation] = scores[0]
+        n, rows = len(self.files.images), features.rows
+        judged: dict[str, np.ndarray] = {}
+        for row, where in rows.items():
+            deals = FEWER if self.row in rows and row != self.row else self.deals
+            of = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < deals}
+            found = self.audit.mint(
+                replace(features, rows={row: where}), replace(splits, splits=of)
+            )
+            judged[row] = np.full((deals, n), np.nan, np.float32)
+            for (key, _), scores in found.scores.items():
+                judged[row][int(key[0].split()[1]), of[key].evaluation] = scores[0]
         return judged
 
     def decided(self, reader: str, row: str, times: np.ndarray | int = 1) -> Decided:
@@ -186,9 +191,9 @@ class Case:
         """What is said of each image in question that is judged, the likeliest members first.
 
         Returns:
-            key, person, score (mean over the deals), p (`design.p_values`): how often a known non-member
-            stands out as much; named: whether it is one of those of which at most `FALSE` are expected to be named
-            wrongly (Benjamini and Hochberg; arXiv 2508.07066).
+            key, person, score (mean over the deals), p: how often a known non-member stands out as much
+            (`design.p_values`); named: whether it is one of those of which at most `FALSE` are expected to be
+            named wrongly (Benjamini and Hochberg; arXiv 2508.07066).
             None is named where `nothing` says why.
         """
         scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
@@ -302,7 +307,7 @@ def dealt(cell: Decided) -> Decided:
 
 def conclusion(case: Case) -> str:
     """Return what an audit says, or why it can say nothing; see `Case.conclusion`."""
-    doubtful = doubt(case.files)
+    doubtful = "" if NEARER in case.nothing else doubt(case.files)
     warning = f" {doubtful}" if doubtful else ""
     person = (
         " The question here is whether an image was used; whether a person is in D is another, and "
@@ -351,16 +356,16 @@ def conclusion(case: Case) -> str:
 def _failed(case: Case) -> str:
     """Return the conditions that fail, with what is known of the reason."""
     verdicts = case.verdicts.set_index("question")["verdict"]
-    told = [f"{question}: {verdicts[question]}" for question in case.nothing]
-    if case.design.reason:
-        told = [t for t in told if not t.startswith((SAME, OF_THESE))]
-        told.insert(0, case.design.reason)
-    if NEARER in case.nothing:
-        told.append(
-            "known members lie farther from the class centres than known non-members, as if the folders "
-            "members and non_members were exchanged"
-        )
-    return "; ".join(told)
+    reasons = {
+        SAME: case.design.reason,
+        OF_THESE: case.design.reason,
+        NEARER: "known members lie farther from the class centres than known non-members, as if the folders "
+        "members and non_members were exchanged",
+    }
+    told = [
+        reasons.get(question) or f"{question}: {verdicts[question]}" for question in case.nothing
+    ]
+    return "; ".join(dict.fromkeys(told))
 
 
 def _named(case: Case) -> str:
