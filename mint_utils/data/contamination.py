@@ -11,7 +11,7 @@ also how far `nearest_hash` is exact; cut by two pixels, 42% do. ``python -m ben
 prints these numbers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import imagehash
@@ -81,22 +81,27 @@ def contaminated(training: Database, external: Database) -> pd.DataFrame:
     )
 
 
-def repeated(database: Database) -> pd.DataFrame:
+def repeated(database: Database, without: Collection[str] = ()) -> pd.DataFrame:
     """Return the images of a database of which an earlier one is a near-duplicate, mirrored or not.
 
     All pairs are compared: seconds for 20,000 images, and a minute or two for 100,000.
+
+    Args:
+        database: The images.
+        without: Keys of images that take no part, neither as the one nor as the other.
 
     Returns:
         One line an image, in the order of the keys: key, other_key (the first such image), distance.
     """
     ours = _hashes(database, mirrored=False)
     sides = ours, _hashes(database, mirrored=True)
+    part = ~np.isin(database.keys, list(without))
     lines = []
     for i in range(0, len(ours), ROWS_HASHED):
         j = min(i + ROWS_HASHED, len(ours))
         distances = np.minimum(*(_distances(side[i:j], ours[:j]) for side in sides))
         earlier = np.arange(j) < np.arange(i, j)[:, None]
-        rows, others = np.nonzero((distances <= NEAR) & earlier)
+        rows, others = np.nonzero((distances <= NEAR) & earlier & part[i:j, None] & part[:j])
         first = np.unique(rows, return_index=True)[1]
         lines += [
             (database.keys[i + rows[k]], database.keys[others[k]], distances[rows[k], others[k]])

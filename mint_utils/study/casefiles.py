@@ -94,11 +94,10 @@ class CaseFiles:
         pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
         frames = []
         for name, db in self.databases.items():
-            found = repeated(db)
-            frames.append(found.assign(folder=name, why="a copy", also_in=name))
             stray = [] if not self._has_people(name) else [k for k in db.keys if "/" not in k]
             why = "beside the people's folders: put it into its person's"
             frames.append(pd.DataFrame({"folder": name, "key": stray, "why": why}))
+            frames.append(repeated(db, stray).assign(folder=name, why="a copy", also_in=name))
         for name, other in pairs:
             found = contaminated(self.databases[other], self.databases[name])
             found = found.rename(columns={"training_key": "other_key"})

@@ -16,6 +16,7 @@ from mint_utils.data.contamination import (
     most_similar,
     nearest_hash,
     perceptual_hashes,
+    repeated,
 )
 from mint_utils.data.manifest import Database, open_database
 
@@ -189,3 +190,17 @@ def test_similar_embeddings(monkeypatch):
         np.testing.assert_allclose(values, cosines[expected].max(1), atol=1e-6)
         assert {7, 20} <= set(rows) and dict(zip(rows, matches, strict=True))[7] == 41
     assert most_similar(first, second, 1.1)[0].size == 0
+
+
+def test_copies_within_a_database_are_those_of_an_earlier_image(d, monkeypatch):
+    images = d.images.copy()
+    images[40], images[50] = reencoded(images[7]), images[40, :, ::-1]
+    images[30] = images[2]
+    twice = dataclasses.replace(d, images=images, fingerprint="twice")
+    for rows in (7, 256):
+        monkeypatch.setattr(contamination, "ROWS_HASHED", rows)
+        found = repeated(twice).set_index("key")["other_key"]
+        assert found.drop("00050").to_dict() == {"00030": "00002", "00040": "00007"}
+        assert found["00050"] in ("00007", "00040")
+        assert "00030" not in repeated(twice, ["00002"])["key"].tolist()
+    assert repeated(d).empty

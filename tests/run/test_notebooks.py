@@ -37,7 +37,8 @@ def test_prose_stands_around_every_cell(notebook):
 
 def test_cells_are_short_and_define_nothing(notebook):
     for cell in code(notebook):
-        assert cell.source.count("\n") < 15, cell.source
+        if "parameters" not in cell.metadata.get("tags", []):  # a list, a line each
+            assert cell.source.count("\n") < 15, cell.source
         kinds = [type(node) for node in ast.parse(cell.source).body]
         assert ast.FunctionDef not in kinds and ast.ClassDef not in kinds
 
