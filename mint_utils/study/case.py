@@ -35,7 +35,7 @@ BLIND = "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
 FALSE = 0.05  # share of false names among those that are named, in expectation
 DEALS = 10  # of people into folds, at least; or as many as trainings of the MINT Model
-FEWER = 5  # of rows that are shown beside that of the answer
+FEWER = 5  # of rows that are shown beside that of the answer, and of the likeness
 FEWEST_PEOPLE = 10  # in question, below which the interval of a share covers too rarely
 
 SAME = "known members and non-members are of the same people"
@@ -120,8 +120,9 @@ class Case:
     def _judged(self, features: Features, splits: AuditSet) -> dict[str, np.ndarray]:
         n, rows = len(self.files.images), features.rows
         judged: dict[str, np.ndarray] = {}
+        there = 1 + max(int(deal.split()[1]) for deal, _ in splits.splits)
         for row, where in rows.items():
-            deals = FEWER if self.row in rows and row != self.row else self.deals
+            deals = FEWER if self.row in rows and row != self.row else there
             of = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < deals}
             found = self.audit.mint(
                 replace(features, rows={row: where}), replace(splits, splits=of)
@@ -169,18 +170,12 @@ class Case:
         """What must hold before anything is said of the images in question, see `decide`."""
         return decide(self)
 
-    def nearer(self) -> Estimate | None:
-        """Return how often a known member lies nearer to a class centre than a known non-member."""
-        if self.closeness is None:
-            return None
-        known = self.inside(*KNOWN)
-        near = self.closeness.first[known][None]
-        return auc(self.inside(KNOWN[0])[known], near, self._persons[known], self.replicates)
-
     def likeness(self) -> Decided:
         """Return how the best blind baseline tells images in question from known ones."""
         part, asked = self.design.part, self.inside(QUESTIONED)
-        scores = self._judged(self.features[BLIND], self._splits(part, asked))
+        splits = self._splits(part, asked)
+        fewer = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < FEWER}
+        scores = self._judged(self.features[BLIND], replace(splits, splits=fewer))
         found = [
             decided(asked[part], s[None][..., part], self._persons[part]) for s in scores.values()
         ]
@@ -282,7 +277,7 @@ def decide(case: Case) -> pd.DataFrame:
         TOLD: (interval([(1, of)], case.replicates), 0.5, 0.0),
         TRAINED: (interval([(1, of), (-1, untrained)], case.replicates), 0.0, 0.0),
         SEEN: (interval([(1, of), (-1, blind)], case.replicates), 0.0, 0.0),
-        NEARER: (case.nearer(), 0.5, 0.0),
+        NEARER: (_nearer(case), 0.5, 0.0),
         ALIKE: (interval([(1, case.likeness())], case.replicates), 0.5, LIKE),
     }
     for question, (estimate, above, margin) in found.items():
@@ -291,6 +286,15 @@ def decide(case: Case) -> pd.DataFrame:
             line = {"question": question, "value": value, "low": low, "high": high}
             lines.append(line | {"verdict": verdict(low, high, margin)})
     return pd.DataFrame(lines)
+
+
+def _nearer(case: Case) -> Estimate | None:
+    """Return how often a known member lies nearer to a class centre than a known non-member."""
+    if case.closeness is None:
+        return None
+    known = case.inside(*KNOWN)
+    near = case.closeness.first[known][None]
+    return auc(case.inside(KNOWN[0])[known], near, case._persons[known], case.replicates)
 
 
 def dealt(cell: Decided) -> Decided:
