@@ -60,8 +60,7 @@ class Case:
         folder = audit.config.brought.case
         self.demonstration = folder is None
         self.files = CaseFiles(Path(folder or demonstration(audit)), audit.config)
-        # Each deal of people into folds has one training: what deals differ in holds its chance.
-        self.audit = Audit(audit.config.replace(mint_seeds=1))
+        self.audit = Audit(audit.config.replace(mint_seeds=1))  # one training a deal
         self.deals = max(DEALS, audit.config.mint.mint_seeds)
         self.replicates = audit.config.mint.replicates
 
