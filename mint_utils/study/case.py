@@ -187,8 +187,7 @@ class Case:
         Returns:
             key, person, score (mean over the deals), p: how often a known non-member stands out as much
             (`design.p_values`); named: whether it is one of those of which at most `FALSE` are expected to be
-            named wrongly (Benjamini and Hochberg; arXiv 2508.07066).
-            None is named where `nothing` says why.
+            named wrongly (Benjamini and Hochberg; arXiv 2508.07066), none where `nothing` says why.
         """
         scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
         lines = self.files.images[["key", "person"]][asked]

@@ -380,6 +380,21 @@ def test_only_classes_that_are_images_tell_an_image_from_its_person(of_person):
     assert not found.known and "0 people have both" in found.reason
 
 
+def test_one_image_a_person_makes_no_classes_of_images():
+    """Nearly every known member has a class of its own, for nearly every person has one known member."""
+    person = np.concatenate(
+        [np.arange(3000), np.repeat(np.arange(4000, 4100), 2), np.arange(5000, 5900)]
+    )
+    folder = np.repeat(["members", "non_members"], [3200, 900])
+    rng = np.random.default_rng(0)
+    second = 0.4 + rng.random(len(person)) / 5
+    first = np.where(folder == "members", second + 0.3, second)
+    shared = design.Closeness(first, second, person)
+    assert not design.classes_are_images(folder, person.astype(str), shared)
+    apart = design.Closeness(first, second, np.arange(len(person)))
+    assert design.classes_are_images(folder, person.astype(str), apart)
+
+
 def test_people_weigh_as_they_do_in_question():
     """Photographs of one person lie near the centre of a large class; most in question show this person."""
     rng, n = np.random.default_rng(0), 400
