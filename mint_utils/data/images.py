@@ -25,7 +25,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 HEIC = importlib.util.find_spec("pillow_heif") is not None
 STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"II*\0", b"MM\0*", b"GIF8")  # of their files
 START = 12  # bytes that tell
-BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # of AVIF and HEIC
+AVIF = (b"avif", b"avis")
+BRANDS = (*AVIF, b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # of AVIF and HEIC
 ORIENTATION = 0x0112  # the tag of EXIF
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 ORDERS = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
@@ -71,7 +72,7 @@ def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
     except DataError as error:
         raise DataError(f"{name} {error}") from error
     except Exception as error:  # damaged bytes make decoders raise nearly anything
-        if not HEIC and encoded[4:8] == b"ftyp":
+        if not HEIC and encoded[4:8] == b"ftyp" and encoded[8:12] not in AVIF:
             raise DataError(
                 f"{name} is HEIC or no image: pip install 'mint-utils[heic]', or save it as PNG."
             ) from error
