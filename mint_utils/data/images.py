@@ -63,7 +63,7 @@ def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
     try:
         if encoded[:2] == b"\xff\xd8":
             pixels = simplejpeg.decode_jpeg(encoded, strict=True)
-            if b"Exif" in encoded:
+            if b"Exif\0\0" in encoded:  # the longer, the faster found
                 with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as image:
                     pixels = _upright(pixels, image)
         else:

@@ -23,6 +23,7 @@ from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
 PREPARED_BYTES = 16 << 30  # of pixels: a larger RecordIO file of the study's size is streamed
+TOLD = 10  # files that cannot be read, of which names are printed
 READ_BYTES = 1 << 24  # of a file whose checksum is taken
 
 
@@ -72,8 +73,8 @@ def open_database(
 def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
     """Return a folder of aligned crops as a database, without a manifest.
 
-    What lies there and cannot be read is left out, listed in ``unread``, and told in a line: the files of the
-    folder are the images and these. A database with a manifest is refused instead, for that has checksums.
+    What lies there and cannot be read is left out, listed in ``unread``, and printed: the files of the folder
+    are the images and these. A database with a manifest is refused instead, for that has checksums.
 
     Args:
         name: To call it.
@@ -88,11 +89,10 @@ def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
     db = _opened(recognised(manifest, "/"), "/", image_size)
     unread = tuple(sorted([*folders.image_files(folder).others, *db.unread]))
     if unread:
-        key, reason = unread[0]
-        print(
-            f"{name}: {len(db):,} of {len(db) + len(unread):,} files in {folder} were read. "
-            f"The first of the others, {key}, {reason}"
-        )
+        told = [f"  {key} {reason}" for key, reason in unread[:TOLD]]
+        told += [f"  and {len(unread) - TOLD:,} more"] * (len(unread) > TOLD)
+        files = f"{len(db):,} of {len(db) + len(unread):,} files"
+        print(f"{name}: {files} in {folder} were read, but not these:", *told, sep="\n")
     return replace(db, unread=unread)
 
 

@@ -115,12 +115,14 @@ def test_of_several_frames_the_first_is_taken(kind):
 
 def test_heic_is_read_or_told_how_to_read_it(monkeypatch):
     monkeypatch.setattr(images, "HEIC", False)
+    images.formats.cache_clear()
     content = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(200)
     with pytest.raises(
         DataError, match=r"^x is HEIC or no image: pip install 'mint-utils\[heic\]'"
     ):
         images.decode(content, "x", None)
     monkeypatch.undo()
+    images.formats.cache_clear()
     pillow_heif = pytest.importorskip("pillow_heif")
     out = io.BytesIO()
     pillow_heif.from_pillow(Image.fromarray(picture(64))).save(out, quality=100)
