@@ -222,9 +222,11 @@ def test_faces_without_a_line_or_with_landmarks_outside_are_listed(source, out, 
     away = " ".join(f"{value:.1f}" for value in (PLACES + 900).ravel())
     places = tmp_path / "places.txt"
     places.write_text(f"0000/0.jpg {LINE}\n0000/2.jpg {away}\n")
+    put(source / "0000/readme.txt", b"-")
     folder = prepare.prepare("gandiffface", source, out, landmarks=places)
     check(folder, ["0000/0.jpg"], [0])
-    first, second = rows(folder / "excluded.csv")
+    first, second, third = rows(folder / "excluded.csv")
+    assert third["reason"] == "has a suffix that no image has (.txt)"
     assert first == {"source": "0000/1.jpg", "reason": "no landmarks in places.txt"}
     assert "outside the image of 160x160" in second["reason"]
 
