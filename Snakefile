@@ -31,6 +31,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mint_utils.config import is_text
+
 
 def plain(value):
     """Return a value of the configuration as the text that -p takes."""
@@ -44,6 +46,8 @@ only = config.get("only", [])
 for number in only if isinstance(only, list) else [only]:
     COMMAND += ["--only", str(number).zfill(2)]  # 01 alone is a number to Snakemake
 for name, value in (config.get("parameters") or {}).items():
+    if is_text(name) and not isinstance(value, str):
+        sys.exit(f"{name}: {value!r} is no text here: write it in quotes, as '\"007\"'")
     COMMAND += ["-p", name, plain(value)]
 
 answer = subprocess.run([*COMMAND, "--list"], stdout=subprocess.PIPE, text=True)

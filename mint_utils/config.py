@@ -5,6 +5,7 @@ The defaults below are the paper's values, or AdaFace's where the paper is silen
 """
 
 import difflib
+import os
 import re
 import types
 import typing
@@ -184,7 +185,7 @@ class Brought:
 
     def __post_init__(self):
         if self.case is not None:  # the same wherever a notebook runs
-            object.__setattr__(self, "case", str(Path(self.case).expanduser().resolve()))
+            object.__setattr__(self, "case", _absolute(self.case))
         _check(self, "colour_order", self.colour_order in (None, "rgb", "bgr"), "rgb or bgr")
         for name in ("mean", "std"):
             values = getattr(self, name)
@@ -254,7 +255,7 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
     Raises:
         ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
     """
-    if profile not in profiles():
+    if coerce("profile", profile, str) not in profiles():
         raise ParameterError(unknown("profile", profile, profiles()))
     text = (paths.PROFILES / f"{profile}.yaml").read_text()
     sections = yaml.safe_load(text) or {}
@@ -262,8 +263,34 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
     config = _apply(Config(profile=profile), values, where=f"profiles/{profile}.yaml")
     wanted = {name: value for name, value in overrides.items() if value is not None}
     changed = _apply(config, wanted, where="the parameters")
-    folder = None if data is None else str(Path(data).expanduser().resolve())
-    return replace(changed, data=folder, is_reference=changed.results() == config.results())
+    if data is not None:
+        data = _absolute(coerce("data", str(data) if isinstance(data, Path) else data, str))
+    return replace(changed, data=data, is_reference=changed.results() == config.results())
+
+
+def parse(name: str, text: str) -> Any:
+    """Return the value of a parameter that was typed on a command line.
+
+    A parameter declared as text has the text that was typed, 007 or null, and so have the items of a list of
+    texts. Any other value is read as YAML.
+
+    Raises:
+        ParameterError: It is no YAML.
+    """
+    if is_text(name):
+        return text
+    _, hint = PARAMETERS.get(name, (None, None))
+    kind = yaml.BaseLoader if str in typing.get_args(hint) else yaml.SafeLoader
+    try:
+        return yaml.load(text, kind)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{name} cannot be read as YAML: {text!r}.") from error
+
+
+def is_text(name: str) -> bool:
+    """Say whether a parameter is declared as text."""
+    _, hint = PARAMETERS.get(name, (None, None))
+    return hint is str or (isinstance(hint, types.UnionType) and str in typing.get_args(hint))
 
 
 def plain(value: Any) -> Any:
@@ -304,6 +331,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     if isinstance(hint, types.UnionType):
         return None if value is None else coerce(name, value, typing.get_args(hint)[0])
     if typing.get_origin(hint) is tuple:
+        if isinstance(value, str) and value.startswith("["):  # so papermill's -p hands on a list
+            value = parse(name, value)
         items = value if isinstance(value, list | tuple) else [value]
         if isinstance(value, str) and "," in value:
             raise ParameterError(f"{name} is a list: write [{value}], not {value!r}.")
@@ -314,9 +343,29 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         except ValueError:
             pass
     elif type(value) is hint:
-        return value
+        return _text(name, value) if hint is str else value
     expected = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
-    raise ParameterError(f"{name} must be {expected}, not {value!r} ({type(value).__name__}).")
+    remedy = (
+        f" Papermill's -p makes numbers of text: give it by -r {name} TEXT, which is taken as typed; in a "
+        "file of YAML put it in quotes."
+    )
+    raise ParameterError(
+        f"{name} must be {expected}, not {value!r} ({type(value).__name__}).{remedy * (hint is str)}"
+    )
+
+
+def _text(name: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError(f"{name} is not UTF-8: {value!a}. Rename what it names.") from error
+    if not value:
+        raise ParameterError(f"{name} needs a value; leave it out for that of the profile.")
+    return value
+
+
+def _absolute(path: str) -> str:
+    return str(Path(os.path.expanduser(path)).resolve())  # the same wherever a notebook runs
 
 
 def _check(section: Any, name: str, holds: bool, rule: str) -> None:

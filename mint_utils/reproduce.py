@@ -16,10 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mint_utils import paths
-from mint_utils.config import profiles, resolve, unknown
+from mint_utils.config import parse, profiles, resolve, unknown
 from mint_utils.errors import ParameterError, command
 from mint_utils.study.parameters import of_notebook
 from mint_utils.study.scenarios import NOTEBOOKS
@@ -75,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "-p", dest="parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="a parameter of the notebooks, as papermill takes it; repeatable",
+        help="a parameter of the notebooks: text as it is typed, else YAML; repeatable",
     )  # fmt: skip
     return parser
 
@@ -104,7 +102,7 @@ def _changes(given: list[tuple[str, str]]) -> dict[str, Any]:
 def _value(name: str, text: str) -> Any:
     if name in ("profile", "data"):
         raise ParameterError(f"{name} is given as --{name} {text}, not by -p.")
-    if (value := yaml.safe_load(text)) is None:
+    if (value := parse(name, text)) is None or text == "":
         raise ParameterError(f"{name} needs a value; leave -p {name} out for that of the profile.")
     return value
 

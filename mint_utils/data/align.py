@@ -1,6 +1,6 @@
 """Faces brought to one pose, size and compression: 112x112 crops in the pose of the ArcFace template.
 
-In: an encoded image of any size and the positions of a face's points in it. Out: the aligned crop, encoded.
+In: an image of any size and the positions of a face's points in it. Out: the aligned crop, encoded.
 Every database goes through the same resampling and the same JPEG quality, for a difference between
 databases in either would tell members from non-members without any network.
 
@@ -8,16 +8,13 @@ Positions are (x, y) in pixels, the centre of the first pixel at (0, 0), as in O
 """
 
 import cmath
-import io
 import math
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image
 from torch.nn import functional as F
 
-from mint_utils.data.images import decode
 from mint_utils.errors import DataError
 
 SIZE = 112  # pixels, the input of IR-50 (arXiv 2204.00964)
@@ -35,22 +32,6 @@ RESAMPLING = "bilinear"
 # compressed anew without being compressed twice, so the others are given what it has.
 QUALITY = 95
 SUBSAMPLING = "420"
-
-EXIF = {
-    b"\xff\xd8": b"Exif",
-    b"\x89P": b"eXIf",
-    b"RI": b"EXIF",
-}  # start of JPEG, PNG, WebP: its mark
-ORIENTATION = 0x0112  # its tag
-UPRIGHT = {  # what brings an image stored with an orientation upright
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels),
-}
 
 
 def similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
@@ -124,30 +105,6 @@ def aligned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     grid = torch.from_numpy(along_x[None] + along_y[:, None])[None]
     crop = F.grid_sample(image.float(), grid, RESAMPLING, "zeros", align_corners=False)
     return crop[0].permute(1, 2, 0).round_().byte().numpy()
-
-
-def upright(encoded: bytes, name: str) -> np.ndarray:
-    """Decode an image as a viewer shows it: EXIF orientation applied, grey and CMYK made RGB.
-
-    So does OpenCV, by which the landmarks of these databases were made.
-
-    Args:
-        encoded: JPEG, PNG, WebP or BMP.
-        name: Of the image, for errors.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
-
-    Raises:
-        DataError: It is no image or is damaged.
-    """
-    pixels = decode(encoded, name, None)
-    mark = EXIF.get(encoded[:2])
-    if mark and mark in encoded:
-        with Image.open(io.BytesIO(encoded)) as image:
-            turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-        pixels = pixels if turn is None else np.ascontiguousarray(turn(pixels))
-    return pixels
 
 
 def encode(crop: np.ndarray) -> bytes:

@@ -7,13 +7,13 @@ lists are read as a stream, so that memory does not grow with the database.
 import csv
 import itertools
 import math
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from mint_utils.data.folders import SUFFIXES
+from mint_utils.data.folders import walk
 from mint_utils.errors import DataError
 
 Points = tuple[tuple[float, float], ...]
@@ -127,9 +127,15 @@ def adience(source: Path) -> Iterator[Face]:
 
 
 def folders(source: Path) -> Iterator[Face]:
-    """Yield images in a folder for each identity, as GANDiffFace has them, in the order of their names."""
+    """Yield images in a folder for each identity, as GANDiffFace has them, in the order of their names.
+
+    The other files that lie there are yielded as missing, with the reason.
+    """
     identity, previous = -1, None
-    for name in _files(source, ""):
+    for name, reason in walk(source):
+        if reason:
+            yield Face(name, -1, missing=reason)
+            continue
         folder = name.rpartition("/")[0]
         if not folder:
             _fail(source / name, "the image lies in no folder of an identity")
@@ -149,26 +155,15 @@ def with_landmarks(faces: Iterator[Face], path: Path) -> Iterator[Face]:
         lines = (_five(path, number, line) for number, line in enumerate(file, 1))
         name, points = next(lines, ("", None))
         for face in faces:
-            if name == face.file:
+            if face.missing:
+                yield face
+            elif name == face.file:
                 yield Face(face.file, face.identity, points=points)
                 name, points = next(lines, ("", None))
             else:
                 yield Face(face.file, face.identity, missing=f"no landmarks in {path.name}")
         if name:
             _fail(path, f"{name} is no image of the database, or not in order (LC_ALL=C sort -u)")
-
-
-def _files(folder: Path, below: str) -> Iterator[str]:
-    """Yield the paths of the images below a folder, in the order of their characters."""
-    with os.scandir(folder) as entries:
-        found = sorted(
-            entry.name + "/" * entry.is_dir() for entry in entries if not entry.name.startswith(".")
-        )
-    for name in found:
-        if name.endswith("/"):
-            yield from _files(folder / name, below + name)
-        elif os.path.splitext(name)[1].lower() in SUFFIXES:
-            yield below + name
 
 
 def _five(path: Path, number: int, line: str) -> tuple[str, Points]:
@@ -206,12 +201,17 @@ def _numbers(text: str) -> list[float]:
     return values if all(map(math.isfinite, values)) else []
 
 
-def _opened(path: Path):
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
     if not path.is_file():
         raise DataError(
             f"{path} is missing: get the whole distribution, or name its folder with --source."
         )
-    return open(path, encoding="utf-8", newline="")
+    with open(path, encoding="utf-8-sig", newline="") as file:  # Excel begins it with a mark
+        try:
+            yield file
+        except UnicodeDecodeError:
+            _fail(path, "it is no text in UTF-8")
 
 
 def _fail(path: Path, what: str) -> NoReturn:

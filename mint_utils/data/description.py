@@ -122,7 +122,7 @@ def read_names(path: str | Path) -> dict[int, str]:
             f"There is no file {path}, which a manifest calls names: get or correct it."
         )
     names: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         identity, tab, name = line.partition("\t")
         if not (tab and name.strip() and identity.isdecimal()):
             raise DataError(

@@ -15,6 +15,7 @@ import numpy as np
 
 from mint_utils.data import align, annotations, pairs
 from mint_utils.data.annotations import Face
+from mint_utils.data.folders import walk
 from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError, ParameterError
 
@@ -41,6 +42,8 @@ class Distribution:
             already, which are kept as they are.
         detects: Whether the points of a face have to be found.
         record: The ``.rec`` that is the prepared database itself, or None if one is to be written.
+        files: That lie there: images, records of images, or all files of a folder.
+        unnamed: Of these, the ones that no list of the database names.
     """
 
     count: int
@@ -51,6 +54,8 @@ class Distribution:
     template: np.ndarray | None = None
     detects: bool = False
     record: Path | None = None
+    files: int = 0
+    unnamed: int = 0
 
 
 def open_distribution(name: str, source: Path, landmarks: Path | None) -> Distribution:
@@ -80,6 +85,7 @@ def open_distribution(name: str, source: Path, landmarks: Path | None) -> Distri
 
 def _records(file: str, source: Path, _: Path | None) -> Distribution:
     record = RecordFile(source / file)
+    record.check()
 
     def read(face: Face) -> tuple[int, int, bytes]:
         identity = record.label(face.number)
@@ -91,6 +97,7 @@ def _records(file: str, source: Path, _: Path | None) -> Distribution:
         faces=lambda: (Face(file, -1, int(key)) for key in record.keys),
         read=read,
         record=record.path,
+        files=len(record.keys),
     )
 
 
@@ -103,6 +110,7 @@ def _pairs(file: str, source: Path, _: Path | None) -> Distribution:
         faces=lambda: (Face(file, -1, number) for number in range(len(encoded))),
         read=lambda face: (int(same[face.number // 2]), -1, encoded[face.number]),
         layout="recordio_pairs",
+        files=len(encoded),
     )
 
 
@@ -121,17 +129,21 @@ def _images(
         with open(os.path.join(source, face.file), "rb") as file:
             return face.identity, face.identity, file.read()
 
-    count, digest = 0, hashlib.sha256()
+    count, named, previous, found, digest = 0, 0, "", False, hashlib.sha256()
     for face in faces():
         path = source / face.file
-        if not path.is_file():
+        if not (face.missing or path.is_file()):
             raise DataError(
                 f"{path} is missing, and the database's list has it: get the whole database."
             )
-        digest.update(f"{face} {_stamp(path)}\n".encode())
-        count += 1
-    if not count:
+        digest.update(f"{face} {_stamp(path) if path.is_file() else ''}\n".encode())
+        count, named = count + 1, named + (face.file != previous)
+        previous, found = face.file, found or not face.missing
+    if not found:
         raise DataError(f"{source} holds no face.")
+    files = named
+    if annotated is not annotations.folders:  # which names all files; a list may leave some out
+        files = sum(1 for _ in walk(source / previous.split("/")[0]))
     return Distribution(
         count=count,
         fingerprint=digest.hexdigest(),
@@ -139,6 +151,8 @@ def _images(
         read=read,
         template=template,
         detects=face.points is None and not landmarks,
+        files=files,
+        unnamed=files - named,
     )
 
 

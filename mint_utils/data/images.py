@@ -6,20 +6,28 @@ same in any batch and on any device, to the last bit.
 """
 
 import functools
+import importlib.util
 import io
 from typing import Literal
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.nn import functional as F
 
 from mint_utils.data.counter import mix
 from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # no others: some of PIL's readers start programs
+# No others: some of PIL's readers start programs. HEIC only where the extra pillow-heif is installed.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+HEIC = importlib.util.find_spec("pillow_heif") is not None
+STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"II*\0", b"MM\0*", b"GIF8")  # of their files
+START = 12  # bytes that tell
+AVIF = (b"avif", b"avis")
+BRANDS = (*AVIF, b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # of AVIF and HEIC
+ORIENTATION = 0x0112  # the tag of EXIF
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 ORDERS = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop, which then takes the whole image
@@ -34,13 +42,15 @@ DRAWS = RATIOS.stop
 
 
 def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
-    """Decode an image as it is stored: no EXIF rotation, no resizing, transparency dropped.
+    """Decode an image as a viewer shows it, in 8 bits: the one way in which this package reads images.
 
-    A JPEG that ends early is refused, which libjpeg by itself would fill up with grey. Bytes that
-    changed within one are only noticed where they break its syntax: checksums are there for that.
+    EXIF orientation is applied, of several frames the first is taken, transparency is dropped, grey and CMYK
+    become RGB, and 16-bit grey is scaled to 8 bits. Nothing is resized. A JPEG that ends early is refused,
+    which libjpeg by itself would fill up with grey. Bytes that changed within one are only noticed where they
+    break its syntax: checksums are there for that.
 
     Args:
-        encoded: JPEG, PNG, WebP or BMP.
+        encoded: One of ``FORMATS``; HEIC where pillow-heif is installed.
         name: Of the image, for errors.
         size: Its side in pixels, or None if any is right.
 
@@ -48,17 +58,26 @@ def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        DataError: It is no image, is damaged, or has another size.
+        DataError: It is no image, is damaged, cannot be read here, or has another size.
     """
     try:
         if encoded[:2] == b"\xff\xd8":
             pixels = simplejpeg.decode_jpeg(encoded, strict=True)
+            if b"Exif\0\0" in encoded:  # the longer, the faster found
+                with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as image:
+                    pixels = _upright(pixels, image)
         else:
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-                pixels = np.array(image.convert("RGB"))
+            with Image.open(io.BytesIO(encoded), formats=formats()) as image:
+                pixels = _upright(_eight_bits(image), image)
+    except DataError as error:
+        raise DataError(f"{name} {error}") from error
     except Exception as error:  # damaged bytes make decoders raise nearly anything
+        if not HEIC and encoded[4:8] == b"ftyp" and encoded[8:12] not in AVIF:
+            raise DataError(
+                f"{name} is HEIC or no image: pip install 'mint-utils[heic]', or save it as PNG."
+            ) from error
         raise DataError(
-            f"{name} is damaged or no image ({len(encoded)} bytes; JPEG, PNG, WebP and BMP are read). "
+            f"{name} is damaged or no image ({len(encoded)} bytes; {', '.join(formats())} are read). "
             "Get the file again."
         ) from error
     height, width, _ = pixels.shape
@@ -68,6 +87,46 @@ def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
             f"images to {size} pixels, or correct image_size in the manifest of the database."
         )
     return pixels
+
+
+def looks_like_image(start: bytes) -> bool:
+    """Say whether a file with these first ``START`` bytes is one of those that `decode` reads."""
+    if start[4:8] == b"ftyp":
+        return start[8:12] in BRANDS
+    return start.startswith(STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Return the names of the formats that `decode` reads here."""
+    if HEIC:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        return (*FORMATS, "HEIF")
+    return FORMATS
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):  # PIL would make white of all that is above 255
+        grey = (np.asarray(image).astype(np.uint32) + 128) // 257
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise DataError("has pixels of 32 bits, of which white is unknown: save it with 8 or 16.")
+    return np.array(image.convert("RGB"))
+
+
+def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Return pixels turned as the EXIF data of their file say; PIL does so itself as it loads a TIFF."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # data that are not EXIF raise nearly anything; viewers pass over them
+        return pixels
+    if orientation == 1:
+        return pixels
+    stored = Image.fromarray(pixels)
+    stored.getexif()[ORIENTATION] = orientation
+    return np.array(ImageOps.exif_transpose(stored))
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:

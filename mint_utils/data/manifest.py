@@ -8,7 +8,7 @@ A file that is missing or is not the one of the manifest is an error that says w
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
 PREPARED_BYTES = 16 << 30  # of pixels: a larger RecordIO file of the study's size is streamed
+TOLD = 10  # files that cannot be read, of which names are printed
 READ_BYTES = 1 << 24  # of a file whose checksum is taken
 
 
@@ -37,6 +38,7 @@ class Database:
         images: (N, S, S, 3) uint8, RGB, memory-mapped, or decoded from the file when indexed.
         same: (N/2,) bool for verification pairs (images 2i and 2i+1), else None.
         fingerprint: Hash that changes when an image, a key or an identity does.
+        unread: Of a folder without a manifest: the other files in it, and why each was not read.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Database:
     images: np.ndarray | images.RecordImages
     same: np.ndarray | None
     fingerprint: str
+    unread: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -70,16 +73,27 @@ def open_database(
 def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
     """Return a folder of aligned crops as a database, without a manifest.
 
+    What lies there and cannot be read is left out, listed in ``unread``, and printed: the files of the folder
+    are the images and these. A database with a manifest is refused instead, for that has checksums.
+
     Args:
         name: To call it.
         folder: Image files, square, of any size; in sub-folders of one person each where that is known.
         image_size: Side in pixels to which they are resized (antialiased).
 
     Raises:
-        DataError: There is no such folder, or an image is damaged or not square.
+        DataError: There is no such folder, or no image in it that can be read.
     """
     manifest = {"name": name, "layout": "folder", "path": str(folder), "image_size": None}
-    return _opened(recognised(manifest, "/"), "/", image_size)
+    manifest |= {"reads": images.formats()}
+    db = _opened(recognised(manifest, "/"), "/", image_size)
+    unread = tuple(sorted([*folders.image_files(folder).others, *db.unread]))
+    if unread:
+        told = [f"  {key} {reason}" for key, reason in unread[:TOLD]]
+        told += [f"  and {len(unread) - TOLD:,} more"] * (len(unread) > TOLD)
+        files = f"{len(db):,} of {len(db) + len(unread):,} files"
+        print(f"{name}: {files} in {folder} were read, but not these:", *told, sep="\n")
+    return replace(db, unread=unread)
 
 
 def _opened(manifest: dict[str, Any], data: str | Path | None, image_size: int) -> Database:
@@ -101,6 +115,7 @@ def _opened(manifest: dict[str, Any], data: str | Path | None, image_size: int) 
         else _stream(manifest, data, image_size, prepared, index["keys"]),
         same=index.get("same"),
         fingerprint=prepared.digest,
+        unread=tuple(map(tuple, prepared.record.get("unread", ()))),
     )
 
 
@@ -136,6 +151,7 @@ def _specification(manifest: dict[str, Any], image_size: int) -> dict[str, Any]:
     else:
         known = manifest.get("sha256") or manifest.get("fingerprint")
         source = {"sha256": known, "native_size": manifest["image_size"]}
+        source |= {"reads": manifest["reads"]} if "reads" in manifest else {}
     return {
         "version": VERSION,
         "name": manifest["name"],
@@ -168,42 +184,61 @@ def _stream(
 def _prepare(
     manifest: dict[str, Any], data: str | Path | None, size: int, folder: Path
 ) -> dict[str, Any]:
-    kind = manifest["layout"]
+    kind, unread = manifest["layout"], {}
     if kind == "embedded":
         keys, identities, same, chunks = _embedded(manifest, size)
     elif kind == "embedded_pairs":
         keys, identities, same, chunks = _embedded_pairs(manifest, size)
     else:
-        keys, identities, same, chunks = _files(manifest, _located(manifest, data), size)
+        keys, identities, same, chunks = _files(manifest, _located(manifest, data), size, unread)
     if len(keys) != manifest.get("images", len(keys)):
         raise DataError(
             f"{manifest['name']} has {len(keys)} images and its manifest says {manifest['images']}: "
             f"the copy is not the one described in data_manifests/{manifest['name']}.yaml."
         )
-    told = {"images": len(keys), "identities": len(np.unique(identities[identities >= 0]))}
+    told = {}
     if is_streamed(manifest, size):
         next(chunks)  # a wrong size is told now, any other fault when the record is read
         told["rec_bytes"] = locate(manifest, data).stat().st_size
     else:
-        _store_pixels(manifest["name"], chunks, (len(keys), size, size, 3), folder)
+        _store_pixels(manifest["name"], chunks, (len(keys), size, size, 3), folder, unread)
+    if unread:
+        told["unread"] = [(keys[i], reason) for i, reason in unread.items()]
+        keys = np.delete(keys, list(unread))
+        identities = folders.identities(keys.tolist())
     index = {"keys": keys, "identities": identities} | ({} if same is None else {"same": same})
     np.savez(folder / "index.npz", **index)
-    return told
+    return told | {
+        "images": len(keys),
+        "identities": len(np.unique(identities[identities >= 0])),
+    }
 
 
 def _store_pixels(
-    name: str, chunks: Iterator[np.ndarray], shape: tuple[int, ...], folder: Path
+    name: str,
+    chunks: Iterator[np.ndarray],
+    shape: tuple[int, ...],
+    folder: Path,
+    unread: dict[int, str],
 ) -> None:
-    array = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+    path = folder / "images.npy"
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     with tqdm(total=len(array), desc=f"preparing {name}", unit="img", leave=False) as bar:
         done = 0
         for chunk in chunks:
             array[done : done + len(chunk)] = chunk
             done += len(chunk)
             bar.update(len(chunk))
-    if done != len(array):
+    if done + len(unread) != len(array):
         raise DataError(f"{name}: {done} images were read where {len(array)} were named.")
     array.flush()
+    if unread:  # the array was made before anything was read: leave its empty end out
+        if not done:
+            told = next(iter(unread.values()))
+            raise DataError(f"{name}: no image could be read. The first {told}")
+        shorter = path.with_name("shorter.npy")
+        np.save(shorter, array[:done])
+        shorter.replace(path)
 
 
 def locate(manifest: dict[str, Any], data: str | Path | None) -> Path:
@@ -251,7 +286,11 @@ def _file_sha256(path: Path) -> str:
     return found.hexdigest()
 
 
-def _files(manifest: dict[str, Any], path: Path, size: int):
+def _files(manifest: dict[str, Any], path: Path, size: int, unread: dict[int, str]):
+    """Return keys, identities, same and the pixels in chunks; as these are taken ``unread`` is filled.
+
+    Only of a folder without a manifest: of any other an image that cannot be read is an error.
+    """
     native, kind, same = manifest["image_size"], manifest["layout"], None
     if kind == "recordio":
         record = RecordFile(path)
@@ -270,15 +309,21 @@ def _files(manifest: dict[str, Any], path: Path, size: int):
         identities = np.full(len(keys), -1, np.int64)
         encoded = ((f"{path}, image {i}", content) for i, content in enumerate(stored))
     else:
-        keys, identities, files = folders.image_files(path)
+        keys, identities, files, _ = folders.image_files(path)
         encoded = ((str(file), file.read_bytes()) for file in files)
 
     def chunks(step: int = 256):
         batch = []
-        for name, content in encoded:
-            pixels = images.decode(content, name, native)
-            if native is None:
-                pixels = images.resize(_square(pixels, name)[None], size)[0]
+        for i, (name, content) in enumerate(encoded):
+            try:
+                pixels = images.decode(content, name, native)
+                if native is None:
+                    pixels = images.resize(_square(pixels, name)[None], size)[0]
+            except DataError as error:
+                if "reads" not in manifest:
+                    raise
+                unread[i] = str(error).removeprefix(f"{name} ")
+                continue
             batch.append(pixels)
             if len(batch) == step:
                 yield images.resize(np.stack(batch), size)

@@ -1,7 +1,8 @@
 """Verification pairs from InsightFace's ``.bin``: encoded images, and whether each pair shows one person.
 
 In: a Python pickle of (list of 2n encoded images, list of n bool), protocols 2 to 5, written by Python 2
-or 3, the images as ``bytes`` or numpy uint8 arrays of numpy 1 or 2. Out: the images as ``bytes``.
+or 3, the images as ``bytes`` or numpy uint8 arrays of numpy 1 or 2, the bools of Python or numpy or an array,
+or 0 and 1. Out: the images as ``bytes``.
 
 A pickle from elsewhere can run code. Here nothing named in one is ever looked up or called: the few
 names that such files hold are admitted, what they are called with is noted, and the bytes are taken
@@ -22,8 +23,10 @@ ADMITTED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
+NUMBERS = {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f4", "f8"}
 REMEDY = "It should be a pickle of encoded images and one bool a pair: get the file again."
 
 
@@ -62,12 +65,13 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
         content = _load(path, file)
     if not (isinstance(content, list | tuple) and len(content) == 2):
         raise DataError(f"{path} does not hold two lists. {REMEDY}")
-    stored, same = content
-    if not all(isinstance(part, list | tuple) for part in content) or not len(same):
+    stored, same = content[0], _numbers(content[1])
+    if not all(isinstance(part, list | tuple) for part in (stored, same)) or not len(same):
         raise DataError(f"{path} does not hold two lists. {REMEDY}")
     if len(stored) != 2 * len(same):
         raise DataError(f"{path} has {len(stored)} images for {len(same)} pairs. {REMEDY}")
-    if not all(isinstance(flag, bool) for flag in same):
+    same = [_number(flag) for flag in same]
+    if not all(flag in (0, 1) for flag in same):
         raise DataError(f"{path}: whether a pair shows one person must be True or False. {REMEDY}")
     images = [_bytes(value) for value in stored]
     if None in images:
@@ -119,6 +123,40 @@ def _raw(value: Any) -> bytes | None:
                 return text.encode("latin1")
             except UnicodeEncodeError:
                 return None
+    return None
+
+
+def _numbers(value: Any) -> Any:
+    """Return the list that an array of one dimension stands for; anything else as it is."""
+    match value:
+        case _Noted(arguments=(bytearray() | bytes() as raw, kind, (int() as n,), _), state=None):
+            found = _array(raw, kind)  # in protocol 5
+        case _Noted(state=(1, (int() as n,), kind, _, raw)):
+            found = _array(_raw(raw), kind)
+        case _:
+            return value
+    return found if found is not None and len(found) == n else value
+
+
+def _number(value: Any) -> Any:
+    match value:
+        case _Noted(arguments=(kind, raw), state=None) if found := _array(_raw(raw), kind):
+            return found[0]
+    return value if isinstance(value, bool | int | float) else None
+
+
+def _array(raw: bytes | None, kind: Any) -> list | None:
+    """Return the numbers in bytes, their type as a pickle notes it; None if it is no type of numbers."""
+    match kind:
+        case _Noted(
+            arguments=(str() | bytes() as name, *_), state=(_, str() | bytes() as order, *_)
+        ):
+            name, order = (t.decode() if isinstance(t, bytes) else t for t in (name, order))
+            if raw is not None and name in NUMBERS and order in ("<", ">", "|"):
+                dtype = np.dtype(order + name)
+                return (
+                    np.frombuffer(raw, dtype).tolist() if len(raw) % dtype.itemsize == 0 else None
+                )
     return None
 
 

@@ -34,7 +34,7 @@ from mint_utils.data.images import decode
 from mint_utils.data.partial import Crop, Partial, finish, finished
 from mint_utils.errors import DataError, command
 
-VERSION = 1  # of the preparation: raised when prepared images change
+VERSION = 2  # of the preparation: raised when prepared images change
 PART = 2048  # images between two syncs: what a killed run does again
 BATCH = 16  # images that a worker takes at once
 AHEAD = 8  # batches for each worker that may wait: what bounds the memory
@@ -66,6 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
         f"{record[count]:,} {count}" for count in ("images", "identities", "excluded")
     )
     print(f"{folder}: {counts}; sha256 of the .rec {record['sha256']}")
+    if "lying" in record:  # an earlier version did not count
+        print(
+            f"Of {record['lying']:,} files or records that lie there {record['unnamed']:,} are in no list of "
+            f"the database. The others hold {record['images']:,} faces that were read, and "
+            f"{record['excluded']:,} excluded ones: {folder / 'excluded.csv'} has the reasons."
+        )
     return 0
 
 
@@ -148,6 +154,7 @@ def _make(
             link.unlink(missing_ok=True)
             link.symlink_to(distribution.record.with_suffix(suffix).resolve())
     told = {"name": name, "layout": distribution.layout, "settings": settings}
+    told |= {"lying": distribution.files, "unnamed": distribution.unnamed}
     finish(partial.folder, told | {"excluded": partial.excluded})
     partial.folder.rename(folder)
     (folder / "progress.json").unlink()
@@ -212,6 +219,8 @@ def _crop(distribution: Distribution, detect: detector.Detect | None, face: Face
     Raises:
         DataError: An image of such a database is damaged or no crop.
     """
+    if face.missing:
+        return Crop(face, reason=face.missing)
     label, identity, encoded = distribution.read(face)
     if distribution.template is None:
         decode(encoded, face.source, align.SIZE)
@@ -226,9 +235,7 @@ def _crop(distribution: Distribution, detect: detector.Detect | None, face: Face
 def _aligned(
     template: np.ndarray, detect: detector.Detect | None, face: Face, encoded: bytes
 ) -> bytes:
-    if face.missing:
-        raise DataError(face.missing)
-    pixels = align.upright(encoded, face.source)
+    pixels = decode(encoded, face.source, None)
     points = detect(pixels) if face.points is None else face.points
     if points is None:
         raise DataError("no face was found")

@@ -27,6 +27,7 @@ MAGIC_BYTES = struct.pack("<I", MAGIC)
 PART = struct.Struct("<II")
 IR_HEADER = struct.Struct("<IfQQ")
 FIRST_LABEL = struct.Struct("<f")
+COUNTS = struct.Struct("<2f")
 LENGTH_BITS = 29
 WHOLE, FIRST, MIDDLE, LAST = range(4)  # continuation flags
 CHUNK = 1 << 18  # records whose headers are read at once
@@ -78,7 +79,11 @@ class RecordFile:
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) int64, the identities in the order of ``keys``, read anew from all the headers."""
+        """(N,) int64, the identities in the order of ``keys``, read anew from all the headers.
+
+        The records are checked on the way; see `check`.
+        """
+        self.check()
         order = np.argsort(self._offsets[self._images])  # from the front of the file to its end
         labels = np.empty(len(self.keys), np.int64)
         for i in range(0, len(order), CHUNK):
@@ -87,6 +92,29 @@ class RecordFile:
             for row in rows[~plain]:  # in several parts, which is rare, or damaged: this says so
                 labels[row] = self.label(self.keys[row])
         return labels
+
+    def check(self) -> None:
+        """Go through all records: each line of the ``.idx`` has one, and each record a line.
+
+        Raises:
+            DataError: A record is damaged, or one lies in the ``.rec`` that the ``.idx`` does not name.
+        """
+        order = np.argsort(self._offsets)
+        starts = self._offsets[order]
+        nexts = np.append(starts[1:], len(self._map))
+        words = np.frombuffer(self._map, "<u4", count=len(self._map) // 4)
+        for i in range(0, len(order), CHUNK):
+            start = starts[i : i + CHUNK]
+            word = words[start // 4 + 1]
+            length = (word & (1 << LENGTH_BITS) - 1).astype(np.int64)
+            fits = start + PART.size + length + -length % 4 == nexts[i : i + CHUNK]
+            whole = (words[start // 4] == MAGIC) & (word >> LENGTH_BITS == WHOLE)
+            for row in (
+                np.flatnonzero(~(fits & whole)) + i
+            ):  # in several parts, which is rare, or wrong
+                if (end := self._record(int(order[row]))[1]) != nexts[row]:
+                    key = self._keys[order[row]]
+                    self._fail(key, f"at its end, byte {end}, a record begins that the .idx lacks")
 
     def _plain_labels(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return labels, and for which records they hold: whole ones with a sound header."""
@@ -105,23 +133,46 @@ class RecordFile:
         if outside.any():
             key = self._keys[outside.argmax()]
             self._fail(key, "its offset in the .idx is outside the file or between records")
-        last = int(self._offsets.argmax())
+        order = np.argsort(self._offsets, kind="stable")
+        if self._offsets[order[0]]:
+            self._fail(
+                self._keys[order[0]], "the .idx calls it the first one, and data lie before it"
+            )
+        again = np.flatnonzero(np.diff(self._offsets[order]) == 0)
+        if len(again):
+            first, second = self._keys[order[again[0] : again[0] + 2]]
+            self._fail(second, f"the .idx gives it the offset of record {first}")
+        last = int(order[-1])
         if self._record(last)[1] != len(self._map):
             self._fail(self._keys[last], "the .idx calls it the last one, and data follow it")
 
     def _image_rows(self) -> slice:
-        """Return which keys are of images; a first record of two labels and no image counts them."""
-        first, last = 0, len(self._keys)
-        if self._keys[0] == 0:
+        """Return which keys are of images; a first record of two labels and no image counts them.
+
+        It holds N + 1 and the number of all records, and behind the images are ranges, in records like it.
+        """
+        first, last, n = 0, len(self._keys), len(self._keys)
+        if self._keys[0] == 0 and self._counts(0):
             payload = self._record(0)[0]
-            if self._header(0, payload)[0] == 2 and len(payload) == IR_HEADER.size + 8:
-                count = FIRST_LABEL.unpack_from(payload, IR_HEADER.size)[0] - 1  # N + 1 is stored
-                first, last = 1, int(np.searchsorted(self._keys, count, side="right"))
-                if last - first != count:
-                    self._fail(0, f"it counts {count:.0f} images, the .idx has {last - first}")
+            count, records = COUNTS.unpack_from(payload, IR_HEADER.size)
+            first, last = 1, int(np.searchsorted(self._keys, count - 1, side="right"))
+            if last != count:
+                self._fail(0, f"it counts {count - 1:.0f} images, the .idx has {last - 1}")
+            if np.float32(n) != records:
+                self._fail(0, f"it counts {records:.0f} records in all, the .idx has {n}")
+            for row in range(last, n):
+                if not self._counts(row):
+                    told = f"it is an image, and record 0 counts {count - 1:.0f}"
+                    self._fail(self._keys[row], told)
         if first == last:
             raise DataError(f"{self.path} holds no image.")
         return slice(first, last)
+
+    def _counts(self, row: int) -> bool:
+        """Say whether a record holds two labels and no image."""
+        payload = self._record(row)[0]
+        flag, _ = self._header(int(self._keys[row]), payload)
+        return flag == 2 and len(payload) == IR_HEADER.size + COUNTS.size
 
     def _image(self, key: int) -> tuple[int, bytes]:
         row = int(self._keys.searchsorted(key))
@@ -183,7 +234,7 @@ def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with warnings.catch_warnings(action="ignore"):  # of an empty file, which is an error below
             table = np.loadtxt(
-                path, np.int64, delimiter="\t", comments=None, ndmin=2, encoding="utf-8"
+                path, np.int64, delimiter="\t", comments=None, ndmin=2, encoding="utf-8-sig"
             )
     except ValueError as error:
         raise DataError(_malformed(path)) from error
@@ -199,7 +250,7 @@ def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _malformed(path: Path) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
             if line.strip() and not re.fullmatch(r" *[0-9]{1,18}\t *[0-9]{1,18} *\n?", line):
                 return f"{path}, line {number} is not a key, a tab and an offset: {line[:40]!r}."

@@ -9,9 +9,9 @@ import hashlib
 import html
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from mint_utils import store
@@ -111,8 +111,10 @@ def show(shown: pd.DataFrame, caption: str) -> Styler:
     return styler.hide(axis="index") if isinstance(shown.index, pd.RangeIndex) else styler
 
 
-def say(text: str) -> Markdown:
+def say(text: str) -> Any:
     """Return a sentence made of numbers, or a list of them, for a notebook to set as prose."""
+    from IPython.display import Markdown  # here: where models are trained there may be no notebooks
+
     return Markdown(text)
 
 

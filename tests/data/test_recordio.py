@@ -127,6 +127,11 @@ def damage(path, how):
             index.unlink()
         case "empty index":
             index.write_text("")
+        case "used twice":
+            first, _, *others = index.read_text().splitlines(keepends=True)
+            index.write_text("".join([first, "1" + first[1:], *others]))
+        case "no first line":
+            index.write_text("".join(index.read_text().splitlines(keepends=True)[1:]))
         case "short index":
             index.write_text("".join(index.read_text().splitlines(keepends=True)[:-1]))
 
@@ -145,6 +150,8 @@ def damage(path, how):
         ("no index", "cannot be read without it"),
         ("empty index", "is empty"),
         ("short index", "data follow it"),
+        ("used twice", r"record 1: the .idx gives it the offset of record 0"),
+        ("no first line", "data lie before it"),
     ],
 )
 def test_damage_is_one_error_that_names_file_and_remedy(tmp_path, how, says):
@@ -183,6 +190,46 @@ def test_a_header_that_counts_wrongly(tmp_path):
     records = [(0, part(payload((9.0, 9.0), b""))), (1, part(payload((0.0, 0.0), JPEG)))]
     with pytest.raises(DataError, match=r"it counts 8 images, the \.idx has 1"):
         RecordFile(store(tmp_path, records))
+    records[0] = (0, part(payload((2.0, 9.0), b"")))
+    with pytest.raises(DataError, match=r"record 0: it counts 9 records in all, the \.idx has 2"):
+        RecordFile(store(tmp_path, records))
+
+
+def test_a_header_that_counts_12_where_the_file_holds_15(tmp_path):
+    path = tmp_path / "train.rec"
+    write_records(path, ((i // 3, JPEG + bytes(i)) for i in range(15)))
+    content = path.read_bytes()
+    before, after = struct.pack("<2f", 16, 21), struct.pack("<2f", 13, 21)
+    assert content.count(before) == 1
+    path.write_bytes(content.replace(before, after))
+    with pytest.raises(DataError, match="record 13: it is an image, and record 0 counts 12"):
+        RecordFile(path)
+
+
+@pytest.mark.parametrize("lost", [[5, 6, 7], [11], [4]])
+@pytest.mark.parametrize("header", [True, False])
+def test_lost_lines_of_an_index_are_noticed(tmp_path, lost, header):
+    path = tmp_path / "train.rec"
+    write_records(path, ((i // 3, JPEG + bytes(i)) for i in range(15)), header)
+    lines = path.with_suffix(".idx").read_text().splitlines(keepends=True)
+    kept = [line for i, line in enumerate(lines) if i not in lost]
+    path.with_suffix(".idx").write_text("".join(kept))
+    if header:
+        with pytest.raises(DataError, match=r"record 0: it counts 15 images, the \.idx has 1"):
+            RecordFile(path)
+        return
+    record = RecordFile(path)
+    says = rf"record {lost[0] - 1}: at its end, byte \d+, a record begins that the \.idx lacks"
+    for look in (record.check, lambda: record.labels):
+        with pytest.raises(DataError, match=says):
+            look()
+
+
+def test_an_index_with_a_byte_order_mark(tmp_path):
+    path = store(tmp_path, [(key, part(payload(0.0, JPEG))) for key in range(4)])
+    index = path.with_suffix(".idx")
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes())
+    assert RecordFile(path).keys.tolist() == [0, 1, 2, 3]
 
 
 def test_the_writer_refuses_what_cannot_be_read_again(tmp_path):

@@ -246,7 +246,7 @@ def test_the_demonstration_holds_what_it_says():
         (lambda f: (f / "b.pth").write_bytes(b""), DataError, "2 files of weights .b.pth, w"),
         (lambda f: (f / "questioned").rename(f / "asked"), DataError, "no folder .*questioned"),
         (
-            lambda f: write(f / "members" / "p1" / "a.png", np.zeros((16, 20, 3), np.uint8)),
+            lambda f: [write(p, np.zeros((16, 20, 3), np.uint8)) for p in f.glob("members/*/*")],
             DataError,
             "20x16 pixels, and no aligned crop",
         ),
