@@ -7,6 +7,7 @@ A file that is missing or is not the one of the manifest is an error that says w
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class Database:
         images: (N, S, S, 3) uint8, RGB, memory-mapped, or decoded from the file when indexed.
         same: (N/2,) bool for verification pairs (images 2i and 2i+1), else None.
         fingerprint: Hash that changes when an image, a key or an identity does.
+        source: Regular expression; what it finds in a key names the film or photograph that an image of
+            unknown identity is of. None where keys do not tell.
     """
 
     name: str
@@ -45,9 +48,18 @@ class Database:
     images: np.ndarray | images.RecordImages
     same: np.ndarray | None
     fingerprint: str
+    source: str | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def cluster(self, index: int) -> str:
+        """Return what an image shares with those that depend on it: the person, the source, or itself."""
+        key, identity = str(self.keys[index]), int(self.identities[index])
+        if identity >= 0:
+            return f"{self.name}/{identity}"
+        found = re.search(self.source, key) if self.source else None
+        return f"{self.name}/source {found[0]}" if found else f"{self.name}/{key}"
 
 
 def open_database(
@@ -101,6 +113,7 @@ def _opened(manifest: dict[str, Any], data: str | Path | None, image_size: int) 
         else _stream(manifest, data, image_size, prepared, index["keys"]),
         same=index.get("same"),
         fingerprint=prepared.digest,
+        source=manifest.get("source"),
     )
 
 
