@@ -237,6 +237,45 @@ def _areas(
     return ((positive @ above) * negative).sum(axis=1) / np.where(drawn > 0, drawn, np.nan)
 
 
+def auc_within(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    clusters: np.ndarray,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Return the area under the ROC curve within a cluster, the mean over clusters, with its interval.
+
+    Only images of one person are compared with each other, so that nothing counts that tells people apart.
+
+    Args:
+        labels: (n,) bool, True for members.
+        scores: (S, n), or (M, T, n), as for `auc`.
+        clusters: (n,) identities; those with images of one kind alone do not count.
+        replicates: Of the bootstrap over clusters.
+        seed: Of the bootstrap.
+
+    Returns:
+        Not a number where no cluster has both kinds.
+    """
+    which, names = pd.factorize(np.asarray(clusters, dtype=object))
+    order = np.argsort(which, kind="stable")
+    groups = np.split(order, np.cumsum(np.bincount(which, minlength=len(names)))[:-1])
+    groups = [rows for rows in groups if labels[rows].any() and not labels[rows].all()]
+    if not groups:
+        return Estimate(np.nan, np.nan, np.nan)
+    right = np.array(
+        [
+            [_auc(labels[g], one[g], np.ones((1, len(g))))[0] for g in groups]
+            for one in scores.reshape(-1, len(labels))
+        ]
+    )  # (S, clusters)
+    if scores.ndim == 3 and len(scores) > 1:
+        right = right.reshape(*scores.shape[:2], -1).mean(axis=1)
+    everything = np.full(len(groups), True)
+    return interval([(1, Decided(everything, right, np.arange(len(groups))))], replicates, seed)
+
+
 def _auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return (b,) areas of (n,) scores with (b, n) weights: the chance that a member scores higher."""
     _, ranks = np.unique(scores, return_inverse=True)

@@ -13,6 +13,7 @@ from mint_utils.measure.bootstrap import (
     Decided,
     Estimate,
     auc,
+    auc_within,
     interval,
     prevalence,
     share,
@@ -364,6 +365,29 @@ def test_of_auc_too_clusters_count():
     copied = auc(np.repeat(labels, 6), np.repeat(scores, 6, axis=1), np.repeat(np.arange(60), 6))
     assert copied.value == pytest.approx(alone.value)
     assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)
+
+
+def test_within_a_person_nothing_counts_that_tells_people_apart():
+    """Members of easy people score high and so do their non-members: the area over all is no area within."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(100), 10)
+    labels = rng.random(1000) < np.where(people < 50, 0.8, 0.2)
+    scores = ((people < 50) + 0.1 * rng.normal(size=1000))[None]
+    assert auc(labels, scores, people).value > 0.7
+    found = auc_within(labels, scores, people)
+    assert found.low < 0.5 < found.high
+
+
+def test_the_area_within_is_the_mean_of_scikit_learns():
+    rng = np.random.default_rng(1)
+    people = np.repeat(np.arange(12), 7)
+    labels, scores = rng.random(84) < 0.5, rng.integers(0, 5, (2, 84)).astype(float)
+    labels[:7] = True  # nobody to compare the first person's with
+    expected = [
+        roc_auc_score(labels[people == p], one[people == p]) for one in scores for p in range(1, 12)
+    ]
+    assert auc_within(labels, scores, people).value == pytest.approx(np.mean(expected))
+    assert np.isnan(auc_within(labels[:7], scores[:, :7], people[:7])).all()
 
 
 def test_an_estimate_is_printed_with_its_interval():

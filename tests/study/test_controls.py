@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from mint_utils import study
 from mint_utils.audited import train
 from mint_utils.config import PROTOCOLS, ROWS, resolve
 from mint_utils.mint import blind, readings
 from mint_utils.mint.attacks import ATTACKS
-from mint_utils.study import checks, controls, detectors, scenarios
+from mint_utils.study import audit, checks, controls, detectors, probes, scenarios, shots
 from mint_utils.study.audit import Audit
 from tests.factory import database
 
@@ -206,6 +207,65 @@ def test_readings_go_through_the_same_splits_at_the_end_points(s):
     assert d.conclusion().count("* ") == len(d.read.chosen)
 
 
+def test_all_tables_of_detectors_are_on_the_images_that_every_attack_answers_for(s):
+    d = detectors.Detectors(s)
+    compared = d.compared()
+    for table in (d.read, d.vanilla):
+        held = table.cells.query("protocol == 'held_out' and column == 'Baseline'")
+        assert set(held["n"]) == {compared["n"][0]}
+        for column, (chosen, group) in table.chosen.items():
+            rows = chosen.splits[group, "held_out"].evaluation
+            assert d.answered[chosen.images["index"].to_numpy()[rows]].all(), column
+
+
+def test_by_images_a_person_groups_what_m_was_shown(s):
+    d = detectors.Detectors(s)
+    row = readings.CENTRES
+    lines = shots.by_images(d, "Baseline", ("All Conv Layers", row))
+    assert set(lines["row"]) == {"All Conv Layers", row} and lines["images"].iloc[0] == "all"
+    of = lines[lines["row"] == row]
+    assert of["n"].iloc[0] == d.read.cells.query("protocol == 'held_out'")["n"].iloc[0]
+    shown = shots.shown_to(d, d.read, "Baseline")
+    chosen, group = d.read.chosen["Baseline"]
+    first = chosen.images["index"].to_numpy()[chosen.splits[group, "held_out"].evaluation][0]
+    of_person = s.training.identities == s.training.identities[first]
+    assert shown[0] == (of_person & (d.model.ledger["exposures"].to_numpy() > 0)).sum()
+    assert of["n"].iloc[1:].sum() <= of["n"].iloc[0]
+
+
+def test_probes_read_the_same_images_as_t_and_are_made_once(c, s, monkeypatch):
+    table = probes.table(s, c.models)
+    assert list(table.chosen) == [probes.T, *probes.PROBES]
+    of_t = c.nulls.scores[controls.THIS, "held_out", "Model Outcome"]
+    assert (table.scores[probes.T, "held_out", "Model Outcome"] == of_t).all()
+    evaluations = {
+        tuple(chosen.splits[probes.KEY].evaluation) for chosen, _ in table.chosen.values()
+    }
+    assert len(evaluations) == 1
+    monkeypatch.setattr(probes, "PROBES", dict.fromkeys(probes.PROBES))  # nothing is fitted again
+    again = probes.table(s, c.models).cells
+    pd.testing.assert_frame_equal(again, table.cells)
+    assert probes.conclusion(again).startswith("From all activations")
+
+
+def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):
+    """Activations of noise, in one of which members lie four standard deviations higher."""
+    chosen = s.chosen(c.models[0])
+    split = chosen.splits[probes.KEY]
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(len(chosen.images), 40)).astype(np.float32)
+    members = np.zeros(len(array))
+    members[split.train], members[split.evaluation] = split.train_labels, split.labels
+    array[:, 3] += 4 * members
+    rows = {"All Conv Layers": slice(0, 40), "Model Outcome": slice(10, 40)}
+    found = probes.probed(s, audit.Features(array, rows, "planted"), chosen)
+    for name, scores in found.items():
+        areas = {
+            row: roc_auc_score(split.labels, scores.scores[probes.KEY, row][0]) for row in rows
+        }
+        assert areas["All Conv Layers"] > 0.9 and abs(areas["Model Outcome"] - 0.5) < 0.3, name
+
+
 class World(Audit):
     """An audit of given databases in the place of those of its profile."""
 
@@ -217,14 +277,14 @@ class World(Audit):
         return self.databases[name]
 
 
-def world(change=lambda name, images: images, each=16, **overrides):
+def world(change=lambda name, images: images, each=16, identities=16, **overrides):
     """Return an audit of D and four externals of noise, each changed by a function of its name."""
     config = resolve("quick", image_size=16, mint_samples=400, mint_seeds=2, **overrides)
     roles = config.databases
     names = [roles.training, *roles.external_train, roles.external_eval]
     found = {}
     for i, name in enumerate(names):
-        plain = database(name, identities=16, each=each, seed=i)
+        plain = database(name, identities=identities, each=each, seed=i)
         found[name] = dataclasses.replace(plain, images=change(name, plain.images))
     return World(config, found)
 
@@ -269,3 +329,25 @@ def test_a_planted_difference_of_databases_is_no_membership():
     assert found.loc["held_out", "low"] < 0.5 < found.loc["held_out", "high"]
     blind_cells = c.blind.cells.set_index(["protocol", "row"])
     assert blind_cells.loc[("paper", "pixels"), "accuracy"] > 0.9
+
+
+def test_images_of_people_that_attacks_do_not_know_are_left_out_everywhere(s):
+    """Two images a person: some people are held out altogether, some are unknown to shadow models."""
+    few = world(each=2, identities=80, epochs=1, batch_size=32, shadow_models=4)
+    few.config = few.config.replace(mint_epochs=2, frequencies=[1, 2], frequency_epochs=1)
+    d = detectors.Detectors(few)
+    finite = np.isfinite(np.stack(list(d.attack_scores().values()))).all(axis=0)
+    inside = d.chosen.images["index"].to_numpy()[d.of_training]
+    assert (finite[d.of_training] == d.answered[inside]).all()
+    kept = finite[d.chosen.splits[detectors.KEY].evaluation]
+    assert 10 < kept.sum() < len(kept)
+    chosen = d.chosen
+    scores = few.mint(few.readings(d.model, chosen)[1], chosen).on(d._kept(chosen))
+    key = detectors.KEY
+    assert scores.scores[key, readings.OWN].shape[1] == len(scores.chosen.splits[key].labels)
+    assert len(scores.chosen.splits[key].labels) == kept.sum() == d.compared()["n"][0]
+    paper = chosen.splits["members", "paper"]
+    others = scores.chosen.splits["members", "paper"]
+    assert (~others.labels).sum() == (
+        ~paper.labels
+    ).sum() and others.labels.sum() < paper.labels.sum()
