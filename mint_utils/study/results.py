@@ -201,6 +201,24 @@ def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFra
     return pd.DataFrame(lines)
 
 
+def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
+    """Return what T reads of a network that knows its members by heart, in words made of numbers.
+
+    Args:
+        quality: Of `Study.performance`, for Scenario 1.
+        points: Of `Study.by_exposures`.
+    """
+    model = "Equal steps"
+    knows = quality.set_index("model").loc[model]
+    held = points.query("model == @model and protocol == 'held_out' and x > 0")
+    least, most = held["accuracy"].min(), held["accuracy"].max()
+    return (
+        f"{model} identifies {knows['members']:.2f} of its members and {knows['held-out']:.2f} of the images "
+        f"held out. With non-members of the same database T is right for {least:.2f} to {most:.2f} over "
+        f"{len(held)} cells, parts of the members and rows."
+    )
+
+
 def summary(decided: pd.DataFrame) -> str:
     """Return what became of the paper's claims, in words made of numbers.
 

@@ -161,6 +161,11 @@ def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
     assert set(found["x"]) == {4} and set(found.index) == set(ROWS)
     np.testing.assert_allclose(found["accuracy"], means[found.index])
     assert ((found["low"] < found["accuracy"]) & (found["accuracy"] < found["high"])).all()
+    told = results.positive_control(s.performance("frequency"), points)
+    cells = points[(points["model"] == "Equal steps") & (points["protocol"] == "held_out")]
+    lowest = cells[cells["part"] != "x0"]["accuracy"].min()
+    assert told.startswith("Equal steps identifies ") and f"right for {lowest:.2f} to" in told
+    assert f"over {2 * len(ROWS)} cells" in told
     assert "equal steps" not in str(results.by_model(points, "Model Outcome")["images"].tolist())
 
 
