@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report.style import CHANCE, GREY, done, legend, panels
@@ -192,6 +193,10 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
     ax.axhline(0, **CHANCE)
     ax.set(xscale="log", xlabel="images of the person that M was shown (median of the group)")
     ax.set_ylabel("true less false positives\nat threshold 0.5, 95% interval")
+    ends = [of_groups["shown"].min(), max([of_groups["shown"].max(), *laws["at"]])]
+    ax.set_xlim(ends[0] / 1.3, ends[1] * 1.3)
+    ax.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500]))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter("{x:g}")
     handles |= {"power law": Line2D([], [], color=GREY, lw=1)} if len(laws) else {}
     legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=2)

@@ -153,7 +153,7 @@ def test_cells_of_different_numbers_of_trainings_have_noises_of_their_own():
 
 
 def test_few_clusters_cover_as_often_as_many():
-    """Percentiles alone cover .88, .93 and .94 with 8, 12 and 24 people (400 draws: 2.2% two errors)."""
+    """Percentiles alone cover .90, .92 and .93 with 8, 12 and 24 people, of 2,000; drawn out .95 each."""
     for people in (8, 12, 24):
         found = coverage(400, identities=people, each=20, seeds=1, noise=0.0)
         assert 0.925 <= found <= 0.985, people
