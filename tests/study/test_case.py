@@ -1,6 +1,7 @@
 """An audit of one's own, on folders and features made for it: what is planted is found, and nothing else."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pandas as pd
@@ -251,3 +252,25 @@ def test_a_model_that_is_brought_needs_no_training_and_its_files_are_part_of_the
     assert notebooks.state(own, "08_audit_your_model") == before
     write(tmp_path / "members" / "a.png", np.ones((16, 16, 3), np.uint8))
     assert notebooks.state(own, "08_audit_your_model") != before
+
+
+def test_p_counts_the_known_non_members_of_the_same_fold_alone():
+    """Fold 0: two non-members of .2 and .6; fold 1: one of .9. By hand, ties count as so high."""
+    lines = [
+        ("non_members", 0, 0.2),
+        ("non_members", 0, 0.6),
+        ("non_members", 1, 0.9),
+        ("members", 0, 0.99),
+        ("questioned", 0, 0.7),
+        ("questioned", 0, 0.6),
+        ("questioned", 1, 0.7),
+        ("questioned", 1, 0.95),
+    ]
+    images = pd.DataFrame(lines, columns=["database", "fold", "score"])
+    images["key"] = [str(i) for i in range(len(images))]
+    made = case.Case.__new__(case.Case)
+    made.files = types.SimpleNamespace(images=images.drop(columns="score"), centres=None)
+    scores = images["score"].to_numpy()
+    vars(made)["_scores"] = {case.NETWORK: {"All Conv Layers": np.stack([scores, scores])}}
+    found = made.answers.set_index("key")["p"]
+    assert found.to_dict() == pytest.approx({"4": 1 / 3, "5": 2 / 3, "6": 1.0, "7": 0.5})

@@ -1,6 +1,7 @@
 """Controls and detectors on worlds made for them: what is planted is found, and nothing else is."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from mint_utils import study
 from mint_utils.audited import train
-from mint_utils.config import PROTOCOLS, ROWS, resolve
+from mint_utils.config import PROTOCOLS, ROWS, Mint, resolve
+from mint_utils.measure.bootstrap import Decided
 from mint_utils.mint import blind, readings
-from mint_utils.mint.attacks import ATTACKS
+from mint_utils.mint.attacks import ATTACKS, Attack
 from mint_utils.study import audit, checks, controls, detectors, probes, scenarios, shots
-from mint_utils.study.audit import Audit
+from mint_utils.study.audit import SWAPPED, Audit
+from mint_utils.study.results import MintTable
 from tests.factory import database
 
 SMALL = {
@@ -264,6 +267,116 @@ def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):
             row: roc_auc_score(split.labels, scores.scores[probes.KEY, row][0]) for row in rows
         }
         assert areas["All Conv Layers"] > 0.9 and abs(areas["Model Outcome"] - 0.5) < 0.3, name
+
+
+class Told:
+    """A table of accuracies by hand: two images of 200 people, of which one is a member."""
+
+    def __init__(self, accuracies):
+        self.accuracies = accuracies
+
+    def decided(self, column, protocol, row):
+        accuracy = self.accuracies[column, protocol]
+        labels = np.arange(400) % 2 == 0
+        right = np.tile(np.arange(400) // 2 % 200 < round(accuracy * 200), (3, 1)).astype(float)
+        return Decided(labels, right, np.arange(400) // 2)
+
+
+def by_hand(**accuracies):
+    """Return controls whose tables are given: paper, held, other, untrained, blind, swapped, unseen."""
+    settings = types.SimpleNamespace(config=types.SimpleNamespace(mint=Mint(replicates=400)))
+    made = controls.Controls(settings)
+    names = {
+        "paper": (controls.THIS, "paper"),
+        "held": (controls.THIS, "held_out"),
+        "other": (controls.OTHER, "paper"),
+        "untrained": (controls.UNTRAINED, "paper"),
+    }
+    vars(made)["nulls"] = Told({names[k]: accuracies[k] for k in names})
+    swapped = {controls.OTHER: accuracies["swapped"], controls.THIS: accuracies["unseen"]}
+    vars(made)["swapped"] = Told({(k, "paper"): v for k, v in swapped.items()})
+    vars(made)["blind"] = Told({(controls.BLIND, "paper"): accuracies["blind"]})
+    return made
+
+
+ACCURACIES = {
+    "paper": 0.9,
+    "held": 0.55,
+    "other": 0.86,
+    "untrained": 0.7,
+    "blind": 0.65,
+    "swapped": 0.81,
+    "unseen": 0.8,
+}
+
+
+def test_the_shares_are_of_the_network_that_saw_other_images():
+    line = by_hand(**ACCURACIES).shares().iloc[0]
+    assert line["value"] == pytest.approx(0.05 / 0.4) and line["null"] == pytest.approx(0.36 / 0.4)
+    assert line["low"] < line["value"] < line["high"] and line["null_high"] > line["null"]
+
+
+def test_what_the_controls_claim_are_differences(monkeypatch):
+    monkeypatch.setattr(controls.Controls, "blind_row", "pixels")
+    of_row = by_hand(**ACCURACIES).claims().iloc[:6]
+    expected = [0.4, 0.04, 0.01, 0.2, 0.25, 0.05]
+    assert of_row["value"].tolist() == pytest.approx(expected)
+    assert of_row["protocol"].tolist() == ["paper"] * 5 + ["held_out"]
+    # .01 of 200 people is told from 0 and lies within .03: the same.
+    words = ["supported", "supported", "supported", "supported", "supported", "undecided"]
+    assert of_row["verdict"].tolist() == words
+    apart = by_hand(**ACCURACIES | {"swapped": 0.95}).claims().iloc[2]
+    assert apart["verdict"] == "contradicted"
+
+
+def test_never_shown_are_images_that_this_very_network_never_saw(c, s):
+    cells = c.end_points().query(
+        "column == 'Baseline' and protocol == 'paper' and row == @ROWS[-1]"
+    )
+    found = cells.set_index("positives")["accuracy"]
+    (m,), (other,) = c.models, c.others
+    scores = s.scores(m, SWAPPED, audited=other, protocols=["paper"])
+    split = scores.chosen.splits["members", "paper"]
+    positives = scores.chosen.images["index"].to_numpy()[split.evaluation[split.labels]]
+    assert (m.ledger["exposures"].to_numpy()[positives] == 0).all()
+    of_table = MintTable.of({"x": ([scores], "members")}, 100).cells.set_index("row")["accuracy"]
+    assert found["never shown"] == of_table[ROWS[-1]]
+    assert (
+        found["members"]
+        == c.nulls.cells.query("column == 'M' and protocol == 'paper' and row == @ROWS[-1]")[
+            "accuracy"
+        ].item()
+    )
+
+
+def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypatch):
+    d = detectors.Detectors(s)
+    given = {}
+    names = "non_members", "population", "train", "train_labels", "statistic", "own", "seen"
+    spy = Attack("spy", lambda **arrays: given.update(arrays), names)
+    monkeypatch.setattr(detectors, "ATTACKS", (spy,))
+    d._attack_scores()
+    split = d.chosen.splits[detectors.KEY]
+    exposures = d.chosen.images["exposures"].to_numpy()
+    for name in ("non_members", "population"):
+        assert set(given[name]) == set(split.train[~split.train_labels])
+        assert not set(given[name]) & set(split.evaluation)
+        assert (exposures[given[name]] == 0).all()
+    assert (given["train"] == split.train).all() and (
+        exposures[given["train"]] > 0
+    ).tolist() == list(given["train_labels"])
+    assert np.isnan(given["own"][~d.of_training]).all()
+    # A statistic is LiRA's log odds of the image itself: the first view of two.
+    found, _ = s.readings(d.model, d.chosen)
+    known = found.known
+    expected = readings.SCALE * found.own[known, 0].astype(np.float64) - found.log_rest[known, 0]
+    np.testing.assert_allclose(given["statistic"][known], expected)
+
+
+def test_blind_baselines_are_trained_once_whatever_m_is(c):
+    trainings = {column: found.shape[0] for (column, _, _), found in c.prepared.scores.items()}
+    assert {n for column, n in trainings.items() if "blind" in column} == {1}
+    assert {found.shape[:2] for found in c.blind.scores.values()} == {(1, 2)}
 
 
 class World(Audit):
