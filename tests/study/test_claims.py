@@ -147,6 +147,13 @@ def test_a_difference_smaller_than_the_papers_is_told_as_that():
     )
 
 
+def test_the_papers_own_difference_is_of_what_is_decided():
+    """.84 is .34 above chance; of cells that the paper does not print there is none."""
+    assert CLAIMS[0].difference == pytest.approx(0.34)
+    hidden = next(c for c in CLAIMS if c.text.startswith("Hidden"))
+    assert hidden.difference is None
+
+
 def test_what_misled_is_restated():
     texts = [claim.text for claim in CLAIMS]
     assert not any("0.87" in text or "can be hidden" in text for text in texts)

@@ -131,6 +131,8 @@ def test_the_ladder_and_the_shares_are_of_the_cells(c):
     cells = c.nulls.cells.set_index(["column", "protocol", "row"])
     one = ladder.set_index(["step", "row"]).loc["M, held out", "Model Outcome"]
     assert one["accuracy"] == cells.loc[("M", "held_out", "Model Outcome"), "accuracy"]
+    of_blind = c.blind.cells.query("protocol == 'paper'")["accuracy"]
+    assert (ladder.query("step == @controls.BEST_BLIND")["accuracy"] == of_blind.max()).all()
     assert list(c.shares()["row"]) == list(ROWS)
     assert c.conclusion().startswith("All Conv Layers: ")
     assert set(c.claims()["verdict"]) == {"one training"}
@@ -188,6 +190,10 @@ def test_detectors_stand_on_the_same_images(s):
     compared = d.compared()
     assert len(compared) == len(ATTACKS) + len(readings.TESTS) + len(detectors.VANILLA)
     assert (compared["n"] == compared["n"][0]).all() and compared["auc"].is_monotonic_decreasing
+    split, scores = d.chosen.splits[detectors.KEY], d.attack_scores()["own cosine"]
+    kept = d.answered[d.chosen.images["index"].to_numpy()[split.evaluation]]
+    area = roc_auc_score(split.labels[kept], scores[split.evaluation][kept])
+    assert compared.set_index("detector").loc["own cosine", "auc"] == pytest.approx(area)
     assert detectors.ranking(compared).startswith("MINT, Own class centre has an AUC of 0.")
 
 
@@ -197,6 +203,9 @@ def test_shadow_models_never_count_what_they_did_not_see(s):
     inside = d.of_training
     assert not seen[:, ~inside].any() and np.isnan(odds[:, ~inside]).all()
     assert (seen[0, inside] ^ seen[1, inside]).all() and (seen[2, inside] ^ seen[3, inside]).all()
+    for i, column in enumerate(scenarios.columns(s.config, "shadows")):
+        shown = s.model(column.recipe).ledger["exposures"].to_numpy() > 0
+        assert (seen[i, inside] == shown[d._indices]).all()
     seeds = {c.recipe.seed for c in scenarios.columns(s.config, "shadows")}
     assert len(seeds) == 4 and s.config.audited.seed not in seeds
 
