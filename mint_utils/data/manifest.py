@@ -7,6 +7,7 @@ A file that is missing or is not the one of the manifest is an error that says w
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ class Database:
         same: (N/2,) bool for verification pairs (images 2i and 2i+1), else None.
         fingerprint: Hash that changes when an image, a key or an identity does.
         unread: Of a folder without a manifest: the other files in it, and why each was not read.
+        source: Regular expression; what it finds in a key names the film or photograph that an image of
+            unknown identity is of. None where keys do not tell.
     """
 
     name: str
@@ -48,9 +51,18 @@ class Database:
     same: np.ndarray | None
     fingerprint: str
     unread: tuple[tuple[str, str], ...] = ()
+    source: str | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def cluster(self, index: int) -> str:
+        """Return what an image shares with those that depend on it: the person, the source, or itself."""
+        key, identity = str(self.keys[index]), int(self.identities[index])
+        if identity >= 0:
+            return f"{self.name}/{identity}"
+        found = re.search(self.source, key) if self.source else None
+        return f"{self.name}/source {found[0]}" if found else f"{self.name}/{key}"
 
 
 def open_database(
@@ -116,6 +128,7 @@ def _opened(manifest: dict[str, Any], data: str | Path | None, image_size: int) 
         same=index.get("same"),
         fingerprint=prepared.digest,
         unread=tuple(map(tuple, prepared.record.get("unread", ()))),
+        source=manifest.get("source"),
     )
 
 

@@ -7,16 +7,23 @@ A replicate resamples identities (clusters) with replacement, jointly for everyt
 what is measured on the same images or the same people is compared on them. It adds the noise of training:
 the estimate is a mean over S trainings, so its error has a part s / sqrt(S), drawn from Student's t with
 S - 1 degrees of freedom. The interval holds the middle 95% of replicates.
+
+Percentiles are too narrow where clusters are few (arXiv 1411.5279): replicates of a kind of image
+that G clusters hold are drawn out by t(G - 1) / z * sqrt(G / (G - 1)), which is nothing where there are many.
+G is the effective number, (sum of sizes)^2 / sum of squared sizes.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 LEVEL = 0.95
+SMALLER, LARGER = "smaller than the paper's", "larger than the paper's"  # verdicts on a difference
+FARTHEST = 1e6  # a share that is beyond it is said to have no end
 AT_ONCE = 1 << 24  # weights held at once: replicates x clusters
 PAIRS = (
     16  # pairs a score up to which comparing them once is faster than ranking in every replicate
@@ -42,12 +49,15 @@ class Decided:
     Attributes:
         labels: (n,) bool, True for members. Where all are of one kind, that kind alone counts.
         right: (S, n) bool or float in [0, 1], how right each training is on each image.
-        clusters: (n,) identities, of any type; an image of unknown identity is its own.
+        clusters: (n,) identities, of any type; an image of unknown identity is its own. Or (n, 2): the two
+            people of a pair, the same twice where it shows one.
+        reservation: Why nothing is to be decided by it in a word; empty where it may be.
     """
 
     labels: np.ndarray
     right: np.ndarray
     clusters: np.ndarray
+    reservation: str = ""
 
     @property
     def classes(self) -> list[np.ndarray]:
@@ -66,28 +76,30 @@ def interval(
     """Return a signed sum of accuracies with its interval.
 
     Args:
-        terms: (sign or weight, cell). Training i of one cell goes with training i of the others; where one
-            has fewer, the first ones of all are compared.
+        terms: (sign or weight, cell). Training i of one cell goes with training i of the others that have as
+            many; cells of another number of trainings have a noise of their own.
         replicates: Of the bootstrap.
         seed: Of the bootstrap.
     """
-    n = min(len(cell.right) for _, cell in terms)
-    terms = [(sign, replace(cell, right=cell.right[:n])) for sign, cell in terms]
-    trainings = sum(sign * cell.accuracies for sign, cell in terms)
     rng = np.random.default_rng(seed)
-    drawn = sum(
-        sign * each
-        for (sign, _), each in zip(
-            terms, _resampled([cell for _, cell in terms], replicates, rng), strict=True
-        )
-    )
-    return _estimate(trainings.mean(), drawn + _noise(trainings, replicates, rng))
+    weights, cells = zip(*terms, strict=True)
+    drawn = np.asarray(weights) @ _resampled(cells, replicates, rng)
+    trainings: dict[int, np.ndarray] = {}
+    for weight, cell in terms:
+        count = len(cell.right)
+        trainings[count] = trainings.get(count, 0.0) + weight * cell.accuracies
+    noise = sum(_noise(each, replicates, rng) for each in trainings.values())
+    return _estimate(sum(each.mean() for each in trainings.values()), drawn + noise)
 
 
 def share(
     part: Decided, whole: Decided, chance: float = 0.5, replicates: int = 2000, seed: int = 0
 ) -> Estimate:
     """Return how much of an excess over chance remains: (part - chance) / (whole - chance).
+
+    The interval is Fieller's (J. R. Stat. Soc. B 16, 1954, 175): the shares r for which the interval of
+    (part - chance) - r * (whole - chance) holds zero. Nothing is divided, and nothing is left out because
+    the whole is small.
 
     Args:
         part: The cell that is left, by as many trainings as the other.
@@ -97,18 +109,40 @@ def share(
         seed: Of the bootstrap.
 
     Returns:
-        The share with its interval; not a number where the whole does not lie above chance by its own
-        interval, for then there is nothing to be shared.
+        The share with its interval, whose ends are infinite where the interval of the whole holds chance. The
+        value is not a number where the whole is at chance.
     """
-    if interval([(1, whole)], replicates, seed).low <= chance:
-        return Estimate(np.nan, np.nan, np.nan)
+    excess = [cell.accuracies.mean() - chance for cell in (part, whole)]
+    value = excess[0] / excess[1] if excess[1] else np.nan
     rng = np.random.default_rng(seed)
-    above, excess = (cell.accuracies - chance for cell in (part, whole))
-    value = above.mean() / excess.mean()
     drawn = _resampled([part, whole], replicates, rng) - chance
-    # The noise of training, to first order.
-    noise = _noise((above - value * excess) / excess.mean(), replicates, rng)
-    return _estimate(value, drawn[0] / drawn[1] + noise)
+    count = len(part.right)
+    t = rng.standard_t(count - 1, replicates) / np.sqrt(count) if count > 1 else 0.0
+
+    def holds_zero(of_part: float, of_whole: float) -> bool:
+        each = of_part * part.accuracies + of_whole * whole.accuracies
+        noise = t * each.std(ddof=1) if count > 1 else 0.0
+        _, low, high = _estimate(0.0, of_part * drawn[0] + of_whole * drawn[1] + noise)
+        return low <= 0 <= high
+
+    if not excess[1] or holds_zero(0.0, 1.0):
+        return Estimate(value, -np.inf, np.inf)
+    ends = [_last(lambda r: holds_zero(1.0, -r), value, side) for side in (-1, 1)]
+    return Estimate(float(value), *ends)
+
+
+def _last(holds: Callable[[float], bool], start: float, side: int) -> float:
+    """Return the last number on one side of a start for which something holds, to a thousandth."""
+    inside, step = start, 0.01
+    while holds(start + side * step):
+        inside, step = start + side * step, 2 * step
+        if step > FARTHEST:
+            return side * np.inf
+    outside = start + side * step
+    while abs(outside - inside) > 1e-3:
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return float(inside)
 
 
 def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: int = 0) -> Estimate:
@@ -176,6 +210,8 @@ def auc(
             for weights in _weights(rng, replicates, max(len(names), len(labels)), len(names))
         ]
     )
+    fewest = [np.bincount(which[mask], minlength=len(names)) for mask in (labels, ~labels)]
+    drawn = _drawn_out(drawn, trainings.mean(), max(_factor(sizes) for sizes in fewest))
     return _estimate(trainings.mean(), drawn + _noise(trainings, replicates, rng))
 
 
@@ -201,6 +237,45 @@ def _areas(
     return ((positive @ above) * negative).sum(axis=1) / np.where(drawn > 0, drawn, np.nan)
 
 
+def auc_within(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    clusters: np.ndarray,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Return the area under the ROC curve within a cluster, the mean over clusters, with its interval.
+
+    Only images of one person are compared with each other, so that nothing counts that tells people apart.
+
+    Args:
+        labels: (n,) bool, True for members.
+        scores: (S, n), or (M, T, n), as for `auc`.
+        clusters: (n,) identities; those with images of one kind alone do not count.
+        replicates: Of the bootstrap over clusters.
+        seed: Of the bootstrap.
+
+    Returns:
+        Not a number where no cluster has both kinds.
+    """
+    which, names = pd.factorize(np.asarray(clusters, dtype=object))
+    order = np.argsort(which, kind="stable")
+    groups = np.split(order, np.cumsum(np.bincount(which, minlength=len(names)))[:-1])
+    groups = [rows for rows in groups if labels[rows].any() and not labels[rows].all()]
+    if not groups:
+        return Estimate(np.nan, np.nan, np.nan)
+    right = np.array(
+        [
+            [_auc(labels[g], one[g], np.ones((1, len(g))))[0] for g in groups]
+            for one in scores.reshape(-1, len(labels))
+        ]
+    )  # (S, clusters)
+    if scores.ndim == 3 and len(scores) > 1:
+        right = right.reshape(*scores.shape[:2], -1).mean(axis=1)
+    everything = np.full(len(groups), True)
+    return interval([(1, Decided(everything, right, np.arange(len(groups))))], replicates, seed)
+
+
 def _auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return (b,) areas of (n,) scores with (b, n) weights: the chance that a member scores higher."""
     _, ranks = np.unique(scores, return_inverse=True)
@@ -214,7 +289,7 @@ def _auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndar
 
 
 def _estimate(value: float, drawn: np.ndarray) -> Estimate:
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(drawn[~np.isnan(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(value), float(low), float(high))
 
 
@@ -229,13 +304,12 @@ def _noise(trainings: np.ndarray, replicates: int, rng: np.random.Generator) -> 
 def _resampled(cells: Sequence[Decided], replicates: int, rng: np.random.Generator) -> np.ndarray:
     """Return (cells, replicates): the accuracy of each cell when clusters are drawn with replacement."""
     # Numbered as they appear, so that their names do not matter.
-    numbers, names = pd.factorize(
-        np.concatenate([np.asarray(cell.clusters, dtype=object) for cell in cells])
-    )
-    each = np.split(numbers, np.cumsum([len(cell.labels) for cell in cells])[:-1])
+    names_of = [np.asarray(cell.clusters, dtype=object) for cell in cells]
+    numbers, names = pd.factorize(np.concatenate([of.ravel() for of in names_of]))
+    each = np.split(numbers, np.cumsum([of.size for of in names_of])[:-1])
     kinds = [
-        [_of_clusters(cell, mask, which, len(names)) for mask in cell.classes]
-        for cell, which in zip(cells, each, strict=True)
+        [_of_clusters(cell, mask, which.reshape(of.shape), len(names)) for mask in cell.classes]
+        for cell, of, which in zip(cells, names_of, each, strict=True)
     ]
     blocks = [
         [np.mean([_weighted(kind, weights) for kind in of_cell], axis=0) for of_cell in kinds]
@@ -244,15 +318,42 @@ def _resampled(cells: Sequence[Decided], replicates: int, rng: np.random.Generat
     return np.concatenate(blocks, axis=1)
 
 
-def _of_clusters(
-    cell: Decided, mask: np.ndarray, which: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each cluster the sum of what is right of a kind, and the number of its images."""
-    mean = cell.right.mean(axis=0)
-    return (
-        np.bincount(which[mask], mean[mask], minlength=count),
-        np.bincount(which[mask], minlength=count).astype(np.float64),
+class _Kind(NamedTuple):
+    """One kind of image of a cell: what is right of each cluster, its size, a factor, and the accuracy.
+
+    Of pairs ``sums`` and ``sizes`` are those of both people, and ``twice`` what is then counted twice.
+    """
+
+    sums: np.ndarray
+    sizes: np.ndarray
+    twice: tuple[float, float]
+    factor: float
+    accuracy: float
+
+
+def _of_clusters(cell: Decided, mask: np.ndarray, which: np.ndarray, count: int) -> _Kind:
+    mean, of = cell.right.mean(axis=0)[mask], which[mask]
+    two = np.zeros(len(of), bool) if of.ndim == 1 else of[:, 0] != of[:, 1]
+    first = of if of.ndim == 1 else of[:, 0]
+    # A pair of two people is drawn as often as either, less once: what pairs share through either counts.
+    both, value = (
+        np.concatenate([first, of[two, 1]]) if two.any() else first,
+        np.concatenate([mean, mean[two]]),
     )
+    sizes = np.bincount(both, minlength=count).astype(np.float64)
+    sums = np.bincount(both, value, minlength=count)
+    return _Kind(sums, sizes, (mean[two].sum(), two.sum()), _factor(sizes), mean.mean())
+
+
+def _factor(sizes: np.ndarray) -> float:
+    """Return by how much percentiles of clusters of these sizes are to be drawn out (arXiv 1411.5279)."""
+    effective = max(sizes.sum() ** 2 / (sizes**2).sum(), 2.0)  # of fewer nothing is known
+    z, t = (end((1 + LEVEL) / 2) for end in (stats.norm.ppf, stats.t(effective - 1).ppf))
+    return float(t / z * np.sqrt(effective / (effective - 1)))
+
+
+def _drawn_out(drawn: np.ndarray, centre: float, factor: float) -> np.ndarray:
+    return centre + factor * (drawn - centre)
 
 
 def _weights(
@@ -266,25 +367,35 @@ def _weights(
         yield np.bincount(drawn.ravel(), minlength=b * count).reshape(b, count).astype(np.float64)
 
 
-def _weighted(kind: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
+def _weighted(kind: _Kind, weights: np.ndarray) -> np.ndarray:
     """Return (b,) the accuracy on one kind of image under (b, clusters) weights."""
-    sums, sizes = kind
-    drawn = weights @ sizes
+    right, number = kind.twice
+    drawn = weights @ kind.sizes - number
     # A replicate without this kind counts for nothing.
-    return (weights @ sums) / np.where(drawn > 0, drawn, np.nan)
+    found = (weights @ kind.sums - right) / np.where(drawn > 0, drawn, np.nan)
+    return _drawn_out(found, kind.accuracy, kind.factor)
 
 
-def verdict(low: float, high: float, margin: float = 0.0) -> str:
+def verdict(low: float, high: float, margin: float = 0.0, printed: float | None = None) -> str:
     """Decide a claim by the interval of the difference that it is about.
 
     Args:
         low: End of the interval.
         high: The other end.
         margin: Zero: the claim is that the difference is above zero. Otherwise that it lies within
-            the margin, either way.
+            the margin, either way (an equivalence test).
+        printed: The paper's own difference, where it prints one.
+
+    Returns:
+        ``supported``, ``contradicted``; where it is neither, `SMALLER` or `LARGER` if the interval
+        excludes the printed difference, else ``undecided``.
     """
     if margin:
         inside, outside = -margin < low and high < margin, high < -margin or low > margin
     else:
         inside, outside = low > 0, high < 0
-    return "supported" if inside else "contradicted" if outside else "undecided"
+    if inside or outside:
+        return "supported" if inside else "contradicted"
+    if printed is not None and (high < printed or low > printed):
+        return SMALLER if high < printed else LARGER
+    return "undecided"

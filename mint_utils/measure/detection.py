@@ -11,6 +11,7 @@ from mint_utils.errors import ParameterError
 from mint_utils.measure.bootstrap import Decided, interval
 
 THRESHOLD = 0.5
+ONCE, FAILED = "one training", "a training failed"  # reservations: why nothing is decided in a word
 FPR_GRID = np.geomspace(1e-4, 1, 241)
 
 
@@ -75,7 +76,9 @@ def decided(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray) -> Dec
         clusters: (n,) identities.
     """
     right = (scores > THRESHOLD) == labels
-    return Decided(labels, right.mean(axis=1) if len(scores) > 1 else right[0], clusters)
+    if len(scores) > 1:
+        return Decided(labels, right.mean(axis=1), clusters)
+    return Decided(labels, right[0], clusters, ONCE)
 
 
 def tpr_at(fpr: np.ndarray, tpr: np.ndarray, limit: float | np.ndarray) -> np.ndarray:

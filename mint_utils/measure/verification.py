@@ -71,3 +71,19 @@ def verification_accuracy(
         accuracies.append(decided[-1].mean())
         chosen.append(THRESHOLDS[best])
     return Verification(np.array(accuracies), np.array(chosen), np.concatenate(decided))
+
+
+def of_pairs(persons: np.ndarray) -> np.ndarray:
+    """Return the people by whom pairs depend on each other: (n, 2), for `bootstrap.Decided.clusters`.
+
+    Somebody who is in one pair alone is not told from the other person of it: such a pair shares nothing.
+
+    Args:
+        persons: (2n,) int64, of the images of pairs 2i and 2i + 1.
+    """
+    pairs = persons.reshape(-1, 2).copy()
+    _, number, count = np.unique(pairs, return_inverse=True, return_counts=True)
+    alone = count[number.reshape(pairs.shape)] == 1
+    for one, other in ((0, 1), (1, 0)):
+        pairs[alone[:, one], one] = pairs[alone[:, one], other]
+    return pairs

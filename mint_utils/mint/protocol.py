@@ -42,8 +42,8 @@ class AuditSet:
     """The images of an audit and their splits.
 
     Attributes:
-        images: One line a row: database, index (position in the database), key, cluster (identity,
-            or the image itself where it is unknown), exposures (0 for every non-member).
+        images: One line a row: database, index (position in the database), key, cluster (identity;
+            where it is unknown the source, or the image itself), exposures (0 for every non-member).
         splits: (group, protocol) -> rows.
         never_shown: The groups whose positives M never saw, on purpose.
     """
@@ -198,10 +198,8 @@ class _Rows:
         lines = []
         for name, index in self.numbers:
             db = self.databases[name]
-            key, identity = str(db.keys[index]), int(db.identities[index])
-            cluster = f"{name}/{identity if identity >= 0 else key}"
             shown = int(exposures[index]) if name == training.name else 0
-            lines.append((name, index, key, cluster, shown))
+            lines.append((name, index, str(db.keys[index]), db.cluster(index), shown))
         return pd.DataFrame(lines, columns=["database", "index", "key", "cluster", "exposures"])
 
 

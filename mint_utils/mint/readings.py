@@ -31,6 +31,7 @@ CENTRES = "Class centres"
 MANY = f"{NEAREST} nearest centres"
 STATISTICS = "Batch-norm statistics"
 COPIES = "Outcomes of copies"
+SHORT = ", without length"  # of the centre: an ablation of the first two
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ TESTS = {
     MANY: Reading(f"cosines to the {NEAREST} nearest class centres", "white box"),
     STATISTICS: Reading("distance to the statistics of each batch normalisation", "white box"),
     COPIES: Reading("cosines of the outcome to those of altered copies", "black box"),
+    OWN + SHORT: Reading(
+        "the same as for the own class centre, but for the length of the centre",
+        "white box",
+        label=True,
+    ),
+    CENTRES + SHORT: Reading(
+        "the same as for the class centres, but for the length of the nearest", "white box"
+    ),
 }
 
 
@@ -106,7 +115,12 @@ class Readings:
         }
         ends = np.cumsum([part.shape[1] for part in parts.values()]).tolist()
         slices = (slice(a, b) for a, b in zip([0, *ends], ends, strict=False))
-        return np.hstack(list(parts.values())), dict(zip(parts, slices, strict=True))
+        rows = dict(zip(parts, slices, strict=True))
+        # The length is the last column of both.
+        rows |= {
+            name + SHORT: slice(rows[name].start, rows[name].stop - 1) for name in (OWN, CENTRES)
+        }
+        return np.hstack(list(parts.values())), rows
 
 
 def views(images: torch.Tensor) -> Iterator[torch.Tensor]:

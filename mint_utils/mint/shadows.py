@@ -87,11 +87,14 @@ def rmia_online(
     population: np.ndarray,
     gamma: float = GAMMA,
 ) -> np.ndarray:
-    """Return the share of the population that an image dominates (arXiv 2312.03262).
+    """Return the share of the population that an image dominates, ties by its ratio (arXiv 2312.03262).
 
     An image x dominates z where Pr(x|M) / Pr(x) is at least gamma times Pr(z|M) / Pr(z). Pr(x) is the mean
     probability by shadow models trained on x and by shadow models that were not, half each. With several
     views, x dominates z where it does in half of the views or more.
+
+    A population is finite, and images that dominate all of it would tie. Among images of one share the mean
+    log ratio decides, by less than one image of the population.
 
     Args:
         log_p_target: (N, V) log probabilities of the own class by M.
@@ -184,4 +187,8 @@ def _dominated(ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.nd
     for block in np.array_split(known, -(-len(known) * thresholds.size // AT_ONCE) or 1):
         above = ratio[block, None] >= thresholds
         scores[block] = (above.mean(axis=2) >= 0.5).mean(axis=1)
+    # Among images of one share the own ratio decides, by less than one image of the population.
+    spread = thresholds.std() or 1.0
+    place = (ratio[known].mean(axis=1) - thresholds.mean()) / spread
+    scores[known] += (0.5 + np.arctan(place) / np.pi) / len(thresholds)
     return scores

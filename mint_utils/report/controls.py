@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from mint_utils.config import PROTOCOLS, ROWS
 from mint_utils.report.style import CHANCE, GREY, done, legend, panels
@@ -33,6 +34,12 @@ READERS = (
     {"color": "#d55e00", "marker": "D"},
     {"color": "#08306b", "marker": "^", "mfc": "white"},
     {"color": GREY, "marker": "s", "mfc": "white"},
+)
+TESTS = (
+    {"color": GREY, "marker": "s", "mfc": "white"},
+    {"color": "#08306b", "marker": "o"},
+    {"color": "#3182bd", "marker": "o", "mfc": "white"},
+    {"color": "#d55e00", "marker": "D"},
 )
 FOLDERS = (
     {"color": "#d55e00", "linestyle": "-"},
@@ -160,6 +167,39 @@ def detectors(compared: pd.DataFrame) -> Figure:
         access: Line2D([], [], linestyle="-", color=colour) for access, colour in ACCESS.items()
     }
     legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=5)
+    return done(figure)
+
+
+def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
+    """Draw the advantage of tests against the images a person that M was shown, with the power law.
+
+    Args:
+        lines: Of `shots.by_images`.
+        laws: Of `shots.power_law`.
+    """
+    figure, axes = panels(1, 1, 3.0)
+    ax, handles = axes[0, 0], {}
+    of_groups = lines[lines["images"] != "all"]
+    for i, (row, of) in enumerate(of_groups.groupby("row", sort=False)):
+        look = TESTS[i]
+        x = of["shown"].to_numpy(float) * 1.03 ** (i - 1.5)  # beside each other
+        ends = np.maximum([of["advantage"] - of["low"], of["high"] - of["advantage"]], 0)
+        ax.errorbar(x, of["advantage"], ends, linestyle="", ms=5, capsize=1.8, elinewidth=1, **look)
+        law = laws[laws["row"] == row]
+        if len(law):
+            line = np.geomspace(of_groups["shown"].min(), law["at"].iloc[0])
+            ax.plot(line, law["a"].iloc[0] * line ** -law["b"].iloc[0], color=look["color"], lw=1)
+        handles[row] = Line2D([], [], linestyle="", ms=5, **look)
+    ax.axhline(0, **CHANCE)
+    ax.set(xscale="log", xlabel="images of the person that M was shown (median of the group)")
+    ax.set_ylabel("true less false positives\nat threshold 0.5, 95% interval")
+    ends = [of_groups["shown"].min(), max([of_groups["shown"].max(), *laws["at"]])]
+    ax.set_xlim(ends[0] / 1.3, ends[1] * 1.3)
+    ax.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")
+    handles |= {"power law": Line2D([], [], color=GREY, lw=1)} if len(laws) else {}
+    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=2)
     return done(figure)
 
 

@@ -31,6 +31,7 @@ CELLS = (
     "n",
     "paper",
 )
+EACH = "each"  # a column only where a training failed: what every training gave, in the place of an interval
 TEXTS = ("row", "column", "protocol")
 MISSING = "–"
 ROW_TITLE = "Auditable Data"  # the paper's heading of the rows
@@ -136,7 +137,7 @@ def write(cells: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Pa
     twice = cells.loc[cells.duplicated(list(TEXTS)), list(TEXTS)].to_numpy().tolist()
     if twice:
         raise ParameterError(f"The cells of {name} hold {twice[0]} twice: keep one of them.")
-    ordered = cells.reindex(columns=list(CELLS))
+    ordered = cells.reindex(columns=[*CELLS, *([EACH] if EACH in cells else [])])
     shown = side_by_side(cells)
     texts = {
         "csv": ordered.to_csv(index=False, float_format="%.4f", lineterminator="\n"),
@@ -163,7 +164,7 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     cells = pd.read_csv(
         path, dtype=dict.fromkeys(TEXTS, str), keep_default_na=False, na_values=[""]
     )
-    if tuple(cells.columns) != CELLS:
+    if tuple(cells.columns) not in (CELLS, (*CELLS, EACH)):
         raise DataError(
             f"{path} has the columns {', '.join(cells.columns)}, not {', '.join(CELLS)}: "
             f"delete it and run the notebook that writes {name}."
@@ -197,6 +198,8 @@ def _number(line: pd.Series, value: str, decimals: int = 2) -> str:
 
 
 def _interval(line: pd.Series, value: str) -> str:
+    if pd.isna(line["low"]) and isinstance(line.get(EACH), str):
+        return line[EACH]
     low, high = (MISSING if pd.isna(line[end]) else f"{line[end]:.2f}" for end in ("low", "high"))
     return f"{line[value]:.2f} [{low}, {high}]"
 

@@ -18,6 +18,7 @@ from mint_utils.study.audit import KINDS, SWAPPED, Audit
 from mint_utils.study.controls import Controls
 from mint_utils.study.detectors import Detectors
 from mint_utils.study.people import People
+from mint_utils.study.scenarios import Column
 from mint_utils.study.study import Study
 
 # What is said first of a network: what it is, its nulls, the person, the paper's other factors.
@@ -79,6 +80,11 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
             found.append(Work("attacks", attacks, (config,)))
     for name in names:  # of which nothing was said here
         add(name, range(1000), lambda recipe: True)
+    for name in names:
+        for column in scenarios.columns(config, name):
+            if len(scenarios.recipes(config, name, column)) > 1:
+                title = f"{column.model}, in the place of failed trainings"
+                found.append(Work(title, again, (config, name, column)))
     return found
 
 
@@ -109,6 +115,13 @@ def model(config: Config, scenario: str, recipe: Audited, kinds: tuple[str, ...]
 def persons(config: Config) -> None:
     """Make the table of the question about persons."""
     _ = People(Audit(config)).table
+
+
+def again(config: Config, scenario: str, column: Column) -> None:
+    """Make what stands in for failed trainings of a column, once the others are there."""
+    kinds = () if column.group is None else (KINDS[column.group != "members"],)
+    for trained in Audit(config).trained(scenario, column).models:
+        model(config, scenario, trained.recipe, kinds)
 
 
 def controls(config: Config) -> None:

@@ -33,9 +33,11 @@ from mint_utils.mint.likeness import Bounds, Likeness, persons
 from mint_utils.mint.protocol import AuditSet, audit_set
 from mint_utils.mint.readings import Readings
 from mint_utils.study import scenarios
+from mint_utils.study.scenarios import Column
 
 VERSION = 2  # of the MINT training: raised when the same features give other scores
 VERIFICATION_VERSION = 2  # of verification and identification
+FAILED_BELOW = 0.05  # the best verification of the same recipe, a training has failed
 KINDS = ("members", "parts")  # of groups whose images are positives
 SWAPPED = "swapped"  # the same for a model that is shown what the others hold out
 
@@ -55,6 +57,19 @@ class Features:
     rows: Mapping[str, slice]
     digest: str
 
+    def there(self) -> np.ndarray:
+        """Return the array.
+
+        Raises:
+            DataError: It stayed on another machine.
+        """
+        if self.array is None:
+            raise DataError(
+                f"The features {self.digest} are not here, only what MINT Models made of them: "
+                f"delete {paths.artifacts() / 'features' / self.digest} and they are read from M again."
+            )
+        return self.array
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -67,6 +82,37 @@ class Scores:
 
     chosen: AuditSet
     scores: dict[tuple[tuple[str, str], str], np.ndarray]
+
+    def on(self, kept: np.ndarray) -> "Scores":
+        """Return the scores of some of the images of the audit set, (N,) bool, alone."""
+        splits = {
+            key: replace(
+                split,
+                evaluation=split.evaluation[kept[split.evaluation]],
+                labels=split.labels[kept[split.evaluation]],
+            )
+            for key, split in self.chosen.splits.items()
+        }
+        scores = {
+            (key, row): found[:, kept[self.chosen.splits[key].evaluation]]
+            for (key, row), found in self.scores.items()
+        }
+        return Scores(replace(self.chosen, splits=splits), scores)
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """The trainings of one recipe, as many as were asked for.
+
+    Attributes:
+        models: By their seeds.
+        failed: How many trainings failed (`Audit.trained`).
+        holds_failed: Whether some of those are among the models, because others failed as well.
+    """
+
+    models: list[AuditedModel]
+    failed: int = 0
+    holds_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,6 +260,31 @@ class Audit:
         model = train.audited_model(recipe, self.training, roles.held_out, roles.partition_seed)
         self._stages[f"audited {model.artifact.digest}"] = model.artifact.record["seconds"]
         return model
+
+    def trained(self, scenario: str, column: Column) -> Trainings:
+        """Return the trainings of a column, made now where they are missing.
+
+        A training has failed where its verification lies more than `FAILED_BELOW` below the best one of its
+        recipe. In its place the next seed is trained, at most as many as were asked for. Of a recipe that
+        is trained once nothing is known.
+        """
+        asked = scenarios.recipes(self.config, scenario, column)
+        models = [self.model(recipe) for recipe in asked]
+        if len(asked) == 1:
+            return Trainings(models)
+        while True:
+            quality = np.array([self._quality(model) for model in models])
+            failed = quality < quality.max() - FAILED_BELOW
+            if (~failed).sum() >= len(asked) or len(models) == 2 * len(asked):
+                break
+            seed = asked[0].seed + len(models)
+            models.append(self.model(replace(asked[0], seed=seed)))
+        kept = np.sort(np.argsort(failed, kind="stable")[: len(asked)])
+        return Trainings([models[i] for i in kept], int(failed.sum()), bool(failed[kept].any()))
+
+    def _quality(self, model: AuditedModel) -> float:
+        """Return the mean verification accuracy over the sets."""
+        return float(np.mean([right.mean() for right in self.verified(model).values()]))
 
     def widths(self, model: AuditedModel) -> tuple[int, ...]:
         """Return the number of activation maps at each of M's four stage ends."""
@@ -458,11 +529,6 @@ class Audit:
         recipe: MintRecipe,
         folder: Path,
     ) -> dict[str, Any]:
-        if features.array is None:
-            raise DataError(
-                f"The features {features.digest} are not here, only what MINT Models made of them: "
-                f"delete {paths.artifacts() / 'features' / features.digest} and they are read from M again."
-            )
         each = self.config.mint.mint_seeds
         tasks = []
         for key, row in names:
@@ -471,7 +537,7 @@ class Audit:
                 MintTask(where, split.train, split.train_labels, split.evaluation, seed)
                 for seed in range(each)
             ]
-        found = fit(features.array, tasks, recipe, train.default_device())
+        found = fit(features.there(), tasks, recipe, train.default_device())
         scores = {str(i): np.stack(found[i * each : (i + 1) * each]) for i in range(len(names))}
         np.savez(folder / "scores.npz", **scores)
         return {"networks": len(tasks)}

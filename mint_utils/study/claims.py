@@ -2,21 +2,27 @@
 
 A claim is a signed sum of accuracies, such as ``x30 - x1``, of which it says that it lies above a number, or
 within a margin of zero. The paper's own figures come from its tables, ours from the interval of the sum
-over the same images. ``supported``, ``contradicted`` and ``undecided`` follow from the interval alone.
+over the same images. Verdicts follow from the interval alone: ``supported``, ``contradicted``,
+``undecided``, or that the difference is smaller (larger) than the paper's. A claim of sameness is an
+equivalence test. Where M was trained once, or a training failed, numbers stand without a verdict.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mint_utils.config import PROTOCOLS
-from mint_utils.measure.bootstrap import Decided, Estimate, interval, verdict
+from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, interval, verdict
+from mint_utils.measure.detection import FAILED
 from mint_utils.report import paper
 from mint_utils.study.scenarios import TABLES
 
 STABLE = 0.03  # an accuracy of T that stays within it is called stable (the paper's do within .02)
 AS_GOOD = 0.01  # an accuracy of M that stays within it is called as good
+VERDICTS = "supported", SMALLER, LARGER, "contradicted", "undecided"
 VERIFICATION = "verification"  # in the place of a row: the accuracy of M itself
 ALL, OUTCOME = "All Conv Layers", "Model Outcome"
 FIRST, SECOND, THIRD, FOURTH = (f"Conv Layer #{i}" for i in range(1, 5))
@@ -83,6 +89,13 @@ class Claim:
         decimals = 3 if self.of_model else 2
         return ", ".join(f"{number:.{decimals}f}" for number in numbers)
 
+    @property
+    def difference(self) -> float | None:
+        """The paper's own value of what is decided, None where it does not print all cells."""
+        if self.printed == "–":
+            return None
+        return sum(term.sign * term.printed for term in self.terms) - self.above
+
 
 def _terms(scenario: str, row: str, *columns: str) -> tuple[Term, ...]:
     return tuple(Term(1 - 2 * (i % 2), scenario, c, row) for i, c in enumerate(columns))
@@ -106,7 +119,6 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("2.2", "All layers tell more than the deepest alone", _rows(B, "Baseline", ALL, FOURTH)),
     Claim("4.6", "The first layer tells more than the third", _rows(B, "Baseline", FIRST, THIRD)),
     # Table 2
-    Claim("Abstract", "Detection reaches 0.87 (rounded)", _terms(F, ALL, "x30"), 0.865),
     *(
         Claim("4.3", f"Shown 30 times instead of once: more detected, {row}", _terms(F, row, "x30", "x1"))
         for row in (ALL, OUTCOME, FOURTH)
@@ -117,8 +129,9 @@ CLAIMS: tuple[Claim, ...] = (
         for row in (FIRST, SECOND, THIRD)
     ),
     Claim("4.3", "x30 is detected more than in the baseline", _terms(F, ALL, "x30", "x30, baseline")),
-    Claim("4.3, 5", "x1 is detected less than in the baseline: it can be hidden",
-          _terms(F, ALL, "x1, baseline", "x1")),
+    Claim("4.3, 5", "x1 is detected less than in the baseline", _terms(F, ALL, "x1, baseline", "x1")),
+    Claim("added", "Hidden: x1 stands out from images never shown less than in the baseline",
+          _terms(F, ALL, "x1, baseline", "x0, baseline", "x0", "x1")),
     Claim("4.3", "Showing images more often makes M better", _terms(F, VERIFICATION, "x30", "x30, baseline")),
     Claim("added", "x30 is detected more than with equal steps for all",
           _terms(F, ALL, "x30", "x30, equal steps")),
@@ -183,24 +196,41 @@ def decide(
                     break
                 parts += [(term.sign * weight, decided) for weight, decided in found]
             else:
-                value, low, high = _shifted(interval(parts, replicates), claim.above)
+                told = {"where": claim.where, "claim": claim.text, "printed": claim.printed}
                 lines.append(
-                    {
-                        "where": claim.where,
-                        "claim": claim.text,
-                        "printed": claim.printed,
-                        "protocol": protocol,
-                        "value": value,
-                        "low": low,
-                        "high": high,
-                        "verdict": verdict(low, high, claim.margin),
-                    }
+                    told
+                    | {"protocol": protocol}
+                    | judged(parts, replicates, claim.above, claim.margin, claim.difference)
                 )
     return pd.DataFrame(lines)
 
 
-def _shifted(found: Estimate, by: float) -> Estimate:
-    return Estimate(*(end - by for end in found))
+def judged(
+    parts: Sequence[tuple[float, Decided]],
+    replicates: int,
+    above: float = 0.0,
+    margin: float = 0.0,
+    printed: float | None = None,
+) -> dict[str, Any]:
+    """Return value, low, high and verdict of a signed sum of cells.
+
+    The verdict is the reservation of the first cell that has one, and there are no ends where a training
+    failed: an interval of trainings with a failed one among them describes no distribution.
+
+    Args:
+        parts: (sign or weight, cell).
+        replicates: Of the bootstrap.
+        above: What the sum is claimed to exceed.
+        margin: Where above zero: within which it is claimed to stay, either way.
+        printed: The paper's own value.
+    """
+    value, low, high = (end - above for end in interval(parts, replicates))
+    reserved = [cell.reservation for _, cell in parts if cell.reservation]
+    word = FAILED if FAILED in reserved else reserved[0] if reserved else None
+    if word == FAILED:
+        low = high = np.nan
+    word = word or verdict(low, high, margin, printed)
+    return {"value": value, "low": low, "high": high, "verdict": word}
 
 
 def shown(decided: pd.DataFrame) -> pd.DataFrame:
@@ -210,7 +240,8 @@ def shown(decided: pd.DataFrame) -> pd.DataFrame:
         line = lines.setdefault(
             one.claim, {"section": one.where, "claim": one.claim, "the paper": one.printed}
         )
-        told = f"{one.verdict}, {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
+        ends = "" if np.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]"
+        told = f"{one.verdict}, {one.value:+.3f}{ends}"
         for protocol in PROTOCOLS if one.protocol == "M" else (one.protocol,):
             line[protocol] = (
                 told if one.protocol != "M" or protocol == PROTOCOLS[0] else "(about M)"
@@ -221,6 +252,6 @@ def shown(decided: pd.DataFrame) -> pd.DataFrame:
 def tally(decided: pd.DataFrame) -> pd.DataFrame:
     """Return the number of claims with each verdict, one line a protocol (``M``: about M itself)."""
     counts = pd.crosstab(decided["protocol"], decided["verdict"])
-    order = ["supported", "contradicted", "undecided"]
+    order = [*VERDICTS, *(word for word in counts if word not in VERDICTS)]
     rows = [protocol for protocol in (*PROTOCOLS, "M") if protocol in counts.index]
     return counts.reindex(index=rows, columns=order, fill_value=0).rename_axis(columns=None)

@@ -7,7 +7,7 @@ T still scores then is not membership.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from mint_utils.data import equalise
 from mint_utils.data.equalise import equalised, softened
 from mint_utils.data.manifest import Database
 from mint_utils.data.membership import uniform
-from mint_utils.measure.bootstrap import interval, share, verdict
+from mint_utils.measure.bootstrap import Decided, share
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
-from mint_utils.study import scenarios
-from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, named
+from mint_utils.study import probes, scenarios
+from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, Trainings, named
+from mint_utils.study.claims import STABLE, judged
 from mint_utils.study.results import MintTable, estimate
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
@@ -38,11 +39,12 @@ BLIND = "blind"
 AS_THEY_ARE, IDENTITY = "as they are", "split by identity"
 EQUALISED, ALIKE = "equalised", "sharpness alike"
 SAMPLED = 1000  # images of a database at most whose sharpness stands for it
+_UNSEEN, _HELD = "network that saw other images", "M, held out"
 STEPS = {  # of the ladder: name -> (column of the null models, protocol)
     "untrained network": (UNTRAINED, "paper"),
-    "network that saw other images": (OTHER, "paper"),
+    _UNSEEN: (OTHER, "paper"),
     "M, the paper's protocol": (THIS, "paper"),
-    "M, held out": (THIS, "held_out"),
+    _HELD: (THIS, "held_out"),
 }
 BEST_BLIND = "best blind baseline"
 
@@ -57,12 +59,12 @@ class Controls:
     @functools.cached_property
     def models(self) -> list[AuditedModel]:
         """The baseline's trainings."""
-        return self._trained("baseline")
+        return self._trained("baseline").models
 
     @functools.cached_property
     def others(self) -> list[AuditedModel]:
         """The same recipe trained on the held-out images instead of the members."""
-        return self._trained("swap")
+        return self._trained("swap").models
 
     @functools.cached_property
     def nulls(self) -> MintTable:
@@ -74,7 +76,7 @@ class Controls:
             UNTRAINED: [self.audit.scores(self.untrained(m), audited=m) for m in self.models],
             PERMUTED: [self._permuted(m) for m in self.models],
         }
-        return self._table(columns)
+        return self._table(columns, self._failed)
 
     @functools.cached_property
     def swapped(self) -> MintTable:
@@ -84,12 +86,18 @@ class Controls:
             OTHER: [self.audit.scores(o, SWAPPED, protocols=protocols) for _, o in pairs],
             THIS: [self.audit.scores(m, SWAPPED, o, protocols) for m, o in pairs],
         }
-        return self._table(columns)
+        return self._table(columns, self._failed)
+
+    @property
+    def _failed(self) -> set[str]:
+        """The columns with a failed training among theirs."""
+        of = {THIS: "baseline", OTHER: "swap"}
+        return {name for name, scenario in of.items() if self._trained(scenario).holds_failed}
 
     @functools.cached_property
     def blind(self) -> MintTable:
         """Both protocols for features of the image alone; rows are the names of the baselines."""
-        return self._table({BLIND: [self._blind(self.audit, m) for m in self.models]})
+        return self._table({BLIND: [self._blind(self.audit)]})
 
     @functools.cached_property
     def prepared(self) -> MintTable:
@@ -99,8 +107,9 @@ class Controls:
         """
         columns = {}
         for name, audit in self._preparations.items():
-            both = [(audit.scores(m), self._blind(audit, m)) for m in self.models]
-            columns[name] = [replace(m, scores=m.scores | other.scores) for m, other in both]
+            of_m, blind = [audit.scores(m) for m in self.models], self._blind(audit)
+            # The images are the same for every training of M, and so are the blind baselines.
+            columns[name] = [replace(of_m[0], scores=of_m[0].scores | blind.scores), *of_m[1:]]
         return self._table(columns)
 
     @functools.cached_property
@@ -130,7 +139,7 @@ class Controls:
 
     def make(self) -> None:
         """Make all that is read of Audited Models: everything but the blind baselines."""
-        _ = self.nulls, self.swapped, self._left_out()
+        _ = self.nulls, self.swapped, self._left_out(), probes.make(self.audit, self.models)
         for audit in self._preparations.values():
             for m in self.models:
                 audit.scores(m)
@@ -164,9 +173,9 @@ class Controls:
         """Return for each row which share of the paper's excess over .50 is left without the database.
 
         Returns:
-            row, value, low, high: (held_out - .5) / (paper - .5); not a number where the paper's protocol
-            lies not above chance. ``null``, ``null_low``, ``null_high``: the share that the network that
-            saw other images reaches as well.
+            row, value, low, high: (held_out - .5) / (paper - .5), with infinite ends where the interval of
+            the paper's protocol holds chance. ``null``, ``null_low``, ``null_high``: the share that the
+            network that saw other images reaches as well.
         """
         lines = []
         for row in ROWS:
@@ -185,67 +194,45 @@ class Controls:
         Returns:
             The columns of `claims.decide`, of which ``protocol`` is where the first cell is from.
         """
-        blind_row = self.blind_row
         lines = []
         for row in ("All Conv Layers", "Model Outcome"):
-            paper = self.nulls.decided(THIS, "paper", row)
-            held = self.nulls.decided(THIS, "held_out", row)
-            asked = [
-                ("the paper's protocol tells more than a coin", "paper", [(1, paper)], 0.5),
-                (
-                    "more than for a network that saw other images",
-                    "paper",
-                    [(1, paper), (-1, self.nulls.decided(OTHER, "paper", row))],
-                    0.0,
-                ),
-                (
-                    "the same for the other half's members",
-                    "paper",
-                    [
-                        (1, self.swapped.decided(OTHER, "paper", row)),
-                        (-1, self.swapped.decided(THIS, "paper", row)),
-                    ],
-                    0.0,
-                ),
-                (
-                    "more than for an untrained network",
-                    "paper",
-                    [(1, paper), (-1, self.nulls.decided(UNTRAINED, "paper", row))],
-                    0.0,
-                ),
-                (
-                    f"more than for no network at all ({blind_row})",
-                    "paper",
-                    [(1, paper), (-1, self.blind.decided(BLIND, "paper", blind_row))],
-                    0.0,
-                ),
-                ("with non-members of the same database", "held_out", [(1, held)], 0.5),
-            ]
-            for text, protocol, terms, above in asked:
-                value, low, high = interval(terms, self.replicates)
+            for text, protocol, terms, above, margin in self._asked(row):
                 told = {"where": "added", "claim": f"{row}: {text}", "printed": "–"}
-                told |= {"protocol": protocol, "value": value - above}
-                ends = {"low": low - above, "high": high - above}
-                lines.append(told | ends | {"verdict": verdict(*ends.values())})
+                told |= {"protocol": protocol}
+                lines.append(told | judged(terms, self.replicates, above, margin))
         return pd.DataFrame(lines)
+
+    def _asked(self, row: str) -> list[tuple[str, str, list[tuple[int, Decided]], float, float]]:
+        """Return what is asked of a row: text, protocol, terms of a sum, what it exceeds, its margin."""
+        of_m = {name: self.nulls.decided(name, "paper", row) for name in (THIS, OTHER, UNTRAINED)}
+        held = self.nulls.decided(THIS, "held_out", row)
+        swapped = [(1, self.swapped.decided(OTHER, "paper", row))]
+        swapped += [(-1, self.swapped.decided(THIS, "paper", row))]
+        # No network was trained once there.
+        blind = replace(self.blind.decided(BLIND, "paper", self.blind_row), reservation="")
+        this = (1, of_m[THIS])
+        return [
+            ("the paper's protocol tells more than a coin", "paper", [this], 0.5, 0.0),
+            (f"more than for a {_UNSEEN}", "paper", [this, (-1, of_m[OTHER])], 0.0, 0.0),
+            ("the same for the other half's members", "paper", swapped, 0.0, STABLE),
+            ("more than for an untrained network", "paper", [this, (-1, of_m[UNTRAINED])], 0.0, 0.0),
+            (f"more than for no network at all ({self.blind_row})", "paper", [this, (-1, blind)],
+             0.0, 0.0),
+            ("with non-members of the same database", "held_out", [(1, held)], 0.5, 0.0),
+        ]  # fmt: skip
 
     def conclusion(self) -> str:
         """Return what the controls say, in words made of their numbers."""
         row = "All Conv Layers"
         steps = self.ladder().set_index(["step", "row"])
         numbers = [f"{estimate(steps.loc[name, row])} ({name})" for name in (BEST_BLIND, *STEPS)]
-        left = self.shares().set_index("row").loc[row]
-        if np.isnan(left["value"]):
-            rest = "The paper's protocol does not lie above chance: there is no excess to share."
-        else:
-            null = f"{left['null']:.0%} [{left['null_low']:.0%}, {left['null_high']:.0%}]"
-            held = f"{left['value']:.0%} [{left['low']:.0%}, {left['high']:.0%}]"
-            rest = (
-                f"Of the excess of the paper's protocol over .50, {null} is there with a network that "
-                f"never saw these images, and {held} is left when the non-members come from the same "
-                "database."
-            )
-        return f"{row}: {'; '.join(numbers)}.\n\n{rest}"
+        told = {name: estimate(steps.loc[name, row]) for name in STEPS}
+        seen, unseen, held = (told[name] for name in ("M, the paper's protocol", _UNSEEN, _HELD))
+        return (
+            f"{row}: {'; '.join(numbers)}.\n\nWith non-members of other databases T is right for {seen} on "
+            f"M, and for {unseen} on a network that never saw these images. With non-members of the same "
+            f"database it is right for {held} on M."
+        )
 
     def end_points(self) -> pd.DataFrame:
         """Return the decomposition at the end points of the scenarios.
@@ -256,8 +243,8 @@ class Controls:
         """
         frames = []
         for name, column in scenarios.end_points(self.audit.config).items():
-            recipes = scenarios.recipes(self.audit.config, "ends", column)
-            models = [self.audit.model(recipe) for recipe in recipes]
+            trained = self.audit.trained("ends", column)
+            models, failed = trained.models, {name} if trained.holds_failed else set()
             if column.group == "members":
                 shown = [self.audit.scores(m) for m in models]
                 pairs = zip(models, self.others[: len(models)], strict=True)
@@ -273,7 +260,7 @@ class Controls:
                     "never shown": (of_parts, scenarios.NEVER),
                 }
             for positives, found in groups.items():
-                cells = MintTable.of({name: found}, self.replicates).cells
+                cells = MintTable.of({name: found}, self.replicates, failed).cells
                 wanted = (cells["protocol"] == "paper") | (positives == "members")
                 frames.append(cells[wanted].assign(positives=positives))
         return pd.concat(frames, ignore_index=True)
@@ -295,22 +282,22 @@ class Controls:
         spec = {"version": UNTRAINED_VERSION, "model": model.artifact.digest}
         return AuditedModel(store.fetch("untrained", spec, make), model.recipe)
 
-    def _trained(self, scenario: str) -> list[AuditedModel]:
-        config = self.audit.config
-        column = scenarios.columns(config, scenario)[0]
-        return [self.audit.model(r) for r in scenarios.recipes(config, scenario, column)]
+    @functools.cache  # noqa: B019  (controls live as long as their notebook)
+    def _trained(self, scenario: str) -> Trainings:
+        return self.audit.trained(scenario, scenarios.columns(self.audit.config, scenario)[0])
 
     def _permuted(self, model: AuditedModel) -> Scores:
         chosen = self.audit.chosen(model)
         return self.audit.mint(self.audit.activations(model, chosen), permuted(chosen))
 
-    def _blind(self, audit: Audit, model: AuditedModel) -> Scores:
-        chosen = audit.chosen(model)
+    def _blind(self, audit: Audit) -> Scores:
+        """Return the scores of the blind baselines: every training of M has the same images."""
+        chosen = audit.chosen(self.models[0])
         return audit.mint(blind_features(audit.runs(chosen)), chosen)
 
-    def _table(self, columns: dict[str, list[Scores]]) -> MintTable:
+    def _table(self, columns: dict[str, list[Scores]], failed: Collection[str] = ()) -> MintTable:
         found = {name: (scores, "members") for name, scores in columns.items()}
-        return MintTable.of(found, self.replicates)
+        return MintTable.of(found, self.replicates, failed)
 
 
 def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:

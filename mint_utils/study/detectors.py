@@ -27,7 +27,7 @@ from mint_utils.study.results import MintTable
 
 KEY = "members", "held_out"
 VANILLA = ("All Conv Layers", "Model Outcome")
-ATTACKS_VERSION = 1  # raised when the same readings give other scores
+ATTACKS_VERSION = 2  # raised when the same readings give other scores
 SHADOW_VIEWS = 2  # an image and its mirror, both of which training shows
 
 
@@ -49,16 +49,37 @@ class Detectors:
         return self._table(self.audit.activations)
 
     def _table(self, read: Callable[[AuditedModel, AuditSet], Features]) -> MintTable:
-        found = {}
+        found, failed = {}, set()
         for name, column in scenarios.end_points(self.audit.config).items():
             kind = KINDS[column.group != "members"]
-            scores = []
-            for recipe in scenarios.recipes(self.audit.config, "ends", column):
-                model = self.audit.model(recipe)
+            trained, scores = self.audit.trained("ends", column), []
+            for model in trained.models:
                 chosen = self.audit.chosen(model, kind)
-                scores.append(self.audit.mint(read(model, chosen), chosen))
+                made = self.audit.mint(read(model, chosen), chosen)
+                scores.append(made.on(self._kept(chosen)))
             found[name] = scores, column.group
-        return MintTable.of(found, self.replicates)
+            failed |= {name} if trained.holds_failed else set()
+        return MintTable.of(found, self.replicates, failed)
+
+    @functools.cached_property
+    def answered(self) -> np.ndarray:
+        """(N,) bool, the images of D for which every attack has an answer.
+
+        M knows the person, and so does a shadow model that saw the image and one that did not.
+        """
+        seen = unseen = np.zeros(len(self.audit.training), bool)
+        for column in scenarios.columns(self.audit.config, "shadows"):
+            ledger = self.audit.model(column.recipe).ledger
+            shown, known = ledger["exposures"].to_numpy() > 0, ledger["class"].to_numpy() >= 0
+            seen, unseen = seen | shown, unseen | (known & ~shown)
+        return (self.model.ledger["class"].to_numpy() >= 0) & seen & unseen
+
+    def _kept(self, chosen: AuditSet) -> np.ndarray:
+        """Return which images of an audit set are compared: of D those that every attack answers for."""
+        inside = (chosen.images["database"] == self.audit.training.name).to_numpy()
+        kept = ~inside
+        kept[inside] = self.answered[chosen.images["index"].to_numpy()[inside]]
+        return kept
 
     def conclusion(self) -> str:
         """Return how much better the tests on class centres are under ``held_out``, in words."""
@@ -69,9 +90,11 @@ class Detectors:
             for row in (readings.CENTRES, readings.OWN):
                 better = self.read.decided(column, "held_out", row)
                 gain = interval([(1, better), (-1, plain)], self.replicates)
-                sure = "more" if gain.low > 0 else "less" if gain.high < 0 else "undecided"
                 value = interval([(1, better)], self.replicates)
-                numbers.append(f"{value} from the {row.lower()} ({sure}, {gain.value:+.2f})")
+                ends = f"[{gain.low:+.2f}, {gain.high:+.2f}]"
+                numbers.append(
+                    f"{value} from the {row.lower()} (a difference of {gain.value:+.2f} {ends})"
+                )
             told.append(f"* {column}: {'; '.join(numbers)}.")
         return "Accuracy with non-members of the same database:\n\n" + "\n".join(told)
 
@@ -149,8 +172,8 @@ class Detectors:
     def compared(self) -> pd.DataFrame:
         """Return MINT Models and attacks on the same evaluation images of ``held_out``.
 
-        The images are those of people that M knows and for which every attack has a score: an attack that
-        asks for a label has none for a person that is no class of M.
+        The images are those of `answered`, as in the tables `read` and `vanilla`: an attack that asks for a
+        label has no score for a person that is no class of M.
 
         Returns:
             One line a detector: detector, access, needs, source, auc, low, high, tpr_at_1pct_fpr,
@@ -159,6 +182,7 @@ class Detectors:
         split = self.chosen.splits[KEY]
         scores = {name: found[split.evaluation] for name, found in self.attack_scores().items()}
         common = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
+        common &= self._kept(self.chosen)[split.evaluation]
         labels = split.labels[common]
         clusters = self.chosen.images["cluster"].to_numpy()[split.evaluation][common]
         lines = []

@@ -65,7 +65,10 @@ class Factor:
         return cells.reindex(columns=LINES).astype({"paper": float})
 
     def told(self) -> str:
-        """Return the differences of `compared` with their 95% intervals, in words, one an item of a list."""
+        """Return the differences of `compared` with their 95% intervals, in words, one an item of a list.
+
+        M was trained once: no difference is called one.
+        """
         return "\n".join(self._difference(one, other) for one, other in self.compared)
 
     def _difference(self, one: tuple[str, str], other: tuple[str, str]) -> str:
@@ -77,10 +80,9 @@ class Factor:
                 for sign, (setting, row) in ((1, other), (-1, one))
             ]
             value, low, high = interval(terms, self.table.replicates)
-            verdict = "higher" if low > 0 else "lower" if high < 0 else "undecided"
             values = f"{at[(*one, protocol)]:.2f} to {at[(*other, protocol)]:.2f}"
             change = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-            parts.append(f"under {protocol} {values}, a change of {change}: {verdict}")
+            parts.append(f"under {protocol} {values}, a change of {change}")
         return f"- {_named(one, other)}: {'; '.join(parts)}."
 
 

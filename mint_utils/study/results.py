@@ -7,17 +7,20 @@ one line a cell with its interval, ROC curves, distributions, and what claims ar
 import functools
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.measure.bootstrap import Decided, Estimate, interval
-from mint_utils.measure.detection import decided, mean_roc, summarise
+from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, Estimate, interval
+from mint_utils.measure.detection import FAILED, ONCE, decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.report import paper
 from mint_utils.study.audit import Scores
+from mint_utils.study.claims import VERDICTS
+
+FEW = 3  # trainings of M, of which one that failed leaves no distribution
 
 
 @dataclass(frozen=True)
@@ -29,36 +32,49 @@ class MintTable:
         scores: (column, protocol, row) -> (M, T, n) float32, probability of membership, for M trainings
             of the Audited Model and T trainings of the MINT Model on each.
         replicates: Of the bootstrap.
+        failed: Columns with a failed training of the Audited Model among theirs.
     """
 
     chosen: dict[str, tuple[AuditSet, str]]
     scores: dict[tuple[str, str, str], np.ndarray]
     replicates: int
+    failed: frozenset[str] = frozenset()
 
     @classmethod
     def of(
-        cls, columns: Mapping[str, tuple[Sequence[Scores], str]], replicates: int
+        cls,
+        columns: Mapping[str, tuple[Sequence[Scores], str]],
+        replicates: int,
+        failed: Collection[str] = (),
     ) -> "MintTable":
         """Put a table together.
 
         Args:
-            columns: Name -> (the scores of each training of its Audited Model, its group).
+            columns: Name -> (the scores of each training of its Audited Model, its group). A row that is
+                the same whatever M is may be in the first alone.
             replicates: Of the bootstrap.
+            failed: Columns with a failed training among theirs.
         """
         chosen = {name: (found[0].chosen, group) for name, (found, group) in columns.items()}
         scores = {
-            (name, protocol, row): np.stack([one.scores[(group, protocol), row] for one in found])
+            (name, protocol, row): np.stack(
+                [
+                    one.scores[(group, protocol), row]
+                    for one in found
+                    if ((group, protocol), row) in one.scores
+                ]
+            )
             for name, (found, group) in columns.items()
             for (of, protocol), row in found[0].scores
             if of == group
         }
-        return cls(chosen, scores, replicates)
+        return cls(chosen, scores, replicates, frozenset(failed))
 
     def only(self, columns: Collection[str]) -> "MintTable":
         """Return the table with some of its columns, in the order given."""
         chosen = {name: self.chosen[name] for name in columns}
         scores = {key: found for key, found in self.scores.items() if key[0] in chosen}
-        return MintTable(chosen, scores, self.replicates)
+        return MintTable(chosen, scores, self.replicates, self.failed)
 
     def evaluation(self, column: str, protocol: str, row: str):
         """Return labels (n,) bool, scores (M, T, n) and clusters (n,) of a cell."""
@@ -69,15 +85,22 @@ class MintTable:
 
     def decided(self, column: str, protocol: str, row: str) -> Decided:
         """Return which images of a cell are decided rightly, by each training."""
-        return decided(*self.evaluation(column, protocol, row))
+        found = decided(*self.evaluation(column, protocol, row))
+        return replace(found, reservation=FAILED) if column in self.failed else found
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
-        """One line a cell: row, column, protocol, accuracy with its interval, AUC, TPR at low FPR, n."""
+        """One line a cell: row, column, protocol, accuracy with its interval, AUC, TPR at low FPR, n.
+
+        Where few trainings of M hold a failed one there is no interval, and ``each`` has their accuracies.
+        """
         lines = []
         for column, protocol, row in self.scores:
             labels, scores, clusters = self.evaluation(column, protocol, row)
             found = summarise(labels, scores, clusters, self.replicates)
+            if column in self.failed and len(scores) <= FEW:
+                each = self.decided(column, protocol, row).accuracies
+                found |= {"low": np.nan, "high": np.nan, "each": values(each)}
             lines.append({"row": row, "column": column, "protocol": protocol} | found)
         return pd.DataFrame(lines)
 
@@ -178,6 +201,24 @@ def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFra
     return pd.DataFrame(lines)
 
 
+def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
+    """Return what T reads of a network that knows its members by heart, in words made of numbers.
+
+    Args:
+        quality: Of `Study.performance`, for Scenario 1.
+        points: Of `Study.by_exposures`.
+    """
+    model = "Equal steps"
+    knows = quality.set_index("model").loc[model]
+    held = points.query("model == @model and protocol == 'held_out' and x > 0")
+    least, most = held["accuracy"].min(), held["accuracy"].max()
+    return (
+        f"{model} identifies {knows['members']:.2f} of its members and {knows['held-out']:.2f} of the images "
+        f"held out. With non-members of the same database T is right for {least:.2f} to {most:.2f} over "
+        f"{len(held)} cells, parts of the members and rows."
+    )
+
+
 def summary(decided: pd.DataFrame) -> str:
     """Return what became of the paper's claims, in words made of numbers.
 
@@ -187,12 +228,17 @@ def summary(decided: pd.DataFrame) -> str:
     told = []
     of_paper = decided[decided["where"] != "added"]
     for protocol, of in of_paper.groupby("protocol", sort=False):
-        counts = of["verdict"].value_counts().to_dict()
+        counts = of["verdict"].value_counts()
         where = "About M itself" if protocol == "M" else f"Under {protocol}"
-        told.append(
-            f"{where} {counts.get('supported', 0)} of {len(of)} claims of the paper are supported, "
-            f"{counts.get('contradicted', 0)} contradicted, {counts.get('undecided', 0)} undecided."
-        )
+        judged = of[of["verdict"].isin(VERDICTS)]
+        if len(judged):
+            found = ", ".join(f"{counts.get(word, 0)} {_WORDS[word]}" for word in VERDICTS)
+            told.append(f"{where}, of {len(judged)} claims of the paper: {found}.")
+        for word, why in ((ONCE, "an M was trained once"), (FAILED, "a training of an M failed")):
+            if counts.get(word):
+                told.append(
+                    f"{where} {counts[word]} claims of the paper have numbers and no verdict, because {why}."
+                )
     both = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
     lost = of_paper[(of_paper["protocol"] == "paper") & (of_paper["verdict"] == "supported")][
         "claim"
@@ -206,6 +252,19 @@ def summary(decided: pd.DataFrame) -> str:
     return "\n\n".join(told)
 
 
+_WORDS = dict(zip(VERDICTS, VERDICTS, strict=True)) | {
+    SMALLER: "with a difference smaller than the paper's",
+    LARGER: "with a larger one",
+}
+
+
+def values(each: Sequence[float]) -> str:
+    """Return the accuracies of trainings as text: .65 .81 .84."""
+    return " ".join(f"{value:.2f}".removeprefix("0") for value in each)
+
+
 def estimate(cell: pd.Series) -> str:
-    """Return accuracy, low and high of a cell as text: 0.84 [0.82, 0.86]."""
+    """Return accuracy, low and high of a cell as text, 0.84 [0.82, 0.86], or what each training gave."""
+    if np.isnan(cell["low"]) and isinstance(cell.get("each"), str):
+        return cell["each"]
     return str(Estimate(cell["accuracy"], cell["low"], cell["high"]))

@@ -26,13 +26,15 @@ from mint_utils.config import PROTOCOLS, Audited, Config, resolve
 from mint_utils.data.contamination import NEAR
 from mint_utils.data.description import manifests, read_manifest
 from mint_utils.measure.bootstrap import Decided, interval
-from mint_utils.mint.likeness import ANOTHER_PERSON, TWO_PHOTOGRAPHS
+from mint_utils.measure.detection import FAILED, ONCE
+from mint_utils.measure.verification import of_pairs
+from mint_utils.mint.likeness import ANOTHER_PERSON, TWO_PHOTOGRAPHS, persons
 from mint_utils.report import paper, style, tables
 from mint_utils.study import scenarios
 from mint_utils.study.audit import KINDS, Audit
 from mint_utils.study.claims import ALL, CLAIMS, VERIFICATION, Term, decide
 from mint_utils.study.parameters import refuse_unknown, run_cells
-from mint_utils.study.results import MintTable
+from mint_utils.study.results import FEW, MintTable, values
 from mint_utils.study.scenarios import Column
 
 
@@ -198,7 +200,7 @@ class Study(Audit):
         """
         column = next(c for c in self.columns(scenario) if c.model == model)
         self.prepare_all([scenario])
-        return [self.model(r) for r in scenarios.recipes(self.config, scenario, column)]
+        return self.trained(scenario, column).models
 
     def needed(self, names: Sequence[str]) -> dict[Audited, tuple[str, set[str]]]:
         """Return the recipes that scenarios need: recipe -> (a name to tell, the kinds of groups)."""
@@ -245,6 +247,15 @@ class Study(Audit):
             title, kinds = needed[recipe]
             self._ready.setdefault(recipe, set()).update(kinds)
             done(title)
+        self._again(names)
+
+    def _again(self, names: Sequence[str]) -> None:
+        """Make what tables need of trainings that stand in for failed ones."""
+        for name in names:
+            for column in self.columns(name):
+                for model in self.trained(name, column).models:
+                    if model.recipe not in self._ready and column.group is not None:
+                        self.prepare(model.recipe, [KINDS[column.group != "members"]])
 
     def _made(
         self,
@@ -268,13 +279,17 @@ class Study(Audit):
 
         ``verification`` with ``low`` and ``high``: mean 10-fold accuracy over the databases, and its 95%
         interval over pairs and trainings. ``paper``: the paper's. ``members``, ``held-out``: share whose
-        nearest class centre is their own; ``gap`` is the difference, M's generalisation gap.
+        nearest class centre is their own; ``gap`` is the difference, M's generalisation gap. ``failed``: how
+        many trainings failed; where one of them had to be kept there is no interval (`Audit.trained`).
         """
         self.prepare_all([scenario])
         lines = []
         for column in self._first_columns(scenario):
-            models = [self.model(r) for r in scenarios.recipes(self.config, scenario, column)]
+            found = self.trained(scenario, column)
+            models = found.models
             value, low, high = interval(self._verified(models), self.config.mint.replicates)
+            if found.holds_failed and len(models) <= FEW:
+                low = high = np.nan
             shown = self.plan(column.recipe).images > 0
             right = np.mean([self.identified(model) for model in models], axis=0)
             term = Term(1, scenario, column.name, VERIFICATION)
@@ -287,7 +302,10 @@ class Study(Audit):
                 "members": np.nanmean(right[shown]),
                 "held-out": np.nanmean(right[~shown]),
             }
-            lines.append(line | {"gap": line["members"] - line["held-out"]})
+            line |= {"gap": line["members"] - line["held-out"], "failed": found.failed}
+            if np.isnan(low):
+                line["each"] = values([self._quality(model) for model in models])
+            lines.append(line)
         return pd.DataFrame(lines)
 
     def verification(self, models: Sequence[AuditedModel]) -> pd.DataFrame:
@@ -323,13 +341,17 @@ class Study(Audit):
         ]
         return pd.DataFrame(lines)
 
-    def _verified(self, models: Sequence[AuditedModel]) -> list[tuple[float, Decided]]:
-        found = [self.verified(model) for model in models]
-        parts = []
-        for name in found[0]:
-            right = np.stack([one[name] for one in found])
-            pairs = np.array([f"{name}/{i}" for i in range(right.shape[1])])
-            parts.append((1 / len(found[0]), Decided(np.ones(len(pairs), bool), right, pairs)))
+    def _verified(
+        self, models: Sequence[AuditedModel], failed: bool = False
+    ) -> list[tuple[float, Decided]]:
+        """Return what was decided on each verification set, with its weight; pairs share people."""
+        found, parts = [self.verified(model) for model in models], []
+        reservation = FAILED if failed else ONCE if len(models) == 1 else ""
+        for pairs in self.verification_sets:
+            right = np.stack([one[pairs.name] for one in found])
+            people = np.char.add(f"{pairs.name}/", of_pairs(persons(pairs)).astype(str))
+            decided = Decided(np.ones(len(people), bool), right, people, reservation)
+            parts.append((1 / len(found[0]), decided))
         return parts
 
     # ---- MINT Models --------------------------------------------------------------------------
@@ -338,13 +360,14 @@ class Study(Audit):
         """Return the MINT Models' scores for all columns of a scenario, made now where they are missing."""
         if scenario not in self._tables:
             self.prepare_all([scenario])
-            found = {}
+            found, failed = {}, set()
             for column in self.columns(scenario):
                 kind = KINDS[column.group != "members"]
-                recipes = scenarios.recipes(self.config, scenario, column)
-                scores = [self._scores(recipe, kind) for recipe in recipes]
+                trained = self.trained(scenario, column)
+                scores = [self._scores(model.recipe, kind) for model in trained.models]
                 found[column.name] = scores, column.group
-            self._tables[scenario] = MintTable.of(found, self.config.mint.replicates)
+                failed |= {column.name} if trained.holds_failed else set()
+            self._tables[scenario] = MintTable.of(found, self.config.mint.replicates, failed)
         return self._tables[scenario]
 
     @functools.cache  # noqa: B019  (a study lives as long as its notebook)
@@ -424,8 +447,8 @@ class Study(Audit):
         if column is None:
             return None
         if term.row == VERIFICATION:
-            recipes = scenarios.recipes(self.config, term.scenario, column)
-            return self._verified([self.model(recipe) for recipe in recipes])
+            trained = self.trained(term.scenario, column)
+            return self._verified(trained.models, trained.holds_failed)
         return [(1.0, self.table(term.scenario).decided(term.column, protocol, term.row))]
 
     # ---- results ------------------------------------------------------------------------------

@@ -111,3 +111,18 @@ def test_the_first_images_of_a_person_are_chosen_by_hash_alone():
     for identity in np.unique(identities)[:20]:
         own = np.flatnonzero(identities == identity)
         assert set(own[two[own]]) == set(own[np.argsort(hashes[own])][:2])
+
+
+def test_two_shadow_halves_are_complements_and_pairs_are_not_alike():
+    halves = [membership.shadow("d", KEYS, i, 0) for i in range(4)]
+    assert (halves[0] ^ halves[1]).all() and (halves[2] ^ halves[3]).all()
+    assert 0.4 < (halves[0] == halves[2]).mean() < 0.6 and 0.4 < halves[0].mean() < 0.6
+
+
+def test_a_person_is_in_one_third_with_all_images():
+    people = np.repeat(np.arange(300), 4)
+    thirds = membership.third("d", people, 0)
+    assert (thirds.reshape(300, 4) == thirds[::4, None]).all()
+    assert np.bincount(thirds[::4], minlength=3).min() > 70 and set(thirds) == {0, 1, 2}
+    other = membership.third("d", people[::-1].copy(), 0)
+    assert (other[::-1] == thirds).all()

@@ -36,6 +36,22 @@ def test_low_rates_allow_what_they_allow():
     assert summary(scores, labels)["tpr_at_1pct_fpr"] == 0.0
 
 
+def test_one_in_a_thousand_is_no_one_in_a_hundred():
+    """Of 2,000 non-members two lie above every member: that is .1%; three are more."""
+    labels = np.arange(4000) < 2000
+    scores = np.where(labels, 0.5, 0.1)
+    scores[-2:] = 0.9
+    assert summary(scores, labels)["tpr_at_01pct_fpr"] == 1.0
+    scores[-3] = 0.9
+    found = summary(scores, labels)
+    assert found["tpr_at_01pct_fpr"] == 0.0 and found["tpr_at_1pct_fpr"] == 1.0
+
+
+def test_a_score_of_one_half_is_no_member():
+    labels = np.array([True, True, False, False])
+    assert summary([0.5, 0.9, 0.5, 0.1], labels)["accuracy"] == (1 / 2 + 1) / 2
+
+
 def test_ties_are_no_detection():
     found = summary(np.full(8, 0.7))
     assert found["auc"] == 0.5 and found["tpr_at_1pct_fpr"] == 0 and found["accuracy"] == 0.5

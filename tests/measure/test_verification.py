@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mint_utils.errors import ParameterError
-from mint_utils.measure.verification import verification_accuracy
+from mint_utils.measure.verification import of_pairs, verification_accuracy
 
 
 def reference(embeddings, same, folds):
@@ -73,3 +73,11 @@ def test_wrong_input_is_one_clear_error():
         broken[3] = value
         with pytest.raises(ParameterError, match="no numbers"):
             verification_accuracy(broken, same)
+
+
+def test_pairs_depend_on_each_other_by_people_who_are_in_several():
+    persons = np.array([1, 1, 1, 2, 3, 4, 5, 2, 6, 6])
+    # 1 and 2 are in two pairs each; 3, 4 and 5 in one: their pairs share nothing by them.
+    found = of_pairs(persons)
+    assert found[[0, 1, 3, 4]].tolist() == [[1, 1], [1, 2], [2, 2], [6, 6]]
+    assert found[2, 0] == found[2, 1] and persons.tolist() == [1, 1, 1, 2, 3, 4, 5, 2, 6, 6]

@@ -113,6 +113,18 @@ def test_rows_name_their_image():
     assert (film["cluster"] == [f"film/{key}" for key in film["key"]]).all()
 
 
+def test_frames_of_one_film_are_one_cluster_where_their_keys_tell():
+    keys = np.array(["00012", "00099", "00100", "cover"])
+    unknown = Database("film", keys, np.array([-1, -1, -1, -1]), None, None, "f", r"^\d{3}")
+    assert [unknown.cluster(i) for i in range(4)] == [
+        *["film/source 000"] * 2,
+        "film/source 001",
+        "film/cover",
+    ]
+    known = dataclasses.replace(unknown, identities=np.array([7, 7, 8, 9]))
+    assert known.cluster(1) == "film/7"
+
+
 def test_two_thirds_of_the_members_train():
     s = audit(external=[database("large", 5000, 0)], evaluation=database("wild", 5000, 0)).splits
     s = s["Baseline", "held_out"]

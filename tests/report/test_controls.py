@@ -31,6 +31,22 @@ def drawn(figure) -> list[float]:
     return sorted(float(x) for xs in values for x in np.atleast_1d(xs) if np.isfinite(x))
 
 
+def test_by_images_a_person_every_group_and_law_is_drawn(monkeypatch):
+    names = [f"{i} to {i + 2}" for i in (1, 4, 7, 16)]
+    lines = [
+        {"row": row, "images": name, "shown": 3.0 * 2**i, "advantage": 0.5 - 0.1 * i - 0.03 * j}
+        for j, row in enumerate(("All Conv Layers", "Class centres", "Own class centre", "Short"))
+        for i, name in enumerate(names)
+    ]
+    lines = pd.DataFrame(lines).eval("low = advantage - 0.05").eval("high = advantage + 0.05")
+    laws = pd.DataFrame({"row": ["Class centres"], "a": 0.6, "b": 0.5, "at": 55})
+    figure = controls.by_images(lines, laws)
+    assert_readable(figure, monkeypatch)
+    assert_all_shown(figure)
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() in ("o", "s", "D")]
+    assert sum(len(line.get_xdata()) for line in marks) == 16
+
+
 def test_the_ladder_draws_every_step_of_every_row(monkeypatch):
     rng = np.random.default_rng(0)
     steps = pd.DataFrame(

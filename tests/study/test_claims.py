@@ -1,11 +1,13 @@
 """Claims: hand-made cells for each verdict, the paper's own figures, and no claim about nothing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mint_utils.config import PROTOCOLS, ROWS, Config
-from mint_utils.measure.bootstrap import Decided
-from mint_utils.study import claims, scenarios
+from mint_utils.measure.bootstrap import SMALLER, Decided
+from mint_utils.study import claims, results, scenarios
 from mint_utils.study.claims import CLAIMS, Claim, Term
 
 
@@ -100,5 +102,62 @@ def test_shown_and_counted():
     told = claims.shown(table)
     assert list(told.columns) == ["section", "claim", "the paper", *PROTOCOLS]
     assert len(told) == 3 and told["the paper"][1] == "0.84, 0.81"
+    assert claims.tally(table).columns.tolist() == list(claims.VERDICTS)
     counts = claims.tally(table)
     assert list(counts.index) == list(PROTOCOLS) and counts.to_numpy().sum() == 6
+
+
+def of_m(accuracy: float, reservation: str = "") -> Decided:
+    return dataclasses.replace(decided(accuracy), reservation=reservation)
+
+
+def test_where_m_was_trained_once_numbers_stand_without_a_verdict():
+    claim = Claim("1", "A beats B", claims._terms("loss", claims.ALL, "A", "B"))
+    cells = {"A": of_m(0.9), "B": of_m(0.6, "one training")}
+    table = claims.decide([claim], lambda term, _: [(1.0, cells[term.column])], 300)
+    assert set(table["verdict"]) == {"one training"} and table["low"].gt(0).all()
+    assert "one training, +0.300 [+0." in claims.shown(table)["paper"][0]
+    assert claims.tally(table)["one training"].tolist() == [1, 1]
+    told = results.summary(table)
+    assert told.startswith("Under paper 1 claims of the paper have numbers and no verdict")
+
+
+def test_where_a_training_failed_there_is_no_interval():
+    found = claims.judged(
+        [(1, of_m(0.9, "one training")), (-1, of_m(0.6, "a training failed"))], 100
+    )
+    assert found["verdict"] == "a training failed" and found["value"] == pytest.approx(0.3)
+    assert np.isnan(found["low"]) and np.isnan(found["high"])
+
+
+def test_a_difference_smaller_than_the_papers_is_told_as_that():
+    """The paper has .87 and .76; here both are .70, of 200 people, so that .11 is excluded."""
+    claim = next(
+        c
+        for c in CLAIMS
+        if c.text == "Shown 30 times instead of once: more detected, All Conv Layers"
+    )
+    assert claim.difference == pytest.approx(0.11)
+    table = claims.decide([claim], lambda *_: [(1.0, decided(0.7))], 300)
+    assert set(table["verdict"]) == {SMALLER}
+    told = results.summary(table)
+    assert (
+        "Under paper, of 1 claims of the paper: 0 supported, 1 with a difference smaller than"
+        in told
+    )
+
+
+def test_the_papers_own_difference_is_of_what_is_decided():
+    """.84 is .34 above chance; of cells that the paper does not print there is none."""
+    assert CLAIMS[0].difference == pytest.approx(0.34)
+    hidden = next(c for c in CLAIMS if c.text.startswith("Hidden"))
+    assert hidden.difference is None
+
+
+def test_what_misled_is_restated():
+    texts = [claim.text for claim in CLAIMS]
+    assert not any("0.87" in text or "can be hidden" in text for text in texts)
+    hidden = next(c for c in CLAIMS if c.text.startswith("Hidden"))
+    cells = {"x1, baseline": 0.8, "x0, baseline": 0.7, "x1": 0.75, "x0": 0.72}
+    value = sum(term.sign * cells[term.column] for term in hidden.terms)
+    assert value == pytest.approx((0.8 - 0.7) - (0.75 - 0.72)) and hidden.where == "added"

@@ -1,19 +1,23 @@
 """Controls and detectors on worlds made for them: what is planted is found, and nothing else is."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from mint_utils import study
 from mint_utils.audited import train
-from mint_utils.config import PROTOCOLS, ROWS, resolve
+from mint_utils.config import PROTOCOLS, ROWS, Mint, resolve
+from mint_utils.measure.bootstrap import Decided
 from mint_utils.mint import blind, readings
-from mint_utils.mint.attacks import ATTACKS
-from mint_utils.study import checks, controls, detectors, scenarios
-from mint_utils.study.audit import Audit
+from mint_utils.mint.attacks import ATTACKS, Attack
+from mint_utils.study import audit, checks, controls, detectors, probes, scenarios, shots
+from mint_utils.study.audit import SWAPPED, Audit
+from mint_utils.study.results import MintTable
 from tests.factory import database
 
 SMALL = {
@@ -127,9 +131,11 @@ def test_the_ladder_and_the_shares_are_of_the_cells(c):
     cells = c.nulls.cells.set_index(["column", "protocol", "row"])
     one = ladder.set_index(["step", "row"]).loc["M, held out", "Model Outcome"]
     assert one["accuracy"] == cells.loc[("M", "held_out", "Model Outcome"), "accuracy"]
+    of_blind = c.blind.cells.query("protocol == 'paper'")["accuracy"]
+    assert (ladder.query("step == @controls.BEST_BLIND")["accuracy"] == of_blind.max()).all()
     assert list(c.shares()["row"]) == list(ROWS)
     assert c.conclusion().startswith("All Conv Layers: ")
-    assert set(c.claims()["verdict"]) <= {"supported", "contradicted", "undecided"}
+    assert set(c.claims()["verdict"]) == {"one training"}
     assert c.blind_row in blind.BASELINES
 
 
@@ -184,6 +190,10 @@ def test_detectors_stand_on_the_same_images(s):
     compared = d.compared()
     assert len(compared) == len(ATTACKS) + len(readings.TESTS) + len(detectors.VANILLA)
     assert (compared["n"] == compared["n"][0]).all() and compared["auc"].is_monotonic_decreasing
+    split, scores = d.chosen.splits[detectors.KEY], d.attack_scores()["own cosine"]
+    kept = d.answered[d.chosen.images["index"].to_numpy()[split.evaluation]]
+    area = roc_auc_score(split.labels[kept], scores[split.evaluation][kept])
+    assert compared.set_index("detector").loc["own cosine", "auc"] == pytest.approx(area)
     assert detectors.ranking(compared).startswith("MINT, Own class centre has an AUC of 0.")
 
 
@@ -193,6 +203,9 @@ def test_shadow_models_never_count_what_they_did_not_see(s):
     inside = d.of_training
     assert not seen[:, ~inside].any() and np.isnan(odds[:, ~inside]).all()
     assert (seen[0, inside] ^ seen[1, inside]).all() and (seen[2, inside] ^ seen[3, inside]).all()
+    for i, column in enumerate(scenarios.columns(s.config, "shadows")):
+        shown = s.model(column.recipe).ledger["exposures"].to_numpy() > 0
+        assert (seen[i, inside] == shown[d._indices]).all()
     seeds = {c.recipe.seed for c in scenarios.columns(s.config, "shadows")}
     assert len(seeds) == 4 and s.config.audited.seed not in seeds
 
@@ -206,6 +219,175 @@ def test_readings_go_through_the_same_splits_at_the_end_points(s):
     assert d.conclusion().count("* ") == len(d.read.chosen)
 
 
+def test_all_tables_of_detectors_are_on_the_images_that_every_attack_answers_for(s):
+    d = detectors.Detectors(s)
+    compared = d.compared()
+    for table in (d.read, d.vanilla):
+        held = table.cells.query("protocol == 'held_out' and column == 'Baseline'")
+        assert set(held["n"]) == {compared["n"][0]}
+        for column, (chosen, group) in table.chosen.items():
+            rows = chosen.splits[group, "held_out"].evaluation
+            assert d.answered[chosen.images["index"].to_numpy()[rows]].all(), column
+
+
+def test_by_images_a_person_groups_what_m_was_shown(s):
+    d = detectors.Detectors(s)
+    row = readings.CENTRES
+    lines = shots.by_images(d, "Baseline", ("All Conv Layers", row))
+    assert set(lines["row"]) == {"All Conv Layers", row} and lines["images"].iloc[0] == "all"
+    of = lines[lines["row"] == row]
+    assert of["n"].iloc[0] == d.read.cells.query("protocol == 'held_out'")["n"].iloc[0]
+    shown = shots.shown_to(d, d.read, "Baseline")
+    chosen, group = d.read.chosen["Baseline"]
+    first = chosen.images["index"].to_numpy()[chosen.splits[group, "held_out"].evaluation][0]
+    of_person = s.training.identities == s.training.identities[first]
+    assert shown[0] == (of_person & (d.model.ledger["exposures"].to_numpy() > 0)).sum()
+    assert of["n"].iloc[1:].sum() <= of["n"].iloc[0]
+
+
+def test_probes_read_the_same_images_as_t_and_are_made_once(c, s, monkeypatch):
+    table = probes.table(s, c.models)
+    assert list(table.chosen) == [probes.T, *probes.PROBES]
+    of_t = c.nulls.scores[controls.THIS, "held_out", "Model Outcome"]
+    assert (table.scores[probes.T, "held_out", "Model Outcome"] == of_t).all()
+    evaluations = {
+        tuple(chosen.splits[probes.KEY].evaluation) for chosen, _ in table.chosen.values()
+    }
+    assert len(evaluations) == 1
+    monkeypatch.setattr(probes, "PROBES", dict.fromkeys(probes.PROBES))  # nothing is fitted again
+    again = probes.table(s, c.models).cells
+    pd.testing.assert_frame_equal(again, table.cells)
+    assert probes.conclusion(again).startswith("From all activations")
+
+
+def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):
+    """Activations of noise, in one of which members lie four standard deviations higher."""
+    chosen = s.chosen(c.models[0])
+    split = chosen.splits[probes.KEY]
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(len(chosen.images), 40)).astype(np.float32)
+    members = np.zeros(len(array))
+    members[split.train], members[split.evaluation] = split.train_labels, split.labels
+    array[:, 3] += 4 * members
+    rows = {"All Conv Layers": slice(0, 40), "Model Outcome": slice(10, 40)}
+    found = probes.probed(s, audit.Features(array, rows, "planted"), chosen)
+    for name, scores in found.items():
+        areas = {
+            row: roc_auc_score(split.labels, scores.scores[probes.KEY, row][0]) for row in rows
+        }
+        assert areas["All Conv Layers"] > 0.9 and abs(areas["Model Outcome"] - 0.5) < 0.3, name
+
+
+class Told:
+    """A table of accuracies by hand: two images of 200 people, of which one is a member."""
+
+    def __init__(self, accuracies):
+        self.accuracies = accuracies
+
+    def decided(self, column, protocol, row):
+        accuracy = self.accuracies[column, protocol]
+        labels = np.arange(400) % 2 == 0
+        right = np.tile(np.arange(400) // 2 % 200 < round(accuracy * 200), (3, 1)).astype(float)
+        return Decided(labels, right, np.arange(400) // 2)
+
+
+def by_hand(**accuracies):
+    """Return controls whose tables are given: paper, held, other, untrained, blind, swapped, unseen."""
+    settings = types.SimpleNamespace(config=types.SimpleNamespace(mint=Mint(replicates=400)))
+    made = controls.Controls(settings)
+    names = {
+        "paper": (controls.THIS, "paper"),
+        "held": (controls.THIS, "held_out"),
+        "other": (controls.OTHER, "paper"),
+        "untrained": (controls.UNTRAINED, "paper"),
+    }
+    vars(made)["nulls"] = Told({names[k]: accuracies[k] for k in names})
+    swapped = {controls.OTHER: accuracies["swapped"], controls.THIS: accuracies["unseen"]}
+    vars(made)["swapped"] = Told({(k, "paper"): v for k, v in swapped.items()})
+    vars(made)["blind"] = Told({(controls.BLIND, "paper"): accuracies["blind"]})
+    return made
+
+
+ACCURACIES = {
+    "paper": 0.9,
+    "held": 0.55,
+    "other": 0.86,
+    "untrained": 0.7,
+    "blind": 0.65,
+    "swapped": 0.81,
+    "unseen": 0.8,
+}
+
+
+def test_the_shares_are_of_the_network_that_saw_other_images():
+    line = by_hand(**ACCURACIES).shares().iloc[0]
+    assert line["value"] == pytest.approx(0.05 / 0.4) and line["null"] == pytest.approx(0.36 / 0.4)
+    assert line["low"] < line["value"] < line["high"] and line["null_high"] > line["null"]
+
+
+def test_what_the_controls_claim_are_differences(monkeypatch):
+    monkeypatch.setattr(controls.Controls, "blind_row", "pixels")
+    of_row = by_hand(**ACCURACIES).claims().iloc[:6]
+    expected = [0.4, 0.04, 0.01, 0.2, 0.25, 0.05]
+    assert of_row["value"].tolist() == pytest.approx(expected)
+    assert of_row["protocol"].tolist() == ["paper"] * 5 + ["held_out"]
+    # .01 of 200 people is told from 0 and lies within .03: the same.
+    words = ["supported", "supported", "supported", "supported", "supported", "undecided"]
+    assert of_row["verdict"].tolist() == words
+    apart = by_hand(**ACCURACIES | {"swapped": 0.95}).claims().iloc[2]
+    assert apart["verdict"] == "contradicted"
+
+
+def test_never_shown_are_images_that_this_very_network_never_saw(c, s):
+    cells = c.end_points().query(
+        "column == 'Baseline' and protocol == 'paper' and row == @ROWS[-1]"
+    )
+    found = cells.set_index("positives")["accuracy"]
+    (m,), (other,) = c.models, c.others
+    scores = s.scores(m, SWAPPED, audited=other, protocols=["paper"])
+    split = scores.chosen.splits["members", "paper"]
+    positives = scores.chosen.images["index"].to_numpy()[split.evaluation[split.labels]]
+    assert (m.ledger["exposures"].to_numpy()[positives] == 0).all()
+    of_table = MintTable.of({"x": ([scores], "members")}, 100).cells.set_index("row")["accuracy"]
+    assert found["never shown"] == of_table[ROWS[-1]]
+    assert (
+        found["members"]
+        == c.nulls.cells.query("column == 'M' and protocol == 'paper' and row == @ROWS[-1]")[
+            "accuracy"
+        ].item()
+    )
+
+
+def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypatch):
+    d = detectors.Detectors(s)
+    given = {}
+    names = "non_members", "population", "train", "train_labels", "statistic", "own", "seen"
+    spy = Attack("spy", lambda **arrays: given.update(arrays), names)
+    monkeypatch.setattr(detectors, "ATTACKS", (spy,))
+    d._attack_scores()
+    split = d.chosen.splits[detectors.KEY]
+    exposures = d.chosen.images["exposures"].to_numpy()
+    for name in ("non_members", "population"):
+        assert set(given[name]) == set(split.train[~split.train_labels])
+        assert not set(given[name]) & set(split.evaluation)
+        assert (exposures[given[name]] == 0).all()
+    assert (given["train"] == split.train).all() and (
+        exposures[given["train"]] > 0
+    ).tolist() == list(given["train_labels"])
+    assert np.isnan(given["own"][~d.of_training]).all()
+    # A statistic is LiRA's log odds of the image itself: the first view of two.
+    found, _ = s.readings(d.model, d.chosen)
+    known = found.known
+    expected = readings.SCALE * found.own[known, 0].astype(np.float64) - found.log_rest[known, 0]
+    np.testing.assert_allclose(given["statistic"][known], expected)
+
+
+def test_blind_baselines_are_trained_once_whatever_m_is(c):
+    trainings = {column: found.shape[0] for (column, _, _), found in c.prepared.scores.items()}
+    assert {n for column, n in trainings.items() if "blind" in column} == {1}
+    assert {found.shape[:2] for found in c.blind.scores.values()} == {(1, 2)}
+
+
 class World(Audit):
     """An audit of given databases in the place of those of its profile."""
 
@@ -217,14 +399,14 @@ class World(Audit):
         return self.databases[name]
 
 
-def world(change=lambda name, images: images, each=16, **overrides):
+def world(change=lambda name, images: images, each=16, identities=16, **overrides):
     """Return an audit of D and four externals of noise, each changed by a function of its name."""
     config = resolve("quick", image_size=16, mint_samples=400, mint_seeds=2, **overrides)
     roles = config.databases
     names = [roles.training, *roles.external_train, roles.external_eval]
     found = {}
     for i, name in enumerate(names):
-        plain = database(name, identities=16, each=each, seed=i)
+        plain = database(name, identities=identities, each=each, seed=i)
         found[name] = dataclasses.replace(plain, images=change(name, plain.images))
     return World(config, found)
 
@@ -269,3 +451,25 @@ def test_a_planted_difference_of_databases_is_no_membership():
     assert found.loc["held_out", "low"] < 0.5 < found.loc["held_out", "high"]
     blind_cells = c.blind.cells.set_index(["protocol", "row"])
     assert blind_cells.loc[("paper", "pixels"), "accuracy"] > 0.9
+
+
+def test_images_of_people_that_attacks_do_not_know_are_left_out_everywhere(s):
+    """Two images a person: some people are held out altogether, some are unknown to shadow models."""
+    few = world(each=2, identities=80, epochs=1, batch_size=32, shadow_models=4)
+    few.config = few.config.replace(mint_epochs=2, frequencies=[1, 2], frequency_epochs=1)
+    d = detectors.Detectors(few)
+    finite = np.isfinite(np.stack(list(d.attack_scores().values()))).all(axis=0)
+    inside = d.chosen.images["index"].to_numpy()[d.of_training]
+    assert (finite[d.of_training] == d.answered[inside]).all()
+    kept = finite[d.chosen.splits[detectors.KEY].evaluation]
+    assert 10 < kept.sum() < len(kept)
+    chosen = d.chosen
+    scores = few.mint(few.readings(d.model, chosen)[1], chosen).on(d._kept(chosen))
+    key = detectors.KEY
+    assert scores.scores[key, readings.OWN].shape[1] == len(scores.chosen.splits[key].labels)
+    assert len(scores.chosen.splits[key].labels) == kept.sum() == d.compared()["n"][0]
+    paper = chosen.splits["members", "paper"]
+    others = scores.chosen.splits["members", "paper"]
+    assert (~others.labels).sum() == (
+        ~paper.labels
+    ).sum() and others.labels.sum() < paper.labels.sum()

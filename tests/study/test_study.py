@@ -11,6 +11,7 @@ from mint_utils.config import ROWS
 from mint_utils.data import contamination
 from mint_utils.errors import DataError, ParameterError
 from mint_utils.mint import aad, fit
+from mint_utils.report import tables
 from mint_utils.study import audit, checks, claims, results, scenarios, study
 
 SMALL = {"image_size": 16, "epochs": 1, "mint_seeds": 2, "mint_samples": 200}
@@ -130,11 +131,11 @@ def test_the_catalogue_has_every_manifest(s):
 
 def test_conclusions_are_written_by_the_numbers(s):
     told = claims.shown(s.claims("baseline"))
-    assert len(told) == 4 and told["paper"].str.contains("supported|contradicted|undecided").all()
+    assert len(told) == 4 and told["paper"].str.startswith("one training, ").all()
     cells = s.table("baseline").beside_paper(table=1)
     assert results.conclusion(cells, 0.5)
     assert "All Conv Layers: under paper" in results.spread(cells, "All Conv Layers", ["Baseline"])
-    assert "Under paper" in results.summary(s.claims("baseline"))
+    assert "Under paper 4 claims" in results.summary(s.claims("baseline"))
 
 
 def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
@@ -160,6 +161,11 @@ def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
     assert set(found["x"]) == {4} and set(found.index) == set(ROWS)
     np.testing.assert_allclose(found["accuracy"], means[found.index])
     assert ((found["low"] < found["accuracy"]) & (found["accuracy"] < found["high"])).all()
+    told = results.positive_control(s.performance("frequency"), points)
+    cells = points[(points["model"] == "Equal steps") & (points["protocol"] == "held_out")]
+    lowest = cells[cells["part"] != "x0"]["accuracy"].min()
+    assert told.startswith("Equal steps identifies ") and f"right for {lowest:.2f} to" in told
+    assert f"over {2 * len(ROWS)} cells" in told
     assert "equal steps" not in str(results.by_model(points, "Model Outcome")["images"].tolist())
 
 
@@ -198,6 +204,55 @@ def test_several_trainings_of_m_make_one_column(shared, monkeypatch):
     each = [np.mean([right.mean() for right in s.verified(m).values()]) for m in models]
     assert performance["verification"] == pytest.approx(np.mean(each))
     assert performance["low"] < performance["verification"] < performance["high"]
+
+
+def failing(monkeypatch, shared, quality, **overrides):
+    """Return a study of three trainings whose verification is given by their seeds, and no other's is."""
+    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+    s = study.open_study("quick", **SMALL | {"losses": ["adaface"]}, audited_seeds=3, **overrides)
+    monkeypatch.setattr(type(s), "_quality", lambda self, model: quality[model.recipe.seed])
+    return s, s.columns("loss")[0]
+
+
+@pytest.mark.parametrize(
+    ("quality", "seeds", "failed", "holds"),
+    [
+        ([0.84, 0.80, 0.82], [0, 1, 2], 0, False),
+        ([0.84, 0.65, 0.81, 0.83], [0, 2, 3], 1, False),
+        (
+            [0.60, 0.61, 0.62, 0.84, 0.83, 0.82],
+            [0, 1, 2],
+            0,
+            False,
+        ),  # alike: nothing tells of failure
+        ([0.84, 0.65, 0.66, 0.64, 0.63, 0.62], [0, 1, 2], 5, True),
+        ([0.70, 0.65, 0.84, 0.83, 0.82], [2, 3, 4], 2, False),
+    ],
+)
+def test_a_failed_training_is_repeated_under_the_next_seed(
+    quality, seeds, failed, holds, shared, monkeypatch
+):
+    s, column = failing(monkeypatch, shared, quality)
+    found = s.trained("loss", column)
+    assert [m.recipe.seed for m in found.models] == seeds
+    assert (found.failed, found.holds_failed) == (failed, holds)
+
+
+def test_where_trainings_failed_again_each_is_shown(shared, monkeypatch):
+    s, _ = failing(monkeypatch, shared, [0.84, 0.65, 0.66, 0.64, 0.63, 0.62])
+    line = s.performance("loss").iloc[0]
+    assert line["each"] == ".84 .65 .66" and line["failed"] == 5 and np.isnan(line["low"])
+    cells = s.table("loss").cells
+    shown = s.table("loss").decided("AdaFace", "paper", "Model Outcome")
+    assert shown.reservation == "a training failed"
+    one = cells.query("row == 'Model Outcome' and protocol == 'paper'").iloc[0]
+    expected = " ".join(f"{a:.2f}".removeprefix("0") for a in shown.accuracies)
+    assert np.isnan(one["low"]) and results.estimate(one) == one["each"] == expected
+    assert tables.table(cells, "paper").loc["Model Outcome", "AdaFace"] == expected
+    s.save_table(cells.assign(paper=np.nan), "table5", "with a failed training")
+    assert tables.read(s.figures, "table5")["each"].str.count(" ").eq(2).all()
+    of_m = s._cell(claims.Term(1, "loss", "AdaFace", claims.VERIFICATION), "M")
+    assert {of.reservation for _, of in of_m} == {"a training failed"}
 
 
 def test_the_trade_off_has_the_papers_points_and_ours(s):

@@ -1,0 +1,122 @@
+"""Is it T, or are the activations empty? Other readers of the same activations, with non-members of D.
+
+In: an audit and the trainings of its baseline. Out: a table of what a linear probe and boosted trees make of
+the images that T is trained and evaluated on. Their settings are chosen inside T's training images.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mint_utils import store
+from mint_utils.audited.train import AuditedModel
+from mint_utils.measure.bootstrap import Estimate
+from mint_utils.mint.protocol import AuditSet, fewer
+from mint_utils.study.audit import Audit, Features, Scores, split_digests
+from mint_utils.study.results import MintTable
+
+VERSION = 1  # raised when the same features give other scores
+KEY = "members", "held_out"
+ROWS = "Model Outcome", "All Conv Layers"
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of the linear probe
+FOLDS = 5
+MOST = 5000  # training images of a class
+T = "T (the paper's)"
+
+
+def linear_probe() -> GridSearchCV:
+    """Return logistic regression on standardised features, its C chosen by the AUC of five folds."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    return GridSearchCV(probe, {"logisticregression__C": STRENGTHS}, scoring="roc_auc", cv=FOLDS)
+
+
+def boosted_trees() -> HistGradientBoostingClassifier:
+    """Return boosted trees, their number chosen on a tenth of the training images."""
+    return HistGradientBoostingClassifier(
+        learning_rate=0.05, max_iter=200, max_leaf_nodes=8, early_stopping=True, random_state=0
+    )
+
+
+PROBES: dict[str, Callable] = {"linear probe": linear_probe, "boosted trees": boosted_trees}
+
+
+def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scores]:
+    """Return what each probe gives the evaluation images under ``held_out``: name -> `Scores`, one a row.
+
+    Args:
+        audit: For the store.
+        features: Of the images of the audit set.
+        chosen: The audit set; at most `MOST` of T's training images a class are read.
+    """
+    chosen = replace(chosen, splits={KEY: fewer(chosen, MOST).splits[KEY]})
+    rows = [row for row in ROWS if row in features.rows]
+    split = chosen.splits[KEY]
+
+    def make(folder: Path) -> None:
+        array, found = features.there(), {}
+        for row in rows:
+            part = np.asarray(array[:, features.rows[row]], np.float64)
+            for name, probe in PROBES.items():
+                fitted = probe().fit(part[split.train], split.train_labels)
+                of_members = fitted.predict_proba(part[split.evaluation])[:, 1]
+                found[f"{name} {row}"] = of_members.astype(np.float32)[None]
+        np.savez(folder / "scores.npz", **found)
+
+    spec = {
+        "version": VERSION,
+        "features": features.digest,
+        "splits": split_digests(chosen),
+        "rows": rows,
+        "probes": list(PROBES),
+    }
+    done = store.fetch("probes", spec, make)
+    with np.load(done.folder / "scores.npz") as file:
+        return {
+            name: Scores(chosen, {(KEY, row): file[f"{name} {row}"] for row in rows})
+            for name in PROBES
+        }
+
+
+def make(audit: Audit, models: list[AuditedModel]) -> dict[str, list[Scores]]:
+    """Return what the probes, and T, give for each training of the baseline: reader -> one a training."""
+    found: dict[str, list[Scores]] = {name: [] for name in (T, *PROBES)}
+    for model in models:
+        chosen = audit.chosen(model)
+        features = audit.activations(model, chosen)
+        whole = audit.mint(features, chosen)
+        of_t = {(KEY, row): whole.scores[KEY, row] for row in ROWS}
+        found[T].append(Scores(chosen, of_t))
+        for name, scores in probed(audit, features, chosen).items():
+            found[name].append(scores)
+    return found
+
+
+def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
+    """Return the readers of the same activations as the columns of a table, rows `ROWS`, ``held_out``."""
+    columns = {name: (found, KEY[0]) for name, found in make(audit, models).items()}
+    return MintTable.of(columns, audit.config.mint.replicates)
+
+
+def conclusion(cells: pd.DataFrame) -> str:
+    """Return what the readers of the activations come to, in words made of numbers.
+
+    Args:
+        cells: Of `table`.
+    """
+    best = cells.loc[cells["auc"].idxmax()]
+    each = [
+        f"{name} {Estimate(of['accuracy'], of['low'], of['high'])}, AUC {of['auc']:.2f}"
+        for name, of in cells[cells["row"] == ROWS[-1]].set_index("column").iterrows()
+    ]
+    return (
+        f"From all activations, with non-members of the same database: {'; '.join(each)}. The highest AUC of "
+        f"all readers is {best['auc']:.2f}: {best['column']}, {best['row']}."
+    )

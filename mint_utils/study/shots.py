@@ -1,0 +1,146 @@
+"""For whom does a test work? Detection by how many images of a person M was trained on.
+
+In: the MINT Models of one M and the images that they were evaluated on under ``held_out``. Out: one line a
+test and group of people with like numbers of images; the power law through them (arXiv 2402.06674 derives one
+for the images a class of few-shot transfer learning), and what it says of a database with more.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.optimize import curve_fit
+
+from mint_utils.measure.bootstrap import auc, auc_within, interval
+from mint_utils.study.detectors import KEY, Detectors
+from mint_utils.study.results import MintTable
+
+EDGES = (1, 4, 7, 16, 51)  # the least number of images of each group
+FEWEST = 10  # people of a group, below which its interval says nothing
+MS1MV3 = 55  # images a person, 5,179,510 of 93,431
+
+
+def by_images(d: Detectors, column: str, rows: tuple[str, ...]) -> pd.DataFrame:
+    """Return how well tests detect members, by the number of images of their person that M was shown.
+
+    Args:
+        d: Whose tables are read, as all tests are measured on the same images there.
+        column: Of these tables: an M.
+        rows: Of these tables: tests.
+
+    Returns:
+        row, images (of a person, in words; the first line of a row is of all), shown (their median over the
+        images evaluated), people, n; auc and within (the AUC among images of one person), each with _low
+        and _high; advantage (true less false positives at .5) with low and high.
+    """
+    lines = []
+    for row in rows:
+        table = d.read if (column, KEY[1], row) in d.read.scores else d.vanilla
+        shown = shown_to(d, table, column)
+        least = np.asarray(EDGES)
+        group = np.searchsorted(least, shown, side="right") - 1
+        for i in range(-1, len(EDGES)):
+            inside = group == i if i >= 0 else shown > 0
+            line = _line(table, column, row, inside)
+            if line is not None:
+                told = "all" if i < 0 else _range(i)
+                lines.append({"row": row, "images": told, "shown": np.median(shown[inside])} | line)
+    return pd.DataFrame(lines)
+
+
+def shown_to(d: Detectors, table: MintTable, column: str) -> np.ndarray:
+    """Return for each evaluated image how many images of its person M was shown: (n,) int64."""
+    chosen, group = table.chosen[column]
+    index = chosen.images["index"].to_numpy()[chosen.splits[group, KEY[1]].evaluation]
+    people, seen = d.audit.training.identities, d.model.ledger["exposures"].to_numpy() > 0
+    return np.bincount(people[seen], minlength=people.max() + 1)[people[index]]
+
+
+def _range(i: int) -> str:
+    last = EDGES[i + 1] - 1 if i + 1 < len(EDGES) else None
+    return f"{EDGES[i]} to {last}" if last else f"{EDGES[i]} and more"
+
+
+def _line(table: MintTable, column: str, row: str, inside: np.ndarray) -> dict[str, float] | None:
+    labels, scores, clusters = table.evaluation(column, KEY[1], row)
+    decided = table.decided(column, KEY[1], row)
+    labels, clusters = labels[inside], clusters[inside]
+    if len(np.unique(clusters)) < FEWEST or labels.all() or not labels.any():
+        return None
+    line = {"people": len(np.unique(clusters)), "n": len(labels)}
+    for name, area in (("auc", auc), ("within", auc_within)):
+        found = area(labels, scores[..., inside], clusters, table.replicates)
+        line |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
+    part = type(decided)(labels, decided.right[:, inside], clusters)
+    found = interval([(2, part)], table.replicates)
+    return line | {"advantage": found.value - 1, "low": found.low - 1, "high": found.high - 1}
+
+
+def power_law(lines: pd.DataFrame, at: float = MS1MV3) -> pd.DataFrame:
+    """Return the power law through the groups of each test: advantage = a * images ** -b.
+
+    Least squares weighted by the intervals of the groups. A test has a law only where three groups or more
+    are there and their common advantage is above null.
+
+    Args:
+        lines: Of `by_images`.
+        at: A number of images a person, of which it is asked what the law says.
+
+    Returns:
+        row, a, b, b_low, b_high, at, advantage, low, high: the last three at that number, with 95% intervals.
+    """
+    z, found = stats.norm.ppf(0.975), []
+    for row, of in lines[lines["images"] != "all"].groupby("row", sort=False):
+        if len(of) < 3:
+            continue
+        x, y = of["shown"].to_numpy(float), of["advantage"].to_numpy(float)
+        error = (of["high"] - of["low"]).to_numpy(float) / (2 * z)
+        if (y / error**2).sum() / np.sqrt((1 / error**2).sum()) < z:
+            continue
+        try:
+            (a, b), cov = curve_fit(_law, x, y, (y.max(), 0.5), error, absolute_sigma=True)
+        except RuntimeError:  # no least squares were found
+            continue
+        slope = np.array([at**-b, -a * np.log(at) * at**-b])  # of the law at that number
+        value, spread = _law(at, a, b), z * np.sqrt(slope @ cov @ slope)
+        width = z * np.sqrt(cov[1, 1])
+        line = {"row": row, "a": a, "b": b, "b_low": b - width, "b_high": b + width, "at": at}
+        line |= {"advantage": value, "low": value - spread, "high": value + spread}
+        found.append(line)
+    names = ["row", "a", "b", "b_low", "b_high", "at", "advantage", "low", "high"]
+    return pd.DataFrame(found, columns=names)
+
+
+def _law(images: float | np.ndarray, a: float, b: float) -> float | np.ndarray:
+    return a * images**-b
+
+
+def shown(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return `by_images` as text, one line a test and group."""
+    texts = {
+        "AUC": "{auc:.2f} [{auc_low:.2f}, {auc_high:.2f}]",
+        "AUC within a person": "{within:.2f} [{within_low:.2f}, {within_high:.2f}]",
+        "true less false positives": "{advantage:.2f} [{low:.2f}, {high:.2f}]",
+    }
+    told = lines[["row", "images", "people", "n"]].rename(
+        columns={"row": "T reads", "images": "images a person", "n": "images"}
+    )
+    for name, text in texts.items():
+        told[name] = lines.apply(text.format_map, axis=1).replace("nan [nan, nan]", "–")
+    return told
+
+
+def conclusion(laws: pd.DataFrame) -> str:
+    """Return what the power laws say, in words made of numbers.
+
+    Args:
+        laws: Of `power_law`.
+    """
+    if laws.empty:
+        return "No power law: people have too like numbers of images, or no test detects members."
+    told = [
+        f"{of['row']}: the advantage goes with the number of images a person to the power of {-of['b']:.2f} "
+        f"[{-of['b_high']:.2f}, {-of['b_low']:.2f}]; at {of['at']:.0f} images, the mean of MS1MV3, it would "
+        f"be {of['advantage']:.2f} [{of['low']:.2f}, {of['high']:.2f}]."
+        for _, of in laws.iterrows()
+    ]
+    return "\n\n".join(told)
