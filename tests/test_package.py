@@ -2,6 +2,8 @@
 
 import platform
 import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -19,3 +21,10 @@ def test_freed_memory_is_kept_for_the_next_result():
     torch.ones(2**24)
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     assert faults < 2**26 / resource.getpagesize() / 10
+
+
+def test_models_are_made_where_there_is_no_notebook():
+    """A machine that is lent for its GPU has PyTorch, and no Jupyter."""
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['IPython', 'papermill', 'nbformat']))"
+    command = [sys.executable, "-c", f"{hidden}; import mint_utils.run.plan"]
+    subprocess.run(command, check=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import types
 import unicodedata
 
 import numpy as np
@@ -609,25 +608,3 @@ def test_the_other_colour_order_is_doubted_for_where_people_are_more_alike(
 def test_a_network_that_is_not_known(brought, network):
     with pytest.raises(ParameterError, match=f"no network '{network}'.*There are: ir_101, ir_18"):
         casefiles.CaseFiles(brought, resolve("quick", **SMALL | {"network": network}))
-
-
-def test_p_counts_the_known_non_members_of_the_same_fold_alone():
-    """Fold 0: two non-members of .2 and .6; fold 1: one of .9. By hand, ties count as so high."""
-    lines = [
-        ("non_members", 0, 0.2),
-        ("non_members", 0, 0.6),
-        ("non_members", 1, 0.9),
-        ("members", 0, 0.99),
-        ("questioned", 0, 0.7),
-        ("questioned", 0, 0.6),
-        ("questioned", 1, 0.7),
-        ("questioned", 1, 0.95),
-    ]
-    images = pd.DataFrame(lines, columns=["database", "fold", "score"])
-    images["key"] = [str(i) for i in range(len(images))]
-    made = case.Case.__new__(case.Case)
-    made.files = types.SimpleNamespace(images=images.drop(columns="score"), centres=None)
-    scores = images["score"].to_numpy()
-    vars(made)["_scores"] = {case.NETWORK: {"All Conv Layers": np.stack([scores, scores])}}
-    found = made.answers.set_index("key")["p"]
-    assert found.to_dict() == pytest.approx({"4": 1 / 3, "5": 2 / 3, "6": 1.0, "7": 0.5})
