@@ -383,8 +383,9 @@ def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypa
 
 
 def test_blind_baselines_are_trained_once_whatever_m_is(c):
-    trainings = {column: found.shape[0] for (column, _, _), found in c.prepared.scores.items()}
-    assert {n for column, n in trainings.items() if "blind" in column} == {1}
+    of_blind = {key: of.shape for key, of in c.prepared.scores.items() if key[2] in blind.BASELINES}
+    assert len(of_blind) == 4 * 2 * len(blind.BASELINES)
+    assert {shape[:2] for shape in of_blind.values()} == {(1, 2)}
     assert {found.shape[:2] for found in c.blind.scores.values()} == {(1, 2)}
 
 
