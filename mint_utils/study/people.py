@@ -94,7 +94,7 @@ class People:
         config = self.audit.config
         of = {c.recipe.shown: c for c in scenarios.columns(config, "people")}
         wanted = of[f"people-{third}"]
-        return [self.audit.model(r) for r in scenarios.recipes(config, "people", wanted)]
+        return self.audit.trained("people", wanted).models
 
     @functools.cached_property
     def ledgers(self) -> dict[str, pd.DataFrame]:
@@ -384,8 +384,7 @@ def images_a_person(of: People) -> pd.DataFrame:
     """
     lines, audit = [], of.audit
     for column in scenarios.columns(audit.config, "images_a_person"):
-        recipes = scenarios.recipes(audit.config, "images_a_person", column)
-        models = [audit.model(recipe) for recipe in recipes]
+        models = audit.trained("images_a_person", column).models
         ledger, read = models[0].ledger, [audit.outcomes(model) for model in models]
         exposures, known = ledger["exposures"].to_numpy(), ledger["class"].to_numpy() >= 0
         used = exposures > 0

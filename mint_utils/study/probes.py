@@ -26,7 +26,7 @@ from mint_utils.study.results import MintTable
 VERSION = 1  # raised when the same features give other scores
 KEY = "members", "held_out"
 ROWS = "Model Outcome", "All Conv Layers"
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of the linear probe
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the linear probe
 FOLDS = 5
 MOST = 5000  # training images of a class
 T = "T (the paper's)"

@@ -115,7 +115,7 @@ def test_rows_name_their_image():
 
 def test_frames_of_one_film_are_one_cluster_where_their_keys_tell():
     keys = np.array(["00012", "00099", "00100", "cover"])
-    unknown = Database("film", keys, np.array([-1, -1, -1, -1]), None, None, "f", r"^\d{3}")
+    unknown = Database("film", keys, np.array([-1, -1, -1, -1]), None, None, "f", source=r"^\d{3}")
     assert [unknown.cluster(i) for i in range(4)] == [
         *["film/source 000"] * 2,
         "film/source 001",

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mint_utils.config import PROTOCOLS, ROWS, Config
@@ -161,3 +162,17 @@ def test_what_misled_is_restated():
     cells = {"x1, baseline": 0.8, "x0, baseline": 0.7, "x1": 0.75, "x0": 0.72}
     value = sum(term.sign * cells[term.column] for term in hidden.terms)
     assert value == pytest.approx((0.8 - 0.7) - (0.75 - 0.72)) and hidden.where == "added"
+
+
+def test_what_holds_under_the_papers_protocol_alone_is_named():
+    lines = [
+        ("kept", "paper", "supported"),
+        ("lost", "paper", "supported"),
+        ("never", "paper", "undecided"),
+        ("kept", "held_out", "supported"),
+        ("lost", "held_out", "undecided"),
+        ("never", "held_out", "supported"),
+    ]
+    table = pd.DataFrame(lines, columns=["claim", "protocol", "verdict"]).assign(where="4.3")
+    told = results.summary(table)
+    assert "1 hold under paper only" in told and told.endswith("membership: lost.")

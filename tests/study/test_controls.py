@@ -87,6 +87,23 @@ def test_the_swap_is_told_both_ways(c):
     assert len(c.swapped.cells) == 2 * len(ROWS) and c.swapped.cells.notna().all(axis=None)
 
 
+def test_every_column_is_read_from_the_network_that_it_names(c, s):
+    (m,), (other,) = c.models, c.others
+    expected = {
+        ("nulls", controls.THIS): s.scores(m),
+        ("nulls", controls.OTHER): s.scores(other, audited=m),
+        ("nulls", controls.UNTRAINED): s.scores(c.untrained(m), audited=m),
+        ("swapped", controls.OTHER): s.scores(other, SWAPPED, protocols=["paper"]),
+        ("swapped", controls.THIS): s.scores(m, SWAPPED, other, ["paper"]),
+    }
+    for (table, column), scores in expected.items():
+        found = getattr(c, table).scores[column, "paper", "All Conv Layers"][0]
+        own = scores.scores[("members", "paper"), "All Conv Layers"]
+        assert (found == own).all(), (table, column)
+    each = [scores.scores[("members", "paper"), "All Conv Layers"] for scores in expected.values()]
+    assert all((a != b).any() for i, a in enumerate(each) for b in each[:i])
+
+
 def test_the_untrained_network_is_m_before_its_first_step(c):
     (m,) = c.models
     network, _ = c.untrained(m).load()
@@ -383,8 +400,9 @@ def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypa
 
 
 def test_blind_baselines_are_trained_once_whatever_m_is(c):
-    trainings = {row: len(found) for (_, _, row), found in c.prepared.scores.items()}
-    assert {trainings[row] for row in blind.BASELINES} == {1}
+    of_blind = {key: of.shape for key, of in c.prepared.scores.items() if key[2] in blind.BASELINES}
+    assert len(of_blind) == 4 * 2 * len(blind.BASELINES)
+    assert {shape[:2] for shape in of_blind.values()} == {(1, 2)}
     assert {found.shape[:2] for found in c.blind.scores.values()} == {(1, 2)}
 
 

@@ -13,7 +13,7 @@ from mint_utils.data.membership import held_out, third
 from mint_utils.errors import DataError
 from mint_utils.run import plan as works
 from mint_utils.study import people, scenarios
-from mint_utils.study.audit import Outcomes
+from mint_utils.study.audit import Outcomes, Trainings
 from mint_utils.study.people import BLIND, MATCHED, NONE, OTHER, PERMUTED, THIRD, UNTRAINED, People
 from tests.factory import database
 
@@ -32,6 +32,10 @@ class World:
         ledger = pd.DataFrame({"key": self.training.keys} | told)
         artifact = SimpleNamespace(digest=f"{recipe.shown} {recipe.seed} {self.pull}")
         return SimpleNamespace(ledger=ledger, artifact=artifact, recipe=recipe)
+
+    def trained(self, scenario, column):
+        recipes = scenarios.recipes(self.config, scenario, column)
+        return Trainings([self.model(recipe) for recipe in recipes])
 
     def outcomes(self, model, audited=None):
         seed = int.from_bytes(model.recipe.shown.encode()[-3:], "big") + model.recipe.seed

@@ -1,5 +1,7 @@
 """Tables made of scores by hand: what a cell's interval is of, and what a column compares."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,3 +75,15 @@ def test_several_trainings_of_m_stand_beside_each_other():
     cells = table.cells.set_index("column")
     assert cells.loc["M", "each"] == " ".join(f"{a:.2f}".removeprefix("0") for a in accuracies)
     assert np.isnan(cells.loc["M", "low"]) and cells.loc["N", "low"] < cells.loc["N", "accuracy"]
+
+
+def test_a_row_that_is_the_same_whatever_m_is_stands_once_and_has_the_noise_of_t():
+    """Of three M's, each with the same two trainings of a blind baseline: the two count, not the three."""
+    clusters = np.repeat(np.arange(30), 8)
+    each = [scores(clusters, seed=i) for i in range(3)]
+    blind = scores(clusters, seed=9).scores[KEY, ROW]
+    first = replace(each[0], scores=each[0].scores | {(KEY, "pixels"): blind})
+    table = MintTable.of({"M": ([first, *each[1:]], "members")}, 100)
+    assert table.scores["M", "paper", ROW].shape == (3, 2, 240)
+    found = table.decided("M", "paper", "pixels")
+    assert found.right.shape == (2, 240) and (found.right[0] != found.right[1]).any()

@@ -255,6 +255,13 @@ def test_where_trainings_failed_again_each_is_shown(shared, monkeypatch):
     assert {of.reservation for _, of in of_m} == {"a training failed"}
 
 
+def test_verification_pairs_depend_on_each_other_by_their_people(s, monkeypatch):
+    monkeypatch.setattr(study, "persons", lambda pairs: np.arange(len(pairs)) // 8)
+    ((_, decided),) = s._verified(s.audited("baseline", "Baseline"))
+    assert decided.clusters[:5].tolist() == [[f"embedded_pairs/{i // 4}"] * 2 for i in range(5)]
+    assert decided.reservation == "one training"
+
+
 def test_the_trade_off_has_the_papers_points_and_ours(s):
     points = s.trade_off("baseline")
     assert points["panel"].tolist() == [
