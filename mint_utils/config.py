@@ -182,6 +182,10 @@ class Brought:
     # (pixel / 255 - mean) / std. Empty: .5, as AdaFace and InsightFace have it.
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    # At most four layers of a network that is not the study's; empty: they are found.
+    layers: tuple[str, ...] = ()
+    # Its class centres, a file or file:entry; None: those of the file of weights, if it holds any.
+    head: str | None = None
 
     def __post_init__(self):
         if self.case is not None:  # the same wherever a notebook runs

@@ -161,12 +161,12 @@ class IRNet(nn.Module):
 
 
 def auditable(
-    model: IRNet, x: torch.Tensor, pooling: str = "max"
+    model: nn.Module, x: torch.Tensor, pooling: str = "max"
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Return what an audit reads of (N, 3, S, S), from one forward pass (the paper, Section 3.3).
 
     Args:
-        model: In evaluation mode.
+        model: An `IRNet` or `networks.Auditable`, in evaluation mode.
         x: Images as the network takes them.
         pooling: What is left of a map: ``max``, the paper's, or ``mean``.
 
@@ -179,6 +179,8 @@ def auditable(
     """
     if pooling not in POOLING:
         raise ParameterError(f"pooling must be {' or '.join(POOLING)}, not {pooling!r}.")
+    if hasattr(model, "auditable"):  # a network of another kind pools by its own means (`networks`)
+        return model.auditable(x, pooling)
     features, stages = model.forward_intermediates(x)
     outcome, _ = model.forward_head(features)
     return [POOLING[pooling](stage, dim=(2, 3)) for stage in stages], outcome

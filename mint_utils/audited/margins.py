@@ -10,13 +10,29 @@ with gradient 1, and clipping theta to [0.001, pi - 0.001] never acts.
 """
 
 import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from mint_utils.errors import ParameterError, TrainingError
+from mint_utils.audited.ir import _read
+from mint_utils.errors import DataError, ParameterError, TrainingError
 
 EPS = 1e-3  # AdaFace's, here of all three heads: they differ in the margin and in nothing else
+SHARD = re.compile(r"rank_(\d+)_softmax_weight\.pt")
+# Where class centres lie in published files: AdaFace, facenet-pytorch, InsightFace, common others.
+FILED = (
+    "head.kernel",
+    "kernel",
+    "logits.weight",
+    "head.weight",
+    "margin.weight",
+    "fc.kernel",
+    "weight",
+)
 
 
 class MarginHead(nn.Module):
@@ -156,3 +172,68 @@ def make_head(
         raise ParameterError(f"{name} has no h, only adaface has: leave h out or take adaface.")
     given = {key: value for key, value in {"m": m, "h": h, "s": s}.items() if value is not None}
     return HEADS[name](embedding, classes, **given)
+
+
+def read_head(source: str, width: int) -> torch.Tensor:
+    """Return the class centres of a head, (D, C) float32.
+
+    Args:
+        source: A file of tensors, or ``file:entry`` where the entry is not one of the usual (`FILED`). One of
+            InsightFace's ``rank_N_softmax_weight.pt`` stands for all of its folder.
+        width: D, of the outcome. The file may hold (D, C) or (C, D).
+
+    Raises:
+        DataError: There is no such entry, a shard is missing, or no side of it is D.
+    """
+    file, entry = (source, "") if Path(source).is_file() else source.rpartition(":")[::2]
+    if SHARD.fullmatch(Path(file).name):
+        centres = _shards(Path(file).parent)
+    else:
+        entries = dict(_flat(_read(Path(file))))
+        names = [entry] if entry else [n for n in FILED if _named(entries, n)]
+        found = (
+            _named(entries, names[0])
+            if names
+            else list(entries.values())
+            if len(entries) == 1
+            else []
+        )
+        if len(found) != 1:
+            listed = ", ".join(n for n, v in entries.items() if v.ndim == 2 and width in v.shape)
+            raise DataError(
+                f"{file} holds {len(found)} entries {entry or 'for a head'}: name one as {file}:ENTRY. With "
+                f"a side of {width} it has: {listed or 'none'}."
+            )
+        centres = found[0]
+    if centres.ndim != 2 or width not in centres.shape:
+        raise DataError(
+            f"The head of {source} has the shape {tuple(centres.shape)}, and the outcome of the network has "
+            f"{width} numbers: name the head of this network."
+        )
+    return (centres if centres.shape[0] == width else centres.T).float().contiguous()
+
+
+def _shards(folder: Path) -> torch.Tensor:
+    found = {
+        int(SHARD.fullmatch(p.name)[1]): p for p in folder.iterdir() if SHARD.fullmatch(p.name)
+    }
+    missing = sorted(set(range(max(found) + 1)) - set(found))
+    if missing:
+        raise DataError(
+            f"{folder} lacks the shards {missing} of rank_N_softmax_weight.pt: bring them all."
+        )
+    return torch.cat([_read(found[rank]) for rank in sorted(found)])
+
+
+def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the dotted name and the tensor of every entry, however deep."""
+    if isinstance(content, torch.Tensor):
+        yield prefix, content
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
+
+
+def _named(entries: dict[str, torch.Tensor], name: str) -> list[torch.Tensor]:
+    """Return the entries of a name, whatever stands before it."""
+    return [v for key, v in entries.items() if f".{key}".endswith(f".{name}") and v.ndim == 2]

@@ -5,6 +5,8 @@ statistics those of the images, in evaluation mode. Without them its layers woul
 those of a trained network, and differ from one for another reason than training.
 """
 
+from itertools import chain
+
 import numpy as np
 import torch
 from torch import nn
@@ -44,7 +46,7 @@ def calibrated(
         )
     mixed = indices[np.random.default_rng(0).permutation(len(indices))]
     batches = np.array_split(mixed, -(-len(mixed) // BATCH))
-    device = next(network.parameters()).device
+    device = next(chain(network.parameters(), network.buffers())).device
     dropouts = [m for m in network.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     rates = [module.p for module in dropouts]
     for module in dropouts:

@@ -7,6 +7,7 @@ themselves.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,16 @@ def columns(widths: Sequence[int], outcome: int) -> dict[str, slice]:
     """Return the columns of each row of a table: four layers, Model Outcome, all four together.
 
     Args:
-        widths: Number of activation maps at each of the four stage ends (64, 128, 256, 512).
+        widths: Number of activation maps at each of the four stage ends (64, 128, 256, 512). A network of
+            another kind may have fewer layers, and the table then fewer rows.
         outcome: Length of the Model Outcome (512).
     """
-    ends = np.cumsum(widths).tolist()
-    starts = [0, *ends[:-1]]
-    slices = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
-    return dict(
-        zip(ROWS, [*slices, slice(ends[-1], ends[-1] + outcome), slice(0, ends[-1])], strict=True)
-    )
+    *layers, of_outcome, together = ROWS
+    ends = np.cumsum([0, *widths]).tolist()
+    slices = [slice(a, b) for a, b in pairwise(ends)]
+    found = dict(zip(layers[: len(widths)], slices, strict=True))
+    found[of_outcome] = slice(ends[-1], ends[-1] + outcome)
+    return found | ({together: slice(0, ends[-1])} if widths else {})
 
 
 @torch.inference_mode()

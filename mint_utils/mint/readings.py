@@ -9,6 +9,7 @@ pull. None of this is in the activations of an image alone; it is in the relatio
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +86,7 @@ class Readings:
         own_length: (N,) float32, of the column of that centre.
         log_sum: (N, V) float32, log of the sum over classes of exp(s cosine).
         log_rest: (N, V) float32, the same over all classes but that one.
-        distances: (N, L) float32, of view 0 to the statistics of each batch normalisation.
+        distances: (N, L) float32, of view 0 to the statistics of each batch normalisation; L may be 0.
     """
 
     nearest: np.ndarray
@@ -216,12 +217,19 @@ def _own(cosines: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, tor
     return cosines.gather(1, column[:, None])[:, 0], torch.logsumexp(SCALE * others, dim=1)
 
 
+def _probed(network: nn.Module, n: int) -> AbstractContextManager:
+    """Return `batch_norm_probe`, of no layers where a network has none that can be looked at, as a file's."""
+    if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return batch_norm_probe(network)
+    return nullcontext(lambda: np.empty((n, 0), np.float32))
+
+
 def _read(network, head, colour_order, batch, own, lengths) -> Readings:
     told: dict[str, list[torch.Tensor]] = {
         name: [] for name in ("follow", "copies", "norm", "own", "log_sum", "log_rest")
     }
     for i, view in enumerate(views(batch.permute(0, 3, 1, 2))):
-        with batch_norm_probe(network) as probe:
+        with _probed(network, len(batch)) as probe:
             outcome, norm = network(normalise(view, colour_order))
         cosines = head.cosines(outcome)
         if i == 0:

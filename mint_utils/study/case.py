@@ -23,11 +23,18 @@ from scipy import stats
 
 from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval, prevalence, verdict
 from mint_utils.measure.detection import THRESHOLD, decided, summarise
-from mint_utils.mint import readings
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.study import design
 from mint_utils.study.audit import Audit, Features
-from mint_utils.study.casefiles import NETWORK, UNTRAINED, CaseFiles, demonstration, doubt, read
+from mint_utils.study.casefiles import (
+    NETWORK,
+    UNTRAINED,
+    CaseFiles,
+    demonstration,
+    doubt,
+    read,
+    row_of,
+)
 from mint_utils.study.controls import blind_features
 from mint_utils.study.design import KNOWN, QUESTIONED, Closeness, Design
 
@@ -66,8 +73,8 @@ class Case:
 
     @property
     def row(self) -> str:
-        """What the answer reads: the class centres where the file holds them, else all four layers."""
-        return "All Conv Layers" if self.files.centres is None else readings.CENTRES
+        """What the answer reads, see `casefiles.row_of`."""
+        return row_of(self.files)
 
     @functools.cached_property
     def features(self) -> dict[str, Features]:

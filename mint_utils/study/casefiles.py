@@ -19,15 +19,16 @@ from scipy import stats
 from torch import nn
 
 from mint_utils import store
-from mint_utils.audited import train
-from mint_utils.audited.ir import COLOUR_ORDERS, COUNTERS, load_centres, load_weights
+from mint_utils.audited import networks, train
+from mint_utils.audited.ir import COLOUR_ORDERS, COUNTERS, SHAPES, load_centres, load_weights
+from mint_utils.audited.margins import make_head, read_head
 from mint_utils.audited.untrained import calibrated
-from mint_utils.config import Audited, Config, unknown
+from mint_utils.config import Audited, Config
 from mint_utils.data import description
 from mint_utils.data.contamination import contaminated, repeated
 from mint_utils.data.manifest import Database, open_folder
 from mint_utils.data.membership import uniform
-from mint_utils.errors import DataError, ParameterError
+from mint_utils.errors import DataError
 from mint_utils.mint import aad, readings
 from mint_utils.study import design, scenarios
 from mint_utils.study.audit import Audit, Features, named
@@ -44,7 +45,7 @@ class CaseFiles:
 
     Attributes:
         folder: Which.
-        weights: The file of weights in it.
+        weights: The file of weights in it; None where the network is a file of its own.
         recipe: Of the network, of which its name counts.
         image_size: Of the network, in pixels.
         seed: Of the cuts.
@@ -56,11 +57,13 @@ class CaseFiles:
         Raises:
             DataError: The file of weights or one of the three folders is missing, or the weights are not
                 those of the network.
-            ParameterError: The network is none that the study knows.
+            ParameterError: The network is none that can be opened (`networks.open_network`).
         """
-        self.folder, (self.weights, _) = folder, _located(folder)
+        self.folder, (self.weights, _) = folder, _located(folder, config.audited.network)
         self.recipe, self.brought = Audited(network=config.audited.network), config.brought
         self.image_size, self.seed = config.databases.image_size, config.databases.partition_seed
+        if not self.own:
+            self.image_size = self.opened.image_size  # what the network says itself counts
         self.loaded()  # weights that do not fit are told before anything is computed
 
     # ---- images and people --------------------------------------------------------------------
@@ -166,37 +169,62 @@ class CaseFiles:
 
     # ---- the network --------------------------------------------------------------------------
 
+    @property
+    def own(self) -> bool:
+        """Whether the network is one of the study's own."""
+        return self.recipe.network in SHAPES
+
+    @functools.cached_property
+    def opened(self) -> networks.Opened:
+        """A network of another kind."""
+        return _open(self, trained=True)
+
     @functools.cached_property
     def centres(self) -> torch.Tensor | None:
-        """The class centres of the head, (D, C), where the file holds them."""
-        return load_centres(self.weights, train.shape(self.recipe.network, self.image_size)[1])
+        """The class centres of the head, (D, C), where a file holds them."""
+        name, size = self.recipe.network, self.image_size
+        width = train.shape(name, size)[1] if self.own else self.opened.network.num_features
+        if self.brought.head is not None:
+            return read_head(self.brought.head, width)
+        return None if self.weights is None else load_centres(self.weights, width)
+
+    @property
+    def classes(self) -> int:
+        """Of the head; two where there are no class centres, as a head must have some."""
+        return 2 if self.centres is None else self.centres.shape[1]
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of the file of weights."""
-        return description.fingerprint(self.weights)
+        """Of the network: its file of weights or its own, and its class centres."""
+        return _digest(self)
 
     @property
     def input(self) -> list:
-        """What is given of the network's input: colour order, mean, std."""
-        return [self.brought.colour_order, list(self.brought.mean), list(self.brought.std)]
+        """What is given of the network's input and layers: colour order, mean, std, names."""
+        given = self.brought
+        found = [given.colour_order, list(given.mean), list(given.std)]
+        return [*found, list(given.layers)] if given.layers else found
 
     def built(self) -> tuple[nn.Module, nn.Module, str]:
-        """Return network and head as they are before any training, and the colour order of the input.
+        """Return network and head without their training, and the colour order of the input.
 
-        Raises:
-            ParameterError: There is no such network.
+        Another network than the study's own is as `networks.open_network` gives it untrained.
         """
-        networks = timm.list_models("ir_*")
-        if self.recipe.network not in networks:
-            raise ParameterError(unknown("network", self.recipe.network, networks))
-        classes = 2 if self.centres is None else self.centres.shape[1]
-        network, head = train.build(self.recipe, self.image_size, classes)
+        if not self.own:
+            opened = _open(self, trained=False)
+            head = make_head("cosface", opened.network.num_features, self.classes)
+            return opened.network, head, opened.colour_order
+        network, head = train.build(self.recipe, self.image_size, self.classes)
         _standardise(network, self.brought.mean, self.brought.std)
         return network, head, self.brought.colour_order or train.COLOUR_ORDER
 
     def loaded(self) -> tuple[nn.Module, nn.Module, str]:
         """Return them with the weights that were brought."""
+        if not self.own:
+            head = make_head("cosface", self.opened.network.num_features, self.classes)
+            if self.centres is not None:
+                head.load_state_dict({"kernel": self.centres})
+            return self.opened.network, head, self.opened.colour_order
         network, head, _ = self.built()
         for value in network.state_dict().values():  # so that nothing of the old ones can remain
             value.fill_(torch.nan if value.is_floating_point() else 0)
@@ -206,23 +234,64 @@ class CaseFiles:
         return network, head, self.brought.colour_order or COLOUR_ORDERS[self.layout]
 
     def told(self) -> str:
-        """Return in words how the network is read: how many of its tensors come from the file, its input."""
-        network, _, order = self.loaded()
-        tensors = [v for k, v in network.state_dict().items() if not k.endswith(COUNTERS)]
-        n = sum(bool(value.isfinite().all()) for value in tensors)
-        source = "given" if self.brought.colour_order else f"as {self.layout} weights take it"
-        numbers = [
-            ", ".join(f"{v:g}" for v in values or (0.5,))
-            for values in (self.brought.mean, self.brought.std)
-        ]
-        head = (
-            "no class centres" if self.centres is None else f"{self.centres.shape[1]} class centres"
-        )
-        return (
-            f"{self.weights.name}: {self.recipe.network} at {self.image_size} px, {n} of its "
-            f"{len(tensors)} tensors from the file, {head}. "
-            f"Input: {order.upper()} ({source}), mean {numbers[0]}, std {numbers[1]}."
-        )
+        """Return in words how the network is read, see `told`."""
+        return told(self)
+
+    def layers(self) -> pd.DataFrame:
+        """Return the layers that are read: layer, maps, side (px)."""
+        return networks.layers(self.loaded()[0], self.image_size)
+
+
+def _open(files: CaseFiles, trained: bool) -> networks.Opened:
+    given = files.brought
+    return networks.open_network(
+        files.recipe.network,
+        files.image_size,
+        files.weights,
+        given.layers,
+        given.colour_order,
+        given.mean,
+        given.std,
+        trained,
+    )
+
+
+def row_of(files: CaseFiles) -> str:
+    """Return what an answer reads: class centres where there are any, else all layers, else the outcome."""
+    if files.centres is not None:
+        return readings.CENTRES
+    return "All Conv Layers" if len(files.layers()) else "Model Outcome"
+
+
+def _digest(files: CaseFiles) -> str:
+    parts = [] if files.weights is None else [description.fingerprint(files.weights)]
+    if not files.own:
+        parts.append(networks.fingerprint(files.recipe.network, files.opened.network))
+    if files.brought.head is not None:
+        parts.append(store.digest(files.centres.numpy().tobytes().hex()))
+    return parts[0] if len(parts) == 1 else store.digest(parts)
+
+
+def told(files: CaseFiles) -> str:
+    """Return in words how the network is read: how many of its tensors come from the file, its input."""
+    head = (
+        "no class centres" if files.centres is None else f"{files.centres.shape[1]} class centres"
+    )
+    if not files.own:
+        return f"{files.opened}; {head}."
+    network, _, order = files.loaded()
+    tensors = [v for k, v in network.state_dict().items() if not k.endswith(COUNTERS)]
+    n = sum(bool(value.isfinite().all()) for value in tensors)
+    source = "given" if files.brought.colour_order else f"as {files.layout} weights take it"
+    numbers = [
+        ", ".join(f"{v:g}" for v in values or (0.5,))
+        for values in (files.brought.mean, files.brought.std)
+    ]
+    return (
+        f"{files.weights.name}: {files.recipe.network} at {files.image_size} px, {n} of its "
+        f"{len(tensors)} tensors from the file, {head}. "
+        f"Input: {order.upper()} ({source}), mean {numbers[0]}, std {numbers[1]}."
+    )
 
 
 def _name(key: str) -> str:
@@ -352,19 +421,24 @@ def _alike(files: CaseFiles, orders: list[str]) -> tuple[np.ndarray, np.ndarray]
 def check(config: Config) -> None:
     """Refuse what is brought where something of it is missing; see `CaseFiles`."""
     if config.brought.case is not None:
-        _located(Path(config.brought.case))
+        _located(Path(config.brought.case), config.audited.network)
 
 
 def fingerprint(config: Config) -> str | None:
     """Return a hash of the files that a configuration brings; None where it brings none."""
     if config.brought.case is None:
         return None
-    weights, folders = _located(Path(config.brought.case))
-    return store.digest([description.fingerprint(path) for path in (weights, *folders)])
+    weights, folders = _located(Path(config.brought.case), config.audited.network)
+    head = (config.brought.head or "").split(":")[0]
+    files = [path for path in (weights, *networks.files(config.audited.network)) if path]
+    files += [Path(head)] if head and Path(head).is_file() else []
+    return store.digest([description.fingerprint(path) for path in (*files, *folders)])
 
 
-def _located(folder: Path) -> tuple[Path, list[Path]]:
+def _located(folder: Path, network: str) -> tuple[Path | None, list[Path]]:
     """Return the file of weights that lies in a folder, and the three folders.
+
+    A network that is a file, or a function that makes it, may bring its weights itself.
 
     Raises:
         DataError: Something of it is missing, there is more than one file of weights, or a name is wrong.
@@ -377,7 +451,8 @@ def _located(folder: Path) -> tuple[Path, list[Path]]:
             )
     visible = (path for path in folder.glob("*") if not path.name.startswith("."))
     found = sorted(path for path in visible if path.suffix.lower() in WEIGHTS)
-    if len(found) != 1:
+    optional = not timm.is_model(network)
+    if len(found) > 1 or not (found or optional):
         names = f" ({', '.join(path.name for path in found)})" if found else ""
         raise DataError(
             f"{folder} holds {len(found)} files of weights{names} and must hold one of "
@@ -386,7 +461,7 @@ def _located(folder: Path) -> tuple[Path, list[Path]]:
     folders = [folder / name for name in FOLDERS]
     for path in folders:
         _refuse_names(path)
-    return found[0], folders
+    return found[0] if found else None, folders
 
 
 def _refuse_names(folder: Path) -> None:

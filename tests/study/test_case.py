@@ -19,6 +19,7 @@ from mint_utils.mint import blind, readings
 from mint_utils.run import notebooks
 from mint_utils.study import case, casefiles, checks, design, scenarios
 from mint_utils.study.audit import Features
+from tests.audited.test_graphs import Small, by_hooks, exported
 from tests.factory import database
 
 SMALL = {
@@ -604,7 +605,79 @@ def test_the_other_colour_order_is_doubted_for_where_people_are_more_alike(
     assert casefiles.doubt(c.files) == ""
 
 
-@pytest.mark.parametrize("network", ["resnet50", "ir_51"])
-def test_a_network_that_is_not_known(brought, network):
-    with pytest.raises(ParameterError, match=f"no network '{network}'.*There are: ir_101, ir_18"):
+@pytest.mark.parametrize(
+    "network, error, told",
+    [
+        ("resnet50", DataError, "does not fit the network.*They look like ir_tiny"),
+        ("ir_51", ParameterError, "'ir_51'.*ir_101.*torch.export or ONNX"),
+    ],
+)
+def test_a_network_that_does_not_fit_or_is_not_known(brought, network, error, told):
+    with pytest.raises(error, match=told) as found:
         casefiles.CaseFiles(brought, resolve("quick", **SMALL | {"network": network}))
+    assert "\n" not in str(found.value)
+
+
+def other_network():
+    return Small()
+
+
+def one_number():
+    return Small(last=1)
+
+
+@pytest.fixture
+def without_weights(brought, tmp_path):
+    for name in casefiles.FOLDERS:
+        (tmp_path / name).symlink_to(brought / name)
+    return tmp_path
+
+
+def test_a_network_of_another_kind_is_read_at_its_layers_and_its_head_is_named(without_weights):
+    net = str(exported(without_weights / "net.pt2"))
+    torch.save({"logits.weight": torch.randn(9, 6)}, without_weights / "head.bin")
+    given = {"network": net, "head": str(without_weights / "head.bin"), "mean": (0.4,)}
+    config = resolve("quick", case=str(without_weights), **SMALL | {"image_size": 40} | given)
+    files = casefiles.CaseFiles(without_weights, config)
+    assert files.image_size == 16  # which the file says
+    assert "RGB, mean 0.4, standard deviation 0.5" in files.told() and "9 class" in files.told()
+    assert files.layers()["side"].tolist() == [16, 8, 4]
+    of = casefiles.read(files, casefiles.NETWORK)
+    layers = [f"Conv Layer #{i}" for i in (1, 2, 3)]
+    assert [*layers, "Model Outcome", "All Conv Layers", readings.CENTRES] == list(of.rows)
+    images, rows = files.runs[0]
+    pixels = torch.from_numpy(images.images[rows]).permute(0, 3, 1, 2) / 255
+    outcome, maps = by_hooks(Small(), (pixels - 0.4) / 0.5)
+    expected = outcome / outcome.norm(dim=1, keepdim=True)
+    got = of.array[: len(rows)]
+    np.testing.assert_allclose(got[:, of.rows["Model Outcome"]], expected, atol=1e-5)
+    np.testing.assert_allclose(got[:, of.rows[layers[1]]], maps[1].amax((2, 3)), atol=1e-5)
+    untrained = casefiles.read(files, casefiles.UNTRAINED)
+    assert np.isfinite(untrained.array).all() and not np.allclose(untrained.array, of.array)
+
+
+def test_a_head_of_another_width_and_layers_that_are_not_there(without_weights):
+    torch.save({"logits.weight": torch.randn(9, 5)}, without_weights / "head.bin")
+    network = {"network": "tests.study.test_case:other_network"}
+    for given, error, told in (
+        ({"head": str(without_weights / "head.bin")}, DataError, r"shape \(9, 5\).*has 6 numbers"),
+        ({"layers": ("nowhere",)}, ParameterError, "no layer nowhere"),
+        (
+            {"network": "tests.study.test_case:one_number"},
+            ParameterError,
+            "not one vector an image",
+        ),
+    ):
+        config = resolve("quick", case=str(without_weights), **SMALL | network | given)
+        with pytest.raises(error, match=told):
+            casefiles.CaseFiles(without_weights, config)
+
+
+def test_what_is_kept_changes_with_the_network_and_its_layers(without_weights):
+    def digest(**given):
+        config = resolve("quick", case=str(without_weights), **SMALL | given)
+        return casefiles.CaseFiles(without_weights, config).digest
+
+    network = "tests.study.test_case:other_network"
+    assert digest(network=network) == digest(network=network)
+    assert digest(network=network) != digest(network="tests.audited.test_networks:Pair")

@@ -1,0 +1,370 @@
+"""Networks that are files of data: TorchScript, ``torch.export`` and ONNX.
+
+In: a file. Out: a source, which names the values that its graph computes, and gives a function from a batch
+to the output and to any of these values. A source adds outputs to the graph, so that it needs no class of
+the network.
+
+No Python of a file is run. PyTorch interprets TorchScript by itself; what could touch files is refused. The
+loader of ``torch.export`` would unpickle, evaluate and call what its file names, so the file is looked
+through first. ONNX is run by onnxruntime (the extra ``onnx``).
+"""
+
+import io
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mint_utils.errors import DataError, ParameterError
+
+# Names of activation functions, as modules, TorchScript, ATen and ONNX have them, in lower case. A sigmoid is
+# none: it is the gate of squeeze-and-excitation, or one factor of a swish.
+ACTIVATIONS = {
+    *(
+        "relu",
+        "relu6",
+        "prelu",
+        "leakyrelu",
+        "rrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "swish",
+    ),
+    *("mish", "hardswish", "hardtanh", "clamp", "clip", "softplus", "tanh", "thresholdedrelu"),
+}
+# What a file of torch.export may call, and how it may write a size: its loader evaluates that as Python,
+# so it must be made of symbols, numbers and constructors of sympy.
+TARGETS = re.compile(
+    r"torch\.ops\.(aten|prims)\.(?!from_file|save|load)[\w.]+|torch\.sym_\w+|math\.\w+"
+    r"|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
+    r"|_operator\.(getitem|add|sub|mul|pow|floordiv|truediv|mod|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
+)
+SIZES = re.compile(
+    r"([\s+\-*/(),<>=]|\d++|'?[su]\d++'?|\b(Symbol|Integer|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod"
+    r"|FloorDiv|CleanDiv|positive|nonnegative|integer|real|True|False)\b)++"
+)
+FEW = 16  # images that onnxruntime is given at once: more do not fit the caches of a CPU
+# From a batch to the output and the values that were named, in the order in which they are computed.
+Reading = Callable[[torch.Tensor], tuple[Any, dict[str, torch.Tensor]]]
+
+
+def is_activation(name: str) -> bool:
+    """Return whether an operator or a class of this name is an activation function."""
+    return name.lower().replace("_", "") in ACTIVATIONS
+
+
+def shuffle(weights: torch.Tensor) -> torch.Tensor:
+    """Return weights (O, ...) of which each row's values have changed places, the same on every machine.
+
+    What was learnt lies in the places. The values stay, and so does a filter's answer to an even surface, so
+    that the signal neither dies nor grows from layer to layer.
+    """
+    if weights.ndim < 2 or not weights.is_floating_point():
+        return weights
+    rows = weights.detach().flatten(1).cpu().numpy()
+    mixed = np.random.default_rng(rows.shape).permuted(rows, axis=1)
+    return torch.from_numpy(mixed).view(weights.shape).to(weights)
+
+
+class Script(nn.Module):
+    """A TorchScript file.
+
+    Attributes:
+        batch: Number of images that it must be given at once, None for any.
+        at_once: Number that it is best given, None for any.
+        image_size: Side of its input, None where it is not said.
+    """
+
+    def __init__(self, path: Path):
+        """Load the file.
+
+        Raises:
+            DataError: It is damaged, or asks for files.
+        """
+        super().__init__()
+        self.batch = self.at_once = self.image_size = None
+        with zipfile.ZipFile(path) as archive:
+            code = [n for n in archive.namelist() if "/code/" in n and n.endswith(".py")]
+            text = "\n".join(archive.read(name).decode() for name in code)
+        found = re.search(r"torch\.(from_file|save|load)\(|\bops\.(?!prim\b|aten\b)\w+\.\w+", text)
+        if found:
+            raise DataError(
+                f"{path} calls {found[0].rstrip('(')}, which a network does not need: save it without."
+            )
+        try:
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # deprecated
+                self.module = torch.jit.load(str(path), map_location="cpu").eval()
+        except Exception as error:  # a damaged file can fail in any way
+            raise DataError(f"{path} cannot be read as TorchScript: {first(error)}.") from error
+
+    def values(self) -> dict[str, bool]:
+        """Return the names of all tensors of the graph, in their order, and which are activations."""
+        return {name: activation for name, (_, activation) in _tensors(self._graph()).items()}
+
+    def reading(self, layers: Sequence[str]) -> Reading:
+        """Return a function from a batch to the output and the values named."""
+        made: dict[torch.device, Callable] = {}  # the weights are constants of the graph
+
+        def read(x: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
+            if x.device not in made:
+                self.module.to(x.device)
+                graph = self._graph()
+                tensors = _tensors(graph)
+                for name in layers:
+                    graph.registerOutput(tensors[name][0])
+                graph.makeMultiOutputIntoTuple()
+                graph.eraseInput(0)  # the module, of which a frozen graph asks nothing
+                made[x.device] = torch._C._create_function_from_graph("read", graph)
+            found = made[x.device](x)
+            return (found[0], dict(zip(layers, found[1:], strict=True))) if layers else (found, {})
+
+        return read
+
+    def shuffled(self) -> "Script":
+        """Change the weights to shuffled ones, and return the source."""
+        with torch.no_grad():
+            for parameter in self.module.parameters():
+                parameter.copy_(shuffle(parameter))
+        return self
+
+    def _graph(self) -> torch.Graph:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # deprecated
+            graph = torch.jit.freeze(self.module).graph
+        torch._C._jit_pass_inline(graph)
+        return graph
+
+
+def _tensors(graph: torch.Graph) -> dict[str, tuple[torch.Value, bool]]:
+    found = {}
+    for node in graph.nodes():
+        if node.kind() in ("prim::Constant", "prim::GetAttr"):
+            continue
+        activation = is_activation(node.kind().split("::")[-1])
+        for value in node.outputs():
+            if value.type().isSubtypeOf(torch._C.TensorType.get()):
+                found[value.debugName()] = value, activation
+    return found
+
+
+class Exported(nn.Module):
+    """A file of ``torch.export.save``; attributes and methods as of `Script`."""
+
+    def __init__(self, path: Path):
+        """Look the file through, and load it.
+
+        Raises:
+            DataError: It is damaged, or holds more than tensors and a graph of operators.
+        """
+        super().__init__()
+        _refuse_code(path)
+        try:
+            program = torch.export.load(path)
+            self.module = program.module(check_guards=False)
+        except Exception as error:  # a damaged file can fail in any way
+            raise DataError(f"{path} cannot be read by torch.export: {first(error)}.") from error
+        inputs = [n for n in self.module.graph.nodes if n.op == "placeholder"]
+        shape = inputs[0].meta["val"].shape if len(inputs) == 1 else ()
+        if len(shape) != 4:
+            raise DataError(f"{path} must take one batch of images (N, 3, S, S).")
+        self.batch, self.image_size = (
+            n if isinstance(n, int) else None for n in (shape[0], shape[-1])
+        )
+        self.at_once = self.batch
+
+    def train(self, mode: bool = True) -> "Exported":
+        """Do nothing: the graph has no other mode than the one that was exported."""
+        return self
+
+    def values(self) -> dict[str, bool]:
+        """Return the names of all results of the graph, in their order, and which are activations."""
+        nodes = [node for node in self.module.graph.nodes if node.op == "call_function"]
+        return {n.name: is_activation(str(n.target).split(".")[-2]) for n in nodes if _is_tensor(n)}
+
+    def reading(self, layers: Sequence[str]) -> Reading:
+        """Return a function from a batch to the output and the values named."""
+        graph = self.module.graph
+        nodes = {node.name: node for node in graph.nodes}
+        end = graph.output_node()
+        # Of the output as its program gives it, so that a second reading starts anew.
+        self._output = getattr(self, "_output", end.args[0])
+        end.args = ([self._output, *(nodes[name] for name in layers)],)
+        graph.set_codegen(torch.fx.graph.CodeGen())  # which unpacks the output as a plain list
+        self.module.recompile()
+
+        def read(x: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
+            output, *maps = self.module(x)
+            return output, dict(zip(layers, maps, strict=True))
+
+        return read
+
+    shuffled = Script.shuffled
+
+
+def _is_tensor(node: torch.fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _refuse_code(path: Path) -> None:
+    """Refuse a file of ``torch.export`` that could make its loader run anything but tensor operators."""
+    refused = None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                # Tensors are raw bytes or nested files of torch.save, which must be tensors alone.
+                content = archive.read(name)
+                if name.endswith(".json"):
+                    for key, value in _entries(json.loads(content)):
+                        strange = (
+                            (key in ("target", "as_operator") and not TARGETS.fullmatch(str(value)))
+                            or (key == "expr_str" and not SIZES.fullmatch(str(value)))
+                            or (key == "use_pickle" and value)
+                            or (key == "as_custom_obj" and value)
+                        )
+                        refused = refused or (f"{key} {str(value)[:60]!r}" if strange else None)
+                elif zipfile.is_zipfile(io.BytesIO(content)) or content[:1] == b"\x80":
+                    torch.load(io.BytesIO(content), weights_only=True)
+    except Exception as error:
+        raise DataError(
+            f"{path} cannot be read as data alone: it is damaged, or holds more than tensors and operators."
+        ) from error
+    if refused:
+        raise DataError(
+            f"{path} holds {refused}, which could run code: export the bare network again."
+        )
+
+
+def _entries(content: Any):
+    """Yield the key and the value of every plain entry, however deep."""
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        if isinstance(value, dict | list):
+            yield from _entries(value)
+        else:
+            yield key, value
+
+
+class Onnx(nn.Module):
+    """An ONNX file, run by onnxruntime; attributes and methods as of `Script`."""
+
+    def __init__(self, path: Path):
+        """Load the file.
+
+        Raises:
+            ParameterError: The extra ``onnx`` is not installed.
+            DataError: It is damaged, or takes more than a batch of images.
+        """
+        super().__init__()
+        try:
+            import onnx
+            import onnxruntime
+        except ImportError as error:
+            raise ParameterError(
+                f'{path} needs onnx and onnxruntime: pip install "mint-utils[onnx]".'
+            ) from error
+        self.path, self.onnx, self.runtime = path, onnx, onnxruntime
+        try:
+            self.model = onnx.load(str(path))
+        except Exception as error:  # a damaged file can fail in any way
+            raise DataError(f"{path} cannot be read as ONNX: {first(error)}.") from error
+        held = {tensor.name for tensor in self.model.graph.initializer}
+        inputs = [value for value in self.model.graph.input if value.name not in held]
+        dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
+        if len(dims) != 4:
+            raise DataError(f"{path} must take one batch of images (N, 3, S, S).")
+        self.input = inputs[0].name
+        self.batch, self.image_size = dims[0].dim_value or None, dims[3].dim_value or None
+        self.at_once = self.batch or FEW
+
+    def values(self) -> dict[str, bool]:
+        """Return the names of all results of the graph, in their order, and which are activations."""
+        nodes = [node for node in self.model.graph.node if node.op_type != "Constant"]
+        return {name: is_activation(node.op_type) for node in nodes for name in node.output if name}
+
+    def reading(self, layers: Sequence[str], pooling: str | None = None) -> Reading:
+        """Return a function from a batch to the output and the values named.
+
+        Args:
+            layers: Their names.
+            pooling: ``max`` or ``mean``: each map (N, C, H, W) is pooled to (N, C, 1, 1), inside the graph,
+                where it costs next to nothing.
+
+        Raises:
+            DataError: The graph holds an operator that onnxruntime does not have.
+        """
+        model, helper = self.onnx.ModelProto(), self.onnx.helper
+        model.CopyFrom(self.model)
+        own, wanted = [value.name for value in model.graph.output], list(layers)
+        if pooling is not None:
+            kind = {"max": "GlobalMaxPool", "mean": "GlobalAveragePool"}[pooling]
+            wanted = [f"{name}/{kind}" for name in layers]
+            for name, pooled in zip(layers, wanted, strict=True):
+                model.graph.node.append(helper.make_node(kind, [name], [pooled]))
+        for name in wanted:
+            if name not in own:
+                model.graph.output.append(self.onnx.ValueInfoProto(name=name))
+        session = self._session(model)
+
+        def read(x: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
+            found = session.run([*own, *wanted], {self.input: x.cpu().contiguous().numpy()})
+            tensors = [torch.from_numpy(np.asarray(one)).to(x.device) for one in found]
+            outputs, maps = tensors[: len(own)], tensors[len(own) :]
+            return outputs[0] if len(own) == 1 else outputs, dict(zip(layers, maps, strict=True))
+
+        return read
+
+    def _session(self, model: Any) -> Any:
+        options = self.runtime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        # As of PyTorch's threads: those that wait would hold a core.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = self.runtime.get_available_providers()
+        try:
+            return self.runtime.InferenceSession(model.SerializeToString(), options, providers)
+        except Exception as error:  # of onnxruntime, which has a class for each status
+            raise DataError(f"{self.path} cannot be run by onnxruntime: {first(error)}.") from error
+
+    def shuffled(self) -> "Onnx":
+        """Change the weights to shuffled ones, and return the source."""
+        tensors = list(self.model.graph.initializer)
+        tensors += [n.attribute[0].t for n in self.model.graph.node if n.op_type == "Constant"]
+        for tensor in tensors:
+            if len(tensor.dims) >= 2:
+                array = torch.from_numpy(self.onnx.numpy_helper.to_array(tensor).copy())
+                mixed = self.onnx.numpy_helper.from_array(shuffle(array).numpy(), tensor.name)
+                tensor.CopyFrom(mixed)
+        return self
+
+
+def first(error: Exception) -> str:
+    """Return what an error says, on one line and not too long."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= 300 else f"{text[:300]} ..."
+
+
+def opened(path: Path) -> Script | Exported | Onnx:
+    """Return the source that a file holds, by its content.
+
+    Raises:
+        DataError: It is none of the three; a pickle is refused.
+    """
+    names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    if any(name.endswith("/constants.pkl") and "/data/" not in name for name in names):
+        return Script(path)
+    if any(re.search(r"models/[^/]+\.json$|serialized_exported_program\.json$", n) for n in names):
+        return Exported(path)
+    if path.suffix == ".onnx":
+        return Onnx(path)
+    raise DataError(
+        f"{path} is no file of TorchScript, torch.export or ONNX (.onnx). A pickled module could run code, "
+        "and is not loaded: save its state dict, or name the function that makes it (module:function)."
+    )

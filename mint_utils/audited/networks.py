@@ -1,0 +1,436 @@
+"""Any network that an auditor brings, read as the study reads its own.
+
+In: a network of timm, a file of TorchScript, ``torch.export`` or ONNX, or a function of the user's own that
+returns a module. Out: a module with what an audit asks for: the maps of at most four layers
+(``forward_intermediates``), the outcome as a unit vector and its length (``forward``), and their widths.
+Input is (N, 3, S, S) float32 as `images.normalise` gives it, which the adapter scales to the network's own
+mean and standard deviation.
+
+Nothing of a file is run as Python (`graphs`). Only a function that is named is.
+"""
+
+import hashlib
+import importlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import timm
+import torch
+from torch import nn
+
+from mint_utils.audited import graphs, ir
+from mint_utils.audited.margins import FILED
+from mint_utils.config import ROWS, unknown
+from mint_utils.errors import ParameterError
+
+MOST = len(ROWS) - 2  # layers: the tables have a row for each
+ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class Modules(nn.Module):
+    """A module of PyTorch as a source of values, as `graphs.Script` is; its layers are modules in it."""
+
+    batch = at_once = None
+
+    def __init__(self, module: nn.Module, image_size: int | None = None):
+        super().__init__()
+        self.module, self.image_size, self.hooks = module.eval(), image_size, []
+
+    def values(self) -> dict[str, bool]:
+        """Return the names of all modules, and which are activations; not in the order of computation."""
+        named = ((name, module) for name, module in self.module.named_modules() if name)
+        return {name: graphs.is_activation(type(module).__name__) for name, module in named}
+
+    def reading(self, layers: Sequence[str]) -> graphs.Reading:
+        """Return a function from a batch to the output and what the modules named gave last.
+
+        It holds until the next reading is made.
+        """
+        found: dict[str, torch.Tensor] = {}
+
+        def keep(name: str, output: Any) -> None:
+            found.pop(name, None)  # so that a module that is used again moves to its last place
+            if isinstance(output, torch.Tensor):
+                found[name] = output
+
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks = [
+            self.module.get_submodule(name).register_forward_hook(
+                lambda _module, _args, output, name=name: keep(name, output)
+            )
+            for name in layers
+        ]
+
+        def read(x: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
+            found.clear()
+            return self.module(x), dict(found)
+
+        return read
+
+    def shuffled(self) -> "Modules":
+        """Change the weights to shuffled ones, and return the source."""
+        with torch.no_grad():
+            for parameter in self.module.parameters():
+                parameter.copy_(graphs.shuffle(parameter))
+        return self
+
+
+class Auditable(nn.Module):
+    """A source of values under the names by which the study reads its own networks.
+
+    Attributes:
+        feature_info: One dict a layer: num_chs, reduction, module (its name), side (of its map, in pixels).
+        num_features: D, length of the outcome.
+        image_size: S.
+    """
+
+    def __init__(
+        self,
+        source: nn.Module,
+        where: str,
+        image_size: int,
+        layers: Sequence[str] = (),
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.5,),
+    ):
+        """Run the network once, and choose its layers where none are named; see `open_network`."""
+        super().__init__()
+        self.source, self.where, self.image_size = source, where, image_size
+        mean, std = (torch.tensor(v).expand(3).reshape(1, 3, 1, 1) for v in (mean, std))
+        self.register_buffer("scale", 0.5 / std)  # from -1..1 to the network's own
+        self.register_buffer("shift", (0.5 - mean) / std)
+        values = source.values()
+        self.layers = list(layers)
+        unknown = [name for name in layers if name not in values]
+        if unknown or len(layers) > MOST:
+            raise ParameterError(self._no_layers(unknown, values))
+        blank = torch.zeros(source.batch or 1, 3, image_size, image_size)
+        outcome, found = self._read_once(blank, source.reading(self.layers or list(values)))
+        self.layers = self.layers or chosen(found, values)
+        missing = [
+            name for name in self.layers if name not in found or found[name].ndim not in (2, 3, 4)
+        ]
+        if missing:
+            raise ParameterError(
+                f"{where}: {', '.join(missing)} gives no map (N, C, height, width)."
+            )
+        self._reading, self._pooled = source.reading(self.layers), {}
+        self._maps_alone = [found[name].ndim == 4 for name in self.layers]
+        self.num_features = outcome.shape[1]
+        self.feature_info = []
+        for name in self.layers:
+            channels, side = _map(found[name]).shape[1:3]
+            info = {
+                "num_chs": channels,
+                "reduction": image_size / side,
+                "module": name,
+                "side": side,
+            }
+            self.feature_info.append(info)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the outcome as a unit vector (N, D) and its length before that (N, 1), float32."""
+        return self.forward_head(self._read(x)[0])
+
+    def forward_head(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the unit vector (N, D) and the length (N, 1) of an outcome (N, D)."""
+        norm = torch.linalg.vector_norm(x.float(), dim=1, keepdim=True)
+        return x.float() / norm.clamp(min=1e-12), norm
+
+    def forward_intermediates(
+        self, x: torch.Tensor, intermediates_only: bool = False
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the outcome (N, D) and the maps of the layers (N, C_i, h_i, w_i), or only these.
+
+        A layer of tokens (N, T, C) is given as a map (N, C, T, 1), a vector as one of a single pixel.
+        """
+        outcome, maps = self._read(x)
+        return maps if intermediates_only else (outcome, maps)
+
+    def auditable(
+        self, x: torch.Tensor, pooling: str = "max"
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return what is left of the maps, (N, C_i) each, and the unit vector (N, D); as `ir.auditable`."""
+        inside = isinstance(self.source, graphs.Onnx) and all(self._maps_alone)
+        if inside and pooling not in self._pooled:
+            self._pooled[pooling] = self.source.reading(self.layers, pooling)
+        outcomes, pooled = [], []
+        for outcome, maps in self._parts(x, self._pooled[pooling] if inside else self._reading):
+            outcomes.append(outcome)
+            # Pooled by the graph, a map is one pixel: a tenth of the time would go into calls for it.
+            pooled.append(
+                maps if inside else [ir.POOLING[pooling](one, dim=(2, 3)) for one in maps]
+            )
+        layers = [torch.cat(of_layer).flatten(1) for of_layer in zip(*pooled, strict=True)]
+        return layers, self.forward_head(torch.cat(outcomes))[0]
+
+    def _read(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        parts = list(self._parts(x, self._reading))
+        if len(parts) == 1:
+            return parts[0]
+        maps = [torch.cat(of_layer) for of_layer in zip(*(maps for _, maps in parts), strict=True)]
+        return torch.cat([outcome for outcome, _ in parts]), maps
+
+    def _parts(
+        self, x: torch.Tensor, reading: graphs.Reading
+    ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+        """Yield outcomes and maps of a few images at a time, where the source is not given all at once."""
+        for part in self._scaled(x).split(self.source.at_once or max(1, len(x))):
+            n, missing = len(part), -len(part) % (self.source.batch or 1)
+            part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
+            outcome, found = self._read_once(part, reading)
+            maps = [_map(found[name]) for name in self.layers]
+            yield (outcome[:n], [one[:n] for one in maps]) if missing else (outcome, maps)
+
+    def _scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, 3, S, S) from -1..1 on the network's own scale, and in the order of memory it takes."""
+        if not isinstance(self.source, graphs.Onnx):
+            return torch.addcmul(self.shift, x, self.scale)
+        planes = torch.empty(x.shape, dtype=x.dtype, device=x.device)  # one colour after another
+        for plane, colour, scale, shift in zip(
+            planes.unbind(1), x.unbind(1), self.scale.flatten(), self.shift.flatten(), strict=True
+        ):
+            torch.mul(colour, scale, out=plane).add_(shift)
+        return planes
+
+    def _read_once(
+        self, x: torch.Tensor, reading: graphs.Reading
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        try:
+            output, found = reading(x)
+        except Exception as error:  # of any runtime, or of the user's own code
+            raise ParameterError(
+                f"{self.where} cannot be run on {len(x)} images of {x.shape[-1]} px: {graphs.first(error)}. "
+                "Give its own image_size."
+            ) from error
+        return _vector(output, self.where, len(x)), found
+
+    def _no_layers(self, unknown: Sequence[str], values: dict[str, bool]) -> str:
+        if not unknown:
+            return f"At most {MOST} layers can be read, not {len(self.layers)}."
+        some = [name for name, activation in values.items() if activation] or list(values)
+        listed = ", ".join(some[-12:])
+        return f"{self.where} has no layer {', '.join(unknown)}. The last of its {len(some)}: {listed}."
+
+
+def chosen(found: dict[str, torch.Tensor], values: dict[str, bool]) -> list[str]:
+    """Return the last activation before each halving of the map, at most the last four.
+
+    Where a side has no activation function, the last map of that side stands for it.
+
+    Args:
+        found: The values of one image, in the order of computation.
+        values: Which of them are activations.
+    """
+    last: dict[int, str] = {}
+    for activation in (False, True):
+        for name, value in found.items():
+            if values[name] == activation and value.ndim == 4 and value.shape[-1] > 1:
+                last[value.shape[-1]] = name
+    return [last[side] for side in sorted(last, reverse=True)][-MOST:]
+
+
+def _map(value: torch.Tensor) -> torch.Tensor:
+    if value.ndim == 3:
+        return value.transpose(1, 2)[..., None]
+    return value if value.ndim == 4 else value[..., None, None]
+
+
+def _vector(output: Any, where: str, n: int) -> torch.Tensor:
+    """Return the outcome (N, D) of what a network gives.
+
+    It may be a vector, one as a map of a single pixel, or a unit vector and its length, as AdaFace's.
+    """
+    parts = list(output) if isinstance(output, tuple | list) else [output]
+    tensors = all(isinstance(part, torch.Tensor) for part in parts)
+    shapes = [tuple(part.shape) for part in parts] if tensors else [type(output).__name__]
+    if tensors and len(parts) == 2 and shapes[1] == (n, 1) and len(shapes[0]) == 2:
+        parts, shapes = [parts[0] * parts[1]], shapes[:1]
+    if not tensors or len(parts) > 1 or shapes[0][2:] not in ((), (1, 1)) or len(parts[0]) != n:
+        parts = []
+    if not parts or parts[0].ndim < 2 or parts[0].shape[1] < 2:
+        raise ParameterError(
+            f"{where} gives {', '.join(map(str, shapes))} for {n} images, and not one vector an image: name "
+            "a network without its head, whose only output is the embedding (N, D)."
+        )
+    return parts[0].flatten(1)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that was brought, and what its input must be.
+
+    Attributes:
+        network: In evaluation mode; an `Auditable`, or one of the study's own (`ir.IRNet`).
+        image_size: Side of its input in pixels.
+        colour_order: ``bgr`` or ``rgb``.
+        mean: Of each channel of its input, on a scale of 0 to 1.
+        std: Of each channel.
+        origin: Where it is from, in words.
+    """
+
+    network: nn.Module
+    image_size: int
+    colour_order: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+
+    def __str__(self) -> str:
+        """Return what its input is, as it was given or found."""
+        mean, std = (", ".join(f"{v:g}" for v in values) for values in (self.mean, self.std))
+        return (
+            f"{self.origin}: input {self.image_size} x {self.image_size}, {self.colour_order.upper()}, mean "
+            f"{mean}, standard deviation {std}; outcome of {self.network.num_features} numbers"
+        )
+
+
+def layers(network: nn.Module, image_size: int) -> pd.DataFrame:
+    """Return a line for each layer that is read: layer (its name), maps, side (px).
+
+    Args:
+        network: An `Auditable` or `ir.IRNet`.
+        image_size: Of its input.
+    """
+    lines = []
+    for info in network.feature_info:
+        side = info.get("side", -(-image_size // info["reduction"]))
+        lines.append((info["module"], info["num_chs"], side))
+    return pd.DataFrame(lines, columns=["layer", "maps", "side"])
+
+
+def files(name: str) -> list[Path]:
+    """Return the files of a network: its own, and the one that ONNX keeps large tensors in beside it."""
+    paths = Path(name), Path(f"{name}.data")
+    return [path for path in paths if path.is_file()] if not timm.is_model(name) else []
+
+
+def fingerprint(name: str, network: Auditable) -> str:
+    """Return a hash of a network: of what it is and of all its weights."""
+    found = hashlib.sha256(name.encode())
+    if isinstance(network.source, graphs.Onnx):
+        found.update(network.source.model.SerializeToString(deterministic=True))
+    for path in files(name):
+        found.update(path.read_bytes())
+    for key, value in sorted(network.source.state_dict().items()):
+        found.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def open_network(
+    name: str,
+    image_size: int,
+    weights: Path | None = None,
+    layers: Sequence[str] = (),
+    colour_order: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    trained: bool = True,
+) -> Opened:
+    """Open a network.
+
+    Args:
+        name: A network of timm, a file of TorchScript, ``torch.export`` or ONNX, or
+            ``package.module:function``, which is imported and called without arguments.
+        image_size: Of its input in pixels; where the network says its own, that counts.
+        weights: A file with its state dict. A network of timm without one is untrained.
+        layers: Names of at most four layers to read; none: they are found (`chosen`).
+        colour_order: ``bgr`` or ``rgb``; None: RGB, of the study's own networks what their weights tell.
+        mean: Of the channels of its input, one number or three; None: timm's, else .5.
+        std: As ``mean``.
+        trained: False gives the same network without its training: one of timm as it is initialised, another
+            with its weights shuffled (`graphs.shuffle`).
+
+    Raises:
+        ParameterError: There is no such network or layer, or its outcome is no vector.
+        DataError: A file is damaged, holds code, or does not fit.
+    """
+    given = tuple(tuple(v or ()) for v in (mean, std))
+    of_timm = timm.is_model(name)
+    if name in ir.SHAPES:
+        weights = weights if trained else None
+        return _own(name, image_size, weights, layers, any(given), colour_order)
+    source, own = _source(name, image_size, weights)
+    if weights is not None and (trained or not of_timm):
+        _fill(source.module, weights)
+    if not trained and not of_timm:
+        source.shuffled()
+    mean, std = (a or tuple(b) for a, b in zip(given, own, strict=True))
+    size = source.image_size or image_size
+    network = Auditable(source, name, size, layers, mean, std).eval()
+    return Opened(network, size, colour_order or "rgb", mean, std, name)
+
+
+def _source(name: str, image_size: int, weights: Path | None) -> tuple[nn.Module, tuple]:
+    """Return a network that is not the study's, and the mean and std of its family."""
+    if timm.is_model(name):
+        config = timm.get_pretrained_cfg(name)
+        return _of_timm(name, image_size, config), (config.mean, config.std)
+    if Path(name).is_file():
+        if weights is not None:
+            raise ParameterError(
+                f"{name} holds its weights: take {weights} away, or name another network."
+            )
+        return graphs.opened(Path(name)), ((0.5,), (0.5,))
+    if ENTRY.fullmatch(name):
+        return Modules(_called(name)), ((0.5,), (0.5,))
+    raise ParameterError(
+        f"{unknown('network', name, ir.SHAPES)} Or any of timm, a file of TorchScript, torch.export or "
+        "ONNX that exists, or package.module:function."
+    )
+
+
+def _own(name, image_size, weights, layers, scaled, colour_order) -> Opened:
+    if layers or scaled:
+        raise ParameterError(
+            f"{name} has its own layers, mean and std: leave these parameters out."
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = timm.create_model(name, img_size=image_size).eval()
+    layout = "adaface" if weights is None else ir.load_weights(network, weights)
+    order = colour_order or ir.COLOUR_ORDERS[layout]
+    return Opened(network, image_size, order, (0.5,), (0.5,), name)
+
+
+def _of_timm(name: str, image_size: int, config: Any) -> Modules:
+    """Return an initialised network without its classifier, the same each time."""
+    size = {"img_size": image_size} if config.fixed_input_size else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Modules(timm.create_model(name, num_classes=0, **size))
+
+
+def _called(name: str) -> nn.Module:
+    module, _, function = name.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except Exception as error:  # of the user's own code
+        raise ParameterError(
+            f"{name} cannot be called: {type(error).__name__}, {graphs.first(error)}."
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise ParameterError(
+            f"{name} returns {type(made).__name__}, and must return a torch.nn.Module."
+        )
+    return made
+
+
+def _fill(module: nn.Module, weights: Path) -> None:
+    """Load a state dict, all entries of the network or none; those of a head or classifier are left out."""
+    wanted, where = module.state_dict(), str(weights)
+    classifier = f"{getattr(module, 'default_cfg', {}).get('classifier', 'head')}."
+    state = {
+        name: value
+        for name, value in ir._state(weights).items()
+        if name in wanted or not (name.startswith((classifier, "head.")) or name in FILED)
+    }
+    ir._refuse_no_numbers(where, state)
+    state |= {k: v for k, v in wanted.items() if k.endswith(ir.COUNTERS) and k not in state}
+    ir._refuse_mismatch(where, wanted, state, None)
+    module.load_state_dict(state)
