@@ -50,6 +50,25 @@ def test_a_killed_worker_is_told():
         run([("die", 1), ("do", 1)])
 
 
+def test_one_job_is_done_in_this_process():
+    ((_, (process, result)),) = run([("do", 4)], jobs=1)
+    assert process == os.getpid() and result == 8
+
+
+def test_without_bars_progress_is_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    now = iter([0.0, 10.0, 31.0, 40.0, 62.0])
+    monkeypatch.setattr(workers.time, "monotonic", lambda: next(now))
+    progress = workers.Progress(6200, "img")
+    for done in (1000, 3100, 4000, 6200):
+        progress.show(done)
+    progress.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "    3,100 img, 100.0/s, 50% of 6,200, about 1 min left",
+        "    6,200 img, 100.0/s, 100% of 6,200, about 0 min left",
+    ]
+
+
 def test_outside_a_worker_nothing_is_counted():
     workers.advance(5)
 

@@ -136,28 +136,6 @@ def _inputs(features, tasks, recipe, device) -> tuple[torch.Tensor, torch.Tensor
     return which, torch.cat(train), torch.stack(unseen)
 
 
-def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndarray:
-    """Train one task alone, as plainly as can be: the reference of `fit`, with the same result."""
-    inputs, unseen = _standardised(features, task, "cpu", recipe.standardise)
-    labels = torch.from_numpy(task.train_labels).float()
-    generator = np.random.default_rng(task.seed)
-    model = _initialised(task, inputs.shape[1], recipe).train()
-    adam = torch.optim.Adam(model.parameters(), lr=recipe.lr)
-    for _ in range(recipe.epochs):
-        order, kept = _epoch([generator], len(inputs), recipe, "cpu")
-        start = 0
-        for size in _sizes(len(inputs), recipe.batch_size):
-            batch = order[0, start : start + size]
-            logits = model(inputs[batch], kept[0, :, start : start + size].T)
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[batch])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            start += size
-    with torch.inference_mode():
-        return model.eval()(unseen).sigmoid().numpy()
-
-
 def _initialised(task: MintTask, inputs: int, recipe: MintRecipe) -> VanillaMint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)

@@ -29,7 +29,6 @@ from mint_utils.report.style import (
 )  # fmt: skip
 
 LINES = {"paper": "-", "held_out": (0, (3, 1.5))}
-MARKERS = ("o", "s", "^", "D", "v", "P")  # of scenarios
 REFERENCES = ("D", "s")  # of references, in their order
 SQRT = {"value": "function", "functions": (lambda x: np.sign(x) * np.abs(x) ** 0.5,
                                            lambda x: np.sign(x) * x**2)}  # fmt: skip
@@ -208,39 +207,6 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
                            rotation_mode="anchor")  # fmt: skip
     figure.supxlabel("a cell: accuracy of T at threshold 0.5; the darker, the higher", fontsize=8)
     return done(figure)
-
-
-def trade_off(points: pd.DataFrame) -> Figure:
-    """Draw the detection of training images against how good M is, one point an Audited Model.
-
-    Args:
-        points: One line a model and panel: panel, scenario, verification, detection (accuracies), low,
-            high (the 95% interval of the detection; NaN for what the paper printed).
-    """
-    names = list(dict.fromkeys(points["panel"]))
-    figure, axes = panels(1, len(names), 3.0, sharey=True)
-    looks = dict(zip(dict.fromkeys(points["scenario"]), MARKERS, strict=False))
-    for name, ax in zip(names, axes[0], strict=True):
-        for scenario, marker in looks.items():
-            of = points[(points["panel"] == name) & (points["scenario"] == scenario)]
-            ax.vlines(of["verification"], of["low"], of["high"], color=GREY, linewidth=0.9)
-            ax.plot(of["verification"], of["detection"], marker, color=_mark(marker), ms=5,
-                    markeredgecolor="black", markeredgewidth=0.6)  # fmt: skip
-        ax.axhline(0.5, **CHANCE)
-        ax.set_title(name)
-    axes[0, 0].set_ylabel("accuracy of T (All Conv Layers)\nat threshold 0.5, 95% interval")
-    figure.supxlabel("verification accuracy of M (fraction of pairs)", fontsize=8)
-    handles = {
-        scenario: Line2D([], [], marker=marker, color=_mark(marker), ms=5, linestyle="",
-                         markeredgecolor="black", markeredgewidth=0.6)
-        for scenario, marker in looks.items()
-    }  # fmt: skip
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=4)
-    return done(figure)
-
-
-def _mark(marker: str) -> tuple[float, ...]:
-    return SHADES(0.15 + 0.85 * MARKERS.index(marker) / (len(MARKERS) - 1))
 
 
 def curve(ax: Axes, of_line: pd.DataFrame, shift: float, **look) -> None:

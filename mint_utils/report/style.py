@@ -139,7 +139,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     The files carry neither a time nor a version: the same figure has the same bytes.
 
     Args:
-        figure: Of this module or of ``diagrams``.
+        figure: Any.
         folder: Made where it is not there.
         name: Of the files, without ending.
     """

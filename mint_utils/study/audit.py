@@ -286,10 +286,6 @@ class Audit:
         """Return the mean verification accuracy over the sets."""
         return float(np.mean([right.mean() for right in self.verified(model).values()]))
 
-    def widths(self, model: AuditedModel) -> tuple[int, ...]:
-        """Return the number of activation maps at each of M's four stage ends."""
-        return tuple(train.shape(model.recipe.network, model.artifact.record["image_size"])[0])
-
     def is_trained(self, recipe: Audited) -> bool:
         """Say whether an Audited Model is in the store."""
         roles = self.config.databases

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from mint_utils import paths, store, workers
 from mint_utils.audited.train import AuditedModel, default_device
-from mint_utils.config import PROTOCOLS, Audited, Config, resolve
+from mint_utils.config import Audited, Config, resolve
 from mint_utils.data.contamination import NEAR
 from mint_utils.data.description import manifests, read_manifest
 from mint_utils.measure.bootstrap import Decided, interval
@@ -32,7 +32,7 @@ from mint_utils.mint.likeness import ANOTHER_PERSON, TWO_PHOTOGRAPHS, persons
 from mint_utils.report import paper, style, tables
 from mint_utils.study import scenarios
 from mint_utils.study.audit import KINDS, Audit
-from mint_utils.study.claims import ALL, CLAIMS, VERIFICATION, Term, decide
+from mint_utils.study.claims import CLAIMS, VERIFICATION, Term, decide
 from mint_utils.study.parameters import refuse_unknown, run_cells
 from mint_utils.study.results import FEW, MintTable, values
 from mint_utils.study.scenarios import Column
@@ -48,6 +48,7 @@ def open_study(profile: str = "quick", data: str | None = None, **overrides: Any
         ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
     """
     refuse_unknown(run_cells())
+    workers.keep_memory()
     return Study(resolve(profile, data, **overrides))
 
 
@@ -399,43 +400,6 @@ class Study(Audit):
         for i, name in enumerate(("x", "part", "model")):
             cells[name] = [told[column][i] for column in cells["column"]]
         return cells if row is None else cells[cells["row"] == row]
-
-    def trade_off(self, *names: str) -> pd.DataFrame:
-        """Return detection against the quality of M, one line a column and panel, without the controls.
-
-        Columns: panel (the paper, then ours by protocol), scenario, column, verification, detection (All
-        Conv Layers), low and high (of our detection; NaN for the paper's).
-        """
-        lines = []
-        for name in names:
-            cells = self.table(name).cells.set_index(["row", "column", "protocol"])
-            quality = self.performance(name).set_index("model")["verification"]
-            for column in self.columns(name):
-                if column.group == scenarios.NEVER or ", " in column.name:  # a control's
-                    continue
-                where = {"scenario": scenarios.TITLES[name], "column": column.name}
-                term = Term(1, name, column.name, ALL)
-                of_m = Term(1, name, column.name, VERIFICATION)
-                lines.append(
-                    where
-                    | {
-                        "panel": "the paper",
-                        "verification": of_m.printed,
-                        "detection": term.printed,
-                    }
-                )
-                for protocol in PROTOCOLS:
-                    cell = cells.loc[(ALL, column.name, protocol)]
-                    ours = {
-                        "panel": f"ours, protocol {protocol}",
-                        "verification": quality[column.model],
-                        "detection": cell["accuracy"],
-                        "low": cell["low"],
-                        "high": cell["high"],
-                    }
-                    lines.append(where | ours)
-        found = pd.DataFrame(lines).dropna(subset=["verification", "detection"])
-        return found.drop_duplicates(["panel", "verification", "detection"], ignore_index=True)
 
     def claims(self, *names: str) -> pd.DataFrame:
         """Return the paper's claims that need these scenarios and no others, decided."""

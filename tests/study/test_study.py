@@ -255,19 +255,6 @@ def test_where_trainings_failed_again_each_is_shown(shared, monkeypatch):
     assert {of.reservation for _, of in of_m} == {"a training failed"}
 
 
-def test_the_trade_off_has_the_papers_points_and_ours(s):
-    points = s.trade_off("baseline")
-    assert points["panel"].tolist() == [
-        "the paper",
-        "ours, protocol paper",
-        "ours, protocol held_out",
-    ]
-    assert points.iloc[0][["verification", "detection"]].tolist() == [0.963, 0.84]
-    assert points["low"].isna().tolist() == [True, False, False]
-    assert (points["low"][1:] <= points["detection"][1:]).all()
-    assert (points["detection"][1:] <= points["high"][1:]).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
