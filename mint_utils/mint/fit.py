@@ -120,7 +120,7 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
 
 
 def _inputs(features, tasks, recipe, device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the inputs of tasks of equal shape, those of tasks that differ in their seed alone once.
+    """Return the inputs of tasks of equal shape. Tasks that differ only in their seed share them.
 
     Returns:
         which: (K,) int64, the inputs of each task.

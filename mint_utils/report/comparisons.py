@@ -23,6 +23,7 @@ from mint_utils.report.style import (
     PRINTED,
     STYLES,
     done,
+    dots,
     ink,
     legend,
     panels,
@@ -145,9 +146,8 @@ def model_quality(performance: pd.DataFrame) -> Figure:
     n = len(performance)
     figure, axes = panels(1, 2, 1.25 + 0.24 * n, sharey=True)
     left, right = axes[0]
-    place, value = np.arange(n), performance["verification"]
-    ends = np.maximum([value - performance["low"], performance["high"] - value], 0)
-    left.errorbar(value, place, xerr=ends, fmt="o", color="black", ms=4, capsize=2, elinewidth=1.2)
+    place = np.arange(n)
+    dots(left, performance, place, value="verification", marker="o", color="black", ms=4)
     left.plot(performance["paper"].astype(float), place - 0.28, **PRINTED)
     left.set(xlabel="verification accuracy (fraction of pairs)", yticks=place, ylim=(n - 0.4, -0.6))
     left.set_yticklabels(performance["model"])
@@ -210,13 +210,11 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def curve(ax: Axes, of_line: pd.DataFrame, shift: float, **look) -> None:
-    """Draw accuracies with intervals, shifted to the right by some points: none lies on another."""
-    value = of_line["accuracy"]
-    ends = np.maximum([value - of_line["low"], of_line["high"] - value], 0)
+    """Draw accuracies with intervals, shifted to the right by some points so that none hides another."""
     beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-    ax.errorbar(of_line["x"], value, yerr=ends, capsize=1.6, elinewidth=0.9, linewidth=1.2,
-                transform=beside, **look)  # fmt: skip
-    # What is shifted does not count for the limits of an axis unless it is told.
+    line = {"linestyle": "-", "linewidth": 1.2, "elinewidth": 0.9, "transform": beside}
+    dots(ax, of_line, of_line["x"], across=False, **(line | look))
+    # Matplotlib leaves what is shifted out of an axis's limits.
     for end in ("accuracy", "low", "high"):
         ax.update_datalim(of_line[["x", end]].dropna().to_numpy(float))
     ax.autoscale_view()
