@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from mint_utils.errors import StudyError
+from mint_utils.errors import OutOfTime, StudyError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt (malloc.h)
 EVERY = 30.0  # seconds between two lines of progress, where there are no bars
@@ -62,6 +62,12 @@ def out_of_time() -> bool:
     return _until is not None and time.time() > _until
 
 
+def stop_in_time() -> None:
+    """Raise `OutOfTime` where that time is over: for work that has no checkpoint and is made anew."""
+    if out_of_time():
+        raise OutOfTime("The time is over.")
+
+
 def advance(amount: int) -> None:
     """Add to the progress of `side_by_side`; elsewhere nothing happens."""
     if _counter is not None:
@@ -75,7 +81,7 @@ class Progress:
     """Shows how much is done: as a bar, or where bars are off (TQDM_DISABLE) as a line now and then."""
 
     def __init__(self, total: int | None, unit: str):
-        self.total, self.unit, self.done = total or None, unit, 0
+        self.total, self.unit, self.done, self.last = total or None, unit, 0, 0
         self.started = self.printed = time.monotonic()
         lines = os.environ.get("TQDM_DISABLE")
         self.bar = None if lines else tqdm(total=total, unit=unit, unit_scale=True, leave=False)
@@ -85,12 +91,13 @@ class Progress:
         self.done, now = done, time.monotonic()
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
-        elif done and now - self.printed >= EVERY:
-            self.printed, rate = now, done / (now - self.started)
+        elif done > self.last and now - self.printed >= EVERY:
+            self.printed, self.last, rate = now, done, done / (now - self.started)
             text = f"    {done:,} {self.unit}, {rate:,.1f}/s"
             if self.total:
-                minutes = max(0, self.total - done) / rate / 60
-                text += f", {done / self.total:.0%} of {self.total:,}, about {minutes:.0f} min left"
+                text += f", {done / self.total:.0%} of {self.total:,}"
+            if self.total and self.total / 10 <= done < self.total:  # before that it is a guess
+                text += f", about {(self.total - done) / rate / 60:.0f} min left"
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:

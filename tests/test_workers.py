@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mint_utils import paths, workers
-from mint_utils.errors import StudyError
+from mint_utils import paths, store, workers
+from mint_utils.errors import OutOfTime, StudyError
 
 
 def work(task):
@@ -57,16 +57,29 @@ def test_one_job_is_done_in_this_process():
 
 def test_without_bars_progress_is_a_line_now_and_then(monkeypatch, capsys):
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    now = iter([0.0, 10.0, 31.0, 40.0, 62.0])
+    now = iter([0.0, 10.0, 31.0, 40.0, 62.0, 99.0, 140.0])
     monkeypatch.setattr(workers.time, "monotonic", lambda: next(now))
     progress = workers.Progress(6200, "img")
-    for done in (1000, 3100, 4000, 6200):
+    for done in (50, 310, 4000, 4340, 4340, 6200):
         progress.show(done)
     progress.close()
     assert capsys.readouterr().err.splitlines() == [
-        "    3,100 img, 100.0/s, 50% of 6,200, about 1 min left",
-        "    6,200 img, 100.0/s, 100% of 6,200, about 0 min left",
+        "    310 img, 10.0/s, 5% of 6,200",
+        "    4,340 img, 70.0/s, 70% of 6,200, about 0 min left",
+        "    6,200 img, 44.3/s, 100% of 6,200",
     ]
+
+
+def test_after_the_time_nothing_new_is_begun_and_what_is_there_is_read():
+    made = store.fetch("thing", {"a": 1}, lambda folder: None)
+    workers.limit(0.0)
+    try:
+        assert store.fetch("thing", {"a": 1}, lambda folder: None).digest == made.digest
+        with pytest.raises(OutOfTime):
+            store.fetch("thing", {"a": 2}, lambda folder: pytest.fail("made"))
+    finally:
+        workers.limit(None)
+    assert store.fetch("thing", {"a": 2}, lambda folder: None).digest != made.digest
 
 
 def test_outside_a_worker_nothing_is_counted():

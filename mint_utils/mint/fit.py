@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mint_utils import workers
 from mint_utils.errors import ParameterError
 from mint_utils.mint.model import BatchedMint, VanillaMint
 
@@ -99,6 +100,7 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
     adam = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
     ends = np.cumsum(_sizes(n, recipe.batch_size)).tolist()
     for _ in range(recipe.epochs):
+        workers.stop_in_time()
         order, kept = _epoch(generators, n, recipe, device)
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             batch = order[:, start:end]

@@ -51,7 +51,9 @@ def test_over_before_it_began_it_says_what_is_left_and_goes_on_from_the_checkpoi
 ):
     found = plan.works(study.config, ["01_baseline", "04_no_dropout"])
     assert plan.make(study, found, 1, 0.0) == [work.title for work in found]
-    times = iter([False, False] + [True] * 9)  # over in the second step of the first training
+    times = iter(
+        [False, False, False] + [True] * 9
+    )  # over in the second step of the first training
     with monkeypatch.context() as patch:
         patch.setattr(workers, "out_of_time", lambda: next(times))
         assert plan.make(study, found, 1, 3600.0) == [work.title for work in found]
