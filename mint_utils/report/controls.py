@@ -176,8 +176,7 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
     for i, (row, of) in enumerate(of_groups.groupby("row", sort=False)):
         look = TESTS[i]
         x = of["shown"].to_numpy(float) * 1.03 ** (i - 1.5)  # beside each other
-        ends = np.maximum([of["advantage"] - of["low"], of["high"] - of["advantage"]], 0)
-        ax.errorbar(x, of["advantage"], ends, linestyle="", ms=5, capsize=1.8, elinewidth=1, **look)
+        dots(ax, of, x, across=False, value="advantage", **look)
         law = laws[laws["row"] == row]
         if len(law):
             line = np.geomspace(of_groups["shown"].min(), law["at"].iloc[0])
