@@ -8,7 +8,7 @@
 #     snakemake --cores 2                                     # do it here, two jobs side by side
 #     snakemake --cores 16 --config profile=gpu gpus=1 --resources gpu=1    # one GPU: a model at a time
 #     snakemake --cores 2 --config only="[01, 04]" parameters="{epochs: 5, dropouts: [0, 0.2]}"
-#     snakemake --workflow-profile cluster/slurm --config profile=paper data=/path gpus=8    # on Slurm
+#     snakemake --workflow-profile cluster/slurm --config profile=paper data=/path gpus=1    # on Slurm
 #
 # Give these from this folder, in the environment of the package. With Slurm both, and MINT_ARTIFACTS,
 # MINT_FIGURES and MINT_REPORTS where they are set, have to be on a file system that all nodes share.
@@ -17,7 +17,7 @@
 #     profile, data    as the options of `reproduce`
 #     only             notebooks, as "[01, 04]"; all where it is not given
 #     parameters       of the notebooks, name: value, as -p of `reproduce`
-#     gpus             for each Audited Model; none where it is not given
+#     gpus             for each Audited Model, 1 or none; none where it is not given
 #
 # A job is done when its mark is there, a file in artifacts/stages that the package writes last and names by a
 # hash of all that its results depend on: another parameter is another job, and one that finds its results
@@ -108,8 +108,7 @@ rule databases:
         "{DO} databases-{wildcards.id} > {log} 2>&1"
 
 
-# Trains the model, verifies with it, extracts the auditable data and trains the MINT Models on them. All GPUs
-# are of one node. A job that is cut off by its runtime goes on from its checkpoint.
+# Trains the model, verifies with it, extracts the auditable data and trains the MINT Models on them. A job that is cut off by its runtime goes on from its checkpoint.
 rule audited:
     input:
         before("audited"),

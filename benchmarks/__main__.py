@@ -11,6 +11,7 @@ from benchmarks import (
     synthetic,
     training,
 )
+from mint_utils import workers
 
 PARTS = (
     synthetic,
@@ -24,6 +25,7 @@ PARTS = (
     mint,
 )
 
+workers.keep_memory()
 for part in PARTS:
     print(f"\n{part.__doc__.splitlines()[0]}", flush=True)
     part.main()

@@ -4,14 +4,17 @@
     python -m mint_utils.reproduce --profile faces --data DIR         # real faces
     python -m mint_utils.reproduce --only 01 -p dropout 0 -p epochs 5
     python -m mint_utils.reproduce --dry-run                          # what it would cost
+    python -m mint_utils.reproduce --within 9m                        # as much as 9 minutes allow
     python -m mint_utils.reproduce --list                             # its stages; --stage ID does one
 
 Tables and figures go to ``figures/<profile>/``, executed notebooks and a page to ``reports/<profile>/``.
 What is stored is not made again; an interrupted run goes on when the same command is given. The exit
-status is 0 only when every result is there.
+status is 0 only when every result is there, and 3 where the time of --within was over before.
 """
 
 import argparse
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ from mint_utils.config import parse, profiles, resolve, unknown
 from mint_utils.errors import ParameterError, command
 from mint_utils.study.parameters import of_notebook
 from mint_utils.study.scenarios import NOTEBOOKS
+
+SHORTEST = 60  # seconds of --within
 
 
 @command
@@ -35,7 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
     _check_parameters(chosen, changes)
     if config.brought.case:  # a path of where the command is given
         changes["case"] = config.brought.case
-    from mint_utils.run import batch  # here, because help and a typo should not take its seconds
+    within = options.within and _seconds(options.within)
+    if not sys.stderr.isatty():  # no bars in a log: lines of progress take their place
+        os.environ.setdefault("TQDM_DISABLE", "1")  # before tqdm is imported, which reads it then
+    from mint_utils import workers  # here, because help and a typo should not take their seconds
+    from mint_utils.run import batch
+
+    workers.keep_memory()
 
     if options.dry_run:
         return batch.dry_run(config, chosen, options.jobs, options.rate)
@@ -43,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         return batch.list_stages(config, chosen, changes)
     if options.stage:
         return batch.do_stage(config, chosen, changes, options.stage)
-    return batch.run(config, chosen, changes, options.jobs)
+    return batch.run(config, chosen, changes, options.jobs, within)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,8 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs",
         type=int,
-        help="models trained side by side; as many as there are cores, on a GPU one",
+        help="models trained side by side; as many as there are GPUs, or else cores",
     )
+    parser.add_argument(
+        "--within", metavar="TIME",
+        help="as 90s, 9m or 2h: make models in the order of their value and stop then at a checkpoint; "
+        "the notebooks follow when all is made",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
     stage = (
         parser.add_mutually_exclusive_group()
@@ -97,6 +113,19 @@ def _changes(given: list[tuple[str, str]]) -> dict[str, Any]:
             raise ParameterError(f"-p {name} is given twice: give it once.")
         changes[name] = _value(name, text)
     return changes
+
+
+def _seconds(text: str) -> float:
+    """Return a time such as 90s, 9m or 2h in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match is None:
+        raise ParameterError(f"--within is a time as 90s, 9m or 2h, not {text!r}.")
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    if seconds < SHORTEST:
+        raise ParameterError(
+            f"--within {text} is shorter than the time between two checkpoints: give {SHORTEST}s or more."
+        )
+    return seconds
 
 
 def _value(name: str, text: str) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from mint_utils import paths
+from mint_utils import paths, workers
 from mint_utils.config import plain
 from mint_utils.errors import DataError
 
@@ -97,6 +97,7 @@ def fetch(
 
     Raises:
         DataError: A finished artifact was damaged afterwards.
+        OutOfTime: The time that `workers.limit` sets is over.
         OSError: The disk is full, say; what ``make`` had written stays in the partial folder.
     """
     done = find(kind, spec)
@@ -109,6 +110,7 @@ def fetch(
         done = find(kind, spec)
         if done:
             return done
+        workers.stop_in_time()
         partial = folder.with_name(f"{name}.partial")
         if partial.exists() and not resumes:
             shutil.rmtree(partial)

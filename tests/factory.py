@@ -1,9 +1,12 @@
 """Small databases and recipes that tests build on."""
 
 import numpy as np
+import torch
+from torch import nn
 
 from mint_utils.config import Audited
 from mint_utils.data.manifest import Database
+from mint_utils.mint.fit import MintRecipe, MintTask, _epoch, _initialised, _sizes, _standardised
 
 
 def database(name="db", identities=8, each=6, size=16, seed=0) -> Database:
@@ -21,3 +24,25 @@ def recipe(**changes) -> Audited:
     """Return a recipe that trains in a second."""
     small = {"network": "ir_tiny", "epochs": 3, "batch_size": 8, "lr": 0.05}
     return Audited(**(small | changes))
+
+
+def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndarray:
+    """Train one task alone, as plainly as can be: what `fit` must give too, of one among many."""
+    inputs, unseen = _standardised(features, task, "cpu", recipe.standardise)
+    labels = torch.from_numpy(task.train_labels).float()
+    generator = np.random.default_rng(task.seed)
+    model = _initialised(task, inputs.shape[1], recipe).train()
+    adam = torch.optim.Adam(model.parameters(), lr=recipe.lr)
+    for _ in range(recipe.epochs):
+        order, kept = _epoch([generator], len(inputs), recipe, "cpu")
+        start = 0
+        for size in _sizes(len(inputs), recipe.batch_size):
+            batch = order[0, start : start + size]
+            logits = model(inputs[batch], kept[0, :, start : start + size].T)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[batch])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            start += size
+    with torch.inference_mode():
+        return model.eval()(unseen).sigmoid().numpy()

@@ -1,12 +1,14 @@
 """The rooms of the package stand in an order: each imports only from those before it, and from the root."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from mint_utils.paths import ROOT
 
 PACKAGE = ROOT / "mint_utils"
+README = (ROOT / "README.md").read_text()
 ORDER = ("data", "audited", "mint", "measure", "report", "study", "run")
 COMMON = ("config", "errors", "paths", "store", "workers")  # of the root, open to all
 COMMAND = "reproduce"  # of the root too: it comes after all rooms
@@ -77,3 +79,21 @@ def test_the_root_holds_few_modules():
     assert set(modules) == {"__init__", *COMMON, COMMAND}
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert rooms == set(ORDER)
+
+
+def test_the_table_of_the_readme_is_what_rooms_import():
+    found: dict[str, set[str]] = {room: set() for room in ORDER}
+    for file, text in sources().items():
+        if len(file.parts) > 1:
+            found[file.parts[0]] |= {name.split(".")[1] for name in imported(text)}
+    drawn = re.findall(r"^\| `(\w+)` \|.*\| ((?:`\w+`(?:, )?)*) ?\|$", README, re.M)
+    assert [room for room, _ in drawn] == list(ORDER)
+    for room, names in drawn:
+        others = [name for name in ORDER if name in found[room] - {room}]
+        assert re.findall(r"\w+", names) == others, f"correct the line of {room} in the README"
+
+
+def test_every_module_that_the_readme_names_is_there():
+    table = README[README.index("| where is |") : README.index("The networks are registered")]
+    for name in re.findall(r"`([\w/]+(?:\.py|/))`", table.partition("\n")[2]):
+        assert (PACKAGE / name).exists(), name

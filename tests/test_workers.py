@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mint_utils import paths, workers
-from mint_utils.errors import StudyError
+from mint_utils import paths, store, workers
+from mint_utils.errors import OutOfTime, StudyError
 
 
 def work(task):
@@ -48,6 +48,38 @@ def test_an_error_ends_the_others(tmp_path, monkeypatch):
 def test_a_killed_worker_is_told():
     with pytest.raises(StudyError, match="fewer --jobs"):
         run([("die", 1), ("do", 1)])
+
+
+def test_one_job_is_done_in_this_process():
+    ((_, (process, result)),) = run([("do", 4)], jobs=1)
+    assert process == os.getpid() and result == 8
+
+
+def test_without_bars_progress_is_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    now = iter([0.0, 10.0, 31.0, 40.0, 62.0, 99.0, 140.0])
+    monkeypatch.setattr(workers.time, "monotonic", lambda: next(now))
+    progress = workers.Progress(6200, "img")
+    for done in (50, 310, 4000, 4340, 4340, 6200):
+        progress.show(done)
+    progress.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "    310 img, 10.0/s, 5% of 6,200",
+        "    4,340 img, 70.0/s, 70% of 6,200, about 0 min left",
+        "    6,200 img, 44.3/s, 100% of 6,200",
+    ]
+
+
+def test_after_the_time_nothing_new_is_begun_and_what_is_there_is_read():
+    made = store.fetch("thing", {"a": 1}, lambda folder: None)
+    workers.limit(0.0)
+    try:
+        assert store.fetch("thing", {"a": 1}, lambda folder: None).digest == made.digest
+        with pytest.raises(OutOfTime):
+            store.fetch("thing", {"a": 2}, lambda folder: pytest.fail("made"))
+    finally:
+        workers.limit(None)
+    assert store.fetch("thing", {"a": 2}, lambda folder: None).digest != made.digest
 
 
 def test_outside_a_worker_nothing_is_counted():

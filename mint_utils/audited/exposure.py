@@ -38,11 +38,6 @@ class Plan:
         return -(-int(self.images.sum()) // self.batch_size)
 
     @property
-    def smallest_batch(self) -> int:
-        """Images of the smallest batch of an epoch."""
-        return int(self.images.sum()) // self.steps_per_epoch
-
-    @property
     def steps(self) -> int:
         """Optimiser steps of the whole training."""
         return self.epochs * self.steps_per_epoch

@@ -127,15 +127,10 @@ class AdaFace(MarginHead):
                     "AdaFace cannot train on a batch of one image: the lengths of its embeddings "
                     "have no standard deviation. Raise batch_size to 2 or more."
                 )
-            mean, std = self.moments(norms)
-            self.batch_mean.lerp_(mean, self.t_alpha)
-            self.batch_std.lerp_(std, self.t_alpha)
+            self.batch_mean.lerp_(norms.mean(), self.t_alpha)
+            self.batch_std.lerp_(norms.std(), self.t_alpha)
         k = (self.h * (norms - self.batch_mean) / (self.batch_std + EPS)).clip(-1, 1)
         return _rotated(target, -self.m * k) - (self.m + self.m * k)
-
-    def moments(self, norms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation of a batch's lengths (N, 1)."""
-        return norms.mean(), norms.std()
 
 
 def _rotated(cosine: torch.Tensor, angle: torch.Tensor | float) -> torch.Tensor:

@@ -5,16 +5,17 @@ and of the head), ``ledger.npz`` (key -> exposures) and ``history.csv`` (loss an
 
 The order of images comes from (seed, epoch), augmentation from (seed, epoch, position), dropout from
 (seed, step). No generator's state is stored, and a resumed run ends in the same weights, bit for
-bit on a CPU with the same number of threads. On several GPUs the same loop runs on each: `distributed`
-says what a batch is there.
+bit on a CPU with the same number of threads. A model is trained on one device; where there are several GPUs,
+several models are (`workers.side_by_side`).
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,9 @@ from torch import nn
 from tqdm import tqdm
 
 from mint_utils import store, workers
-from mint_utils.audited import (
-    distributed,
-    ir,  # noqa: F401  (registers the networks with timm)
-)
-from mint_utils.audited.distributed import ALONE, Group
+from mint_utils.audited import ir  # noqa: F401  (registers the networks with timm)
 from mint_utils.audited.exposure import Plan, classes, plan
 from mint_utils.audited.margins import make_head
-from mint_utils.audited.synchronised import synchronise
 from mint_utils.config import Audited, plain, unknown
 from mint_utils.data.ahead import read_ahead
 from mint_utils.data.counter import mix
@@ -43,6 +39,8 @@ VERSION = 3  # of the training: raised when the same recipe gives other weights
 DROPS = (12 / 26, 20 / 26, 24 / 26)  # of the steps: where the rate falls (AdaFace's 26 epochs)
 COLOUR_ORDER = "bgr"  # of the network's input, as AdaFace's own weights expect it
 CHECKPOINT_SECONDS = 60.0
+CHECKPOINT, HISTORY = "checkpoint.pt", "history.csv"
+COLUMNS = ("step", "epoch", "loss", "lr", "images")  # of the history
 # Exposures from which a GPU's kernels are compiled: on an H200 that takes 50 s for each size of batch, and
 # makes IR-50 1.5 times as fast (benchmarks.training).
 COMPILED_FROM = 2_000_000
@@ -105,24 +103,18 @@ def default_device() -> torch.device:
 
 
 def specification(
-    recipe: Audited,
-    database: Database,
-    held_out: float,
-    partition_seed: int,
-    ranks: int | None = None,
+    recipe: Audited, database: Database, held_out: float, partition_seed: int
 ) -> dict[str, Any]:
     """Return exactly what determines an Audited Model.
 
-    The kind of device, its arithmetic, and the number of ranks with statistics of their own are part of it. A
-    model that is stored, or was begun, on another device or number is taken as it is: GPUs come and go, and a
-    notebook without one reads what others have trained. The record says how each step was made.
+    The kind of device and its arithmetic are part of it. A model that is stored, or was begun, on another
+    device is taken as it is, so that a notebook without a GPU reads what was trained on one.
 
     Args:
         recipe: Of the model.
         database: D.
         held_out: Share of D that is never shown.
         partition_seed: Of the hash that says which.
-        ranks: That it would be trained on; None: as many as are here.
     """
     alone = {
         "version": VERSION,
@@ -131,32 +123,19 @@ def specification(
         "held_out": held_out,
         "partition_seed": partition_seed,
     }
-    ours = ranks or distributed.ranks_here(recipe.batch_size)
-    numbers = [ours, *range(1, distributed.MOST + 1)]
-    here = default_device()
-    places = dict.fromkeys((here.type, "cpu", "cuda"))
-    kinds = [
-        (torch.device(p), precision(recipe, torch.device(p)), n) for p in places for n in numbers
-    ]
-    specs = [alone | _arithmetic(*kind) for kind in kinds]
+    places = [torch.device(p) for p in dict.fromkeys((default_device().type, "cpu", "cuda"))]
+    specs = [alone | _arithmetic(place, precision(recipe, place)) for place in places]
     return store.begun("audited", specs) or specs[0]
 
 
-def _arithmetic(device: torch.device, precision: str, ranks: int) -> dict[str, Any]:
-    """Return what of the way of computing determines a model; nothing for one process in float32 on a CPU."""
-    found = {"ranks": ranks} if ranks > 1 else {}
-    if device.type != "cpu":
-        found["device"] = device.type
+def _arithmetic(device: torch.device, precision: str) -> dict[str, Any]:
+    """Return what of the way of computing determines a model; nothing for float32 on a CPU."""
+    found = {"device": device.type} if device.type != "cpu" else {}
     return found | ({"precision": precision} if precision != "float32" else {})
 
 
 def audited_model(
-    recipe: Audited,
-    database: Database,
-    held_out: float,
-    partition_seed: int,
-    ranks: int | None = None,
-    synchronised: bool = False,
+    recipe: Audited, database: Database, held_out: float, partition_seed: int
 ) -> AuditedModel:
     """Return the Audited Model of a recipe: from the store, or trained now.
 
@@ -165,29 +144,17 @@ def audited_model(
         database: D.
         held_out: Share of D that is never shown.
         partition_seed: Of the hash that says which.
-        ranks: Processes that train together; None: one for each GPU that helps.
-        synchronised: BatchNorm and AdaFace see the global batch on several ranks too. It is then the
-            model of one rank, up to rounding and the draws of dropout.
 
     Raises:
-        ParameterError: The database cannot be trained on, or not by so many ranks.
+        ParameterError: The database cannot be trained on.
         TrainingError: The loss is no longer a number, or the ledger differs from the plan.
-        StudyError: One of several ranks failed.
     """
-    n = ranks or distributed.ranks_here(recipe.batch_size)
 
     def make(folder: Path) -> dict[str, Any]:
         exposures = plan(recipe, database, held_out, partition_seed)
-        told = distributed.launch(
-            train, n, default_device(), synchronised,
-            recipe=recipe, database=database, exposures=exposures, folder=folder,
-        )  # fmt: skip
-        if n > 1:
-            workers.advance(told["exposures"])  # which the ranks could not
-        return told
+        return train(recipe, database, exposures, folder, default_device())
 
-    local = n if not synchronised else 1
-    spec = specification(recipe, database, held_out, partition_seed, local)
+    spec = specification(recipe, database, held_out, partition_seed)
     return AuditedModel(store.fetch("audited", spec, make, resumes=True), recipe)
 
 
@@ -211,6 +178,13 @@ def shape(network: str, image_size: int) -> tuple[list[int], int]:
     with torch.device("meta"):
         model, _ = build(Audited(network=network), image_size, identities=2)
     return [stage["num_chs"] for stage in model.feature_info], model.num_features
+
+
+def parameters(network: str, image_size: int) -> int:
+    """Return the number of parameters of a network without its head."""
+    with torch.device("meta"):
+        model, _ = build(Audited(network=network), image_size, identities=2)
+    return sum(p.numel() for p in model.parameters())
 
 
 def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.optim.SGD:
@@ -244,24 +218,18 @@ class Step:
         head: nn.Module,
         recipe: Audited,
         device: torch.device,
-        group: Group = ALONE,
         compiled: bool = False,
     ):
         self.network = network.to(device, memory_format=torch.channels_last).train()
         self.head = head.to(device).train()
-        if group.synchronised:
-            self.network = synchronise(self.network, self.head)
         self.recipe = recipe
         self.device = device
         self.optimiser = optimiser(self.network, self.head, recipe)
         half = precision(recipe, device) == "bfloat16"
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=half)
-        self.forward = group.wrap(
-            torch.compile(self.network, dynamic=False) if compiled else self.network
-        )
-        self.logits = group.wrap(self.head)
+        self.forward = torch.compile(self.network, dynamic=False) if compiled else self.network
         self.recorded: dict[int, Recording] = {}
-        self.records = device.type == "cuda" and group.ranks == 1
+        self.records = device.type == "cuda"
         self.pool = torch.cuda.graph_pool_handle() if self.records else None
 
     def __call__(
@@ -271,7 +239,6 @@ class Step:
         keys: np.ndarray,
         lr: float,
         seed: int,
-        weight: float = 1.0,
     ) -> torch.Tensor:
         """Train on one batch.
 
@@ -281,26 +248,25 @@ class Step:
             keys: (B,) uint64, the random key of each image's augmentation.
             lr: Learning rate of the step.
             seed: Of the step's dropout.
-            weight: Of the loss, where the batch is a part of a larger one.
 
         Returns:
-            The loss before the update, weighted, a scalar on the device.
+            The loss before the update, a scalar on the device.
         """
         pixels = augment(images, keys, self.recipe.augmentation)
         if not self.records:
             for group in self.optimiser.param_groups:
                 group["lr"] = lr
             torch.manual_seed(seed)
-            return self.update(pixels, labels, weight)
+            return self.update(pixels, labels)
         if len(labels) not in self.recorded:
             self.recorded[len(labels)] = Recording(self, pixels, labels)
         return self.recorded[len(labels)](pixels, labels, lr, seed)
 
-    def update(self, pixels: torch.Tensor, labels: torch.Tensor, weight: float = 1.0):
+    def update(self, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Train on a batch that is augmented; return the loss before the update."""
         with self.autocast:
             embeddings, norms = self.forward(normalise(pixels, COLOUR_ORDER))
-        loss = weight * nn.functional.cross_entropy(self.logits(embeddings, norms, labels), labels)
+        loss = nn.functional.cross_entropy(self.head(embeddings, norms, labels), labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -355,68 +321,28 @@ def train(
     folder: Path,
     device: torch.device,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train in a folder, from the checkpoint in it if there is one, and return the record.
 
-    Every rank of a group calls it. The checkpoint may be of another number of ranks.
-
     Raises:
-        ParameterError: A rank would get fewer than two images of a batch.
+        OutOfTime: The time that `workers.limit` sets is over; there is a checkpoint.
         TrainingError: The loss is no longer a number, or the ledger differs from the plan.
     """
-    group.check(exposures.smallest_batch)
     labels = classes(exposures, database)
     identities = int(labels.max()) + 1
     long = int(exposures.images.sum()) * exposures.epochs >= COMPILED_FROM
-    compiled = long and device.type == "cuda"
     made = build(recipe, database.images.shape[1], identities)
-    step = Step(*made, recipe, device, group, compiled)
-    checkpoint = folder / "checkpoint.pt"
-    ledger, history, trained_on = _resume(checkpoint, step, len(database))
-    first = len(history)
-    trained_on = group.told(trained_on, first, recipe.batch_size)
-    ledger *= group.writes  # the others count from 0: what the checkpoint counted is in rank 0's
-    source, target = _placed(database.images, labels, device)
-    schedule = _gathered(source, target, group.shares(_schedule(exposures, first)), device)
-    progress = tqdm(
-        total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False,
-        **group.bar,
-    )  # fmt: skip
+    step = Step(*made, recipe, device, compiled=long and device.type == "cuda")
+    ledger, first = _resume(folder, step, len(database))
     workers.advance(int(ledger.sum()))
-    saved, pending = time.monotonic(), []
-    for number, epoch, batch, keys, size, images, classes_ in schedule:
-        lr = rate(recipe, number, exposures.steps)
-        seed, weight = group.seed(_dropout_seed(recipe, number)), group.weight(len(batch), size)
-        loss = group.mean(step(images, classes_, keys, lr, seed, weight))
-        np.add.at(ledger, batch, 1)
-        pending.append((number, epoch, loss, lr, size))
-        progress.update()
-        workers.advance(len(batch))
-        last = number + 1 == exposures.steps
-        over = workers.out_of_time()
-        late = group.agreed(over or time.monotonic() - saved > checkpoint_seconds)
-        # Reading the loss waits for the GPU: done rarely there, at every step on a CPU.
-        if device.type == "cpu" or late or last or len(pending) >= 50:
-            history += _finite(pending, recipe)
-            pending = []
-            progress.set_postfix(loss=f"{history[-1][2]:.2f}", refresh=False)
-        if late and not last:
-            counted = torch.from_numpy(group.total(ledger))
-            state = {"ledger": counted, "history": history, "trained_on": trained_on}
-            if group.writes:
-                _save(checkpoint, step, state)
-            saved = time.monotonic()
-            if over:
-                raise OutOfTime(
-                    f"{_title(recipe)} stopped after step {number + 1} of {exposures.steps}."
-                )
-    progress.close()
-    ledger = group.total(ledger)
+    source, target = _placed(database.images, labels, device)
+    schedule = _gathered(source, target, _schedule(exposures, first), device)
+    _run(step, schedule, exposures, ledger, first, folder, checkpoint_seconds)
     exposures.check(ledger)
-    if group.writes:
-        _write(folder, step, database, labels, ledger, history)
-        checkpoint.unlink(missing_ok=True)
+    weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
+    torch.save(weights, folder / "model.pt")
+    np.savez(folder / "ledger.npz", **{"key": database.keys, "class": labels, "exposures": ledger})
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return {
         "image_size": database.images.shape[1],
         "classes": identities,
@@ -425,8 +351,47 @@ def train(
         "steps": exposures.steps,
         "device": str(device),
         "precision": precision(recipe, device),
-        "trained_on": trained_on,
     }
+
+
+def _run(
+    step: Step,
+    schedule: Iterator[tuple],
+    exposures: Plan,
+    ledger: np.ndarray,
+    first: int,
+    folder: Path,
+    checkpoint_seconds: float,
+) -> None:
+    """Take all steps of a schedule: count in the ledger, append to the history, save checkpoints."""
+    recipe, saved, pending = step.recipe, time.monotonic(), []
+    progress = tqdm(
+        total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False
+    )
+    with progress, open(folder / HISTORY, "a") as history:
+        for number, epoch, batch, keys, images, classes_ in schedule:
+            lr = rate(recipe, number, exposures.steps)
+            loss = step(images, classes_, keys, lr, _dropout_seed(recipe, number))
+            np.add.at(ledger, batch, 1)
+            pending.append((number, epoch, loss, lr, len(batch)))
+            progress.update()
+            workers.advance(len(batch))
+            last = number + 1 == exposures.steps
+            over = workers.out_of_time()
+            late = over or time.monotonic() - saved > checkpoint_seconds
+            # Reading the loss waits for the GPU: done rarely there, at every step on a CPU.
+            if step.device.type == "cpu" or late or last or len(pending) >= 50:
+                latest = _append(history, pending, recipe)
+                progress.set_postfix(loss=f"{latest:.2f}", refresh=False)
+                pending.clear()
+            if late and not last:
+                os.fsync(history.fileno())
+                _save(folder / CHECKPOINT, step, ledger, number + 1)
+                saved = time.monotonic()
+                if over:
+                    raise OutOfTime(
+                        f"{_title(recipe)} stopped after step {number + 1} of {exposures.steps}."
+                    )
 
 
 def _schedule(exposures: Plan, first: int) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
@@ -477,47 +442,59 @@ def _title(recipe: Audited) -> str:
     return f"{recipe.network} {recipe.loss} batch {recipe.batch_size}"
 
 
-def _finite(pending: list[tuple], recipe: Audited) -> list[tuple]:
-    done = [(number, epoch, float(loss), lr, n) for number, epoch, loss, lr, n in pending]
-    for number, epoch, loss, lr, _ in done:
-        if not math.isfinite(loss):
+def _append(history: TextIO, steps: list[tuple], recipe: Audited) -> float:
+    """Write steps to the history, (number, epoch, loss, rate, images) each; return the last loss."""
+    for number, epoch, loss, lr, n in steps:
+        value = float(loss)
+        if not math.isfinite(value):
             raise TrainingError(
-                f"The loss of {_title(recipe)} is {loss} at step {number} (epoch {epoch}, rate {lr:g}): "
+                f"The loss of {_title(recipe)} is {value} at step {number} (epoch {epoch}, rate {lr:g}): "
                 "training stopped, nothing was stored of it. Lower lr or raise batch_size."
             )
-    return done
+        history.write(f"{number},{epoch},{value!r},{lr!r},{n}\n")
+    history.flush()
+    return value
 
 
-def _save(path: Path, step: Step, rest: dict[str, Any]) -> None:
+def _save(path: Path, step: Step, ledger: np.ndarray, steps: int) -> None:
+    """Write a checkpoint, whole or not at all, of so many steps."""
     state = {
         "network": step.network.state_dict(),
         "head": step.head.state_dict(),
         "optimiser": step.optimiser.state_dict(),
+        "ledger": torch.from_numpy(ledger),
+        "steps": steps,
     }
     beside = path.with_suffix(".tmp")
-    torch.save(state | rest, beside)
+    torch.save(state, beside)
     beside.replace(path)
 
 
-def _resume(path: Path, step: Step, images: int) -> tuple[np.ndarray, list[tuple], list[dict]]:
-    """Load a checkpoint into the step; return the ledger, the history and what it was trained on."""
+def _resume(folder: Path, step: Step, images: int) -> tuple[np.ndarray, int]:
+    """Load the checkpoint of a folder into the step, if there is one; return the ledger and its steps.
+
+    The history is cut to these steps: what a killed run wrote after its checkpoint is done again.
+    """
+    path, history = folder / CHECKPOINT, folder / HISTORY
     if not path.exists():
-        return np.zeros(images, np.int64), [], []
+        history.write_text(",".join(COLUMNS) + "\n")
+        return np.zeros(images, np.int64), 0
     state = torch.load(path, map_location=step.device, weights_only=True)
     step.network.load_state_dict(state["network"])
     step.head.load_state_dict(state["head"])
     step.optimiser.load_state_dict(state["optimiser"])
-    history = [tuple(line) for line in state["history"]]
-    alone = ALONE.told([], 0, step.recipe.batch_size)  # an older checkpoint's, which does not say
-    return state["ledger"].cpu().numpy(), history, state.get("trained_on", alone)
-
-
-def _write(folder: Path, step: Step, database: Database, labels, ledger, history) -> None:
-    weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
-    torch.save(weights, folder / "model.pt")
-    np.savez(folder / "ledger.npz", **{"key": database.keys, "class": labels, "exposures": ledger})
-    columns = ["step", "epoch", "loss", "lr", "images"]
-    pd.DataFrame(history, columns=columns).to_csv(folder / "history.csv", index=False)
+    if "history" in state:  # of a checkpoint from before the history was a file of its own
+        table = pd.DataFrame(state["history"], columns=list(COLUMNS))
+        table.to_csv(history, index=False)
+    with open(history, "r+") as file:
+        steps = state.get("steps", len(state.get("history", ())))
+        if not all(file.readline() for _ in range(1 + steps)):
+            raise DataError(
+                f"{history} holds fewer than the {steps} steps of its checkpoint: delete the folder "
+                "and the model is trained from the beginning."
+            )
+        file.truncate(file.tell())
+    return state["ledger"].cpu().numpy(), steps
 
 
 def images_per_second(recipe: Audited, size: int, identities: int) -> float:

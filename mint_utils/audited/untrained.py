@@ -24,8 +24,8 @@ def calibrated(
     """Set the running statistics of every BatchNorm from images; nothing else of the network changes.
 
     Means and variances are averages over batches of nearly equal size. The images are mixed first, in an
-    order that depends on their number alone: a database lies in the order of its identities, and people
-    do not vary within a batch of one. No label is read, dropout is off, and no gradient is computed.
+    order that depends on their number alone: databases are sorted by person, and a batch with images of one
+    person would have too small a variance. No label is read, dropout is off, no gradient is computed.
 
     Args:
         network: Such as `train.build` gives; changed in place, on its own device.

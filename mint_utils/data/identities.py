@@ -1,8 +1,8 @@
-"""Which people of D are in another database too, by their names or by their faces.
+"""Which people of D are in another database too, by their names; how alike the people of a database are.
 
-In: names of identities, from the files that manifests call ``names``; or embeddings with identities. Out: one
-line a person found on both sides. 46.93% of LFW's identities are in MS1MV2 (arXiv 2405.09403): a verification
-set then measures partly the recognition of people seen in training.
+In: names of identities, from the files that manifests call ``names``; embeddings with identities. Out: one
+line a person found on both sides; cosines. 46.93% of LFW's identities are in MS1MV2 (arXiv 2405.09403): a
+verification set then measures partly the recognition of people seen in training.
 """
 
 import re
@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from mint_utils.data.contamination import most_similar
 from mint_utils.data.description import read_manifest, read_names
+from mint_utils.data.manifest import Database
 
-CHUNK = 1 << 16  # embeddings added up together
 ROWS = 1 << 10  # embeddings that all queries are compared with at once
 
 
@@ -54,35 +52,6 @@ def shared_names(training: Mapping[int, str], other: Mapping[int, str]) -> pd.Da
     return found[columns].reset_index(drop=True)
 
 
-def shared_faces(
-    training: np.ndarray,
-    training_identities: np.ndarray,
-    other: np.ndarray,
-    other_identities: np.ndarray,
-    cosine: float,
-) -> pd.DataFrame:
-    """Return the people of another database whose mean embedding is near that of a person of D.
-
-    What cosine is near enough depends on the network: take it from pairs of one and of two persons.
-
-    Args:
-        training: (N, D) float32 embeddings of D, unit length.
-        training_identities: (N,) int64.
-        other: (M, D) float32, of another database.
-        other_identities: (M,) int64; where they are unknown, a number of its own for each image.
-        cosine: The least similarity.
-
-    Returns:
-        One line a person of the other database: training_identity (the nearest), identity, cosine.
-    """
-    ours, means = identity_means(training, training_identities)
-    theirs, other_means = identity_means(other, other_identities)
-    rows, matches, found = most_similar(other_means, means, cosine)
-    return pd.DataFrame(
-        {"training_identity": ours[matches], "identity": theirs[rows], "cosine": found}
-    )
-
-
 def nearest_other(
     queries: np.ndarray,
     query_identities: np.ndarray,
@@ -105,19 +74,17 @@ def nearest_other(
     return best
 
 
-def identity_means(embeddings: np.ndarray, identities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the identities, ascending, (I,) int64, and the mean of each one's embeddings, unit length.
+def persons(pairs: Database) -> np.ndarray:
+    """Return the person of each image of a verification set: (2n,) int64.
 
-    Args:
-        embeddings: (N, D) float32, unit length; may be memory-mapped.
-        identities: (N,) int64.
+    Where the database does not tell, the two images of a pair of one person are one, all others are taken for
+    people of their own: somebody who is in several pairs is counted as often.
     """
-    known, which = np.unique(identities, return_inverse=True)
-    sums = torch.zeros(len(known), embeddings.shape[1])
-    for i in range(0, len(embeddings), CHUNK):
-        part = torch.from_numpy(np.array(embeddings[i : i + CHUNK], np.float32))
-        sums.index_add_(0, torch.from_numpy(which[i : i + CHUNK]), part)
-    return known, torch.nn.functional.normalize(sums, dim=1).numpy()
+    if (pairs.identities >= 0).all():
+        return pairs.identities
+    numbers = np.arange(len(pairs))
+    numbers[1::2] -= pairs.same
+    return numbers
 
 
 def _plain(name: str) -> str:

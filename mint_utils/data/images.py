@@ -246,8 +246,9 @@ def _boxes(draws: np.ndarray, side: int) -> tuple[np.ndarray, ...]:
 def _low_res(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
     """Resample rows, then columns: down and up again are one matrix for each image.
 
-    Only a band of it is not zero, so each block of lines is made from those within reach: two pixels of
-    the small image, as far as a bicubic weighs, and what rounding and the way down add.
+    Only a band of that matrix is not zero, so each block of output lines is made from the input lines near
+    it: within two pixels of the small image, the reach of a bicubic filter, and a margin for rounding and for
+    the filter that shrinks the image.
     """
     n, side, _, _ = pixels.shape
     small = ((0.2 + 0.8 * draws[:, SIDE]) * side).astype(int)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mint_utils import workers
 from mint_utils.errors import ParameterError
 from mint_utils.mint.model import BatchedMint, VanillaMint
 
@@ -99,6 +100,7 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
     adam = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
     ends = np.cumsum(_sizes(n, recipe.batch_size)).tolist()
     for _ in range(recipe.epochs):
+        workers.stop_in_time()
         order, kept = _epoch(generators, n, recipe, device)
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             batch = order[:, start:end]
@@ -120,7 +122,7 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
 
 
 def _inputs(features, tasks, recipe, device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the inputs of tasks of equal shape, those of tasks that differ in their seed alone once.
+    """Return the inputs of tasks of equal shape. Tasks that differ only in their seed share them.
 
     Returns:
         which: (K,) int64, the inputs of each task.
@@ -134,28 +136,6 @@ def _inputs(features, tasks, recipe, device) -> tuple[torch.Tensor, torch.Tensor
     place = {key: i for i, key in enumerate(distinct)}
     which = torch.tensor([place[key] for key in keys], device=device)
     return which, torch.cat(train), torch.stack(unseen)
-
-
-def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndarray:
-    """Train one task alone, as plainly as can be: the reference of `fit`, with the same result."""
-    inputs, unseen = _standardised(features, task, "cpu", recipe.standardise)
-    labels = torch.from_numpy(task.train_labels).float()
-    generator = np.random.default_rng(task.seed)
-    model = _initialised(task, inputs.shape[1], recipe).train()
-    adam = torch.optim.Adam(model.parameters(), lr=recipe.lr)
-    for _ in range(recipe.epochs):
-        order, kept = _epoch([generator], len(inputs), recipe, "cpu")
-        start = 0
-        for size in _sizes(len(inputs), recipe.batch_size):
-            batch = order[0, start : start + size]
-            logits = model(inputs[batch], kept[0, :, start : start + size].T)
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[batch])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            start += size
-    with torch.inference_mode():
-        return model.eval()(unseen).sigmoid().numpy()
 
 
 def _initialised(task: MintTask, inputs: int, recipe: MintRecipe) -> VanillaMint:

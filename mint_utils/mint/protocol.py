@@ -132,8 +132,8 @@ def audit_set(
 def permuted(chosen: AuditSet, seed: int = 0) -> AuditSet:
     """Return an audit set whose labels are dealt anew within each side: no test can beat .50 on them.
 
-    The labels of the evaluation are dealt as well. With those of the training alone permuted, T would still
-    answer by database, and a few databases make few coins.
+    The labels of the evaluation are dealt as well. With those of the training alone permuted, T would learn
+    one answer for each database; there are few databases, so its accuracy would be far from .50 by chance.
     """
     rng = np.random.default_rng(seed)
     splits = {

@@ -1,1 +1,1 @@
-"""From numbers to tables, figures and diagrams."""
+"""From numbers to tables and figures."""

@@ -23,13 +23,13 @@ from mint_utils.report.style import (
     PRINTED,
     STYLES,
     done,
+    dots,
     ink,
     legend,
     panels,
 )  # fmt: skip
 
 LINES = {"paper": "-", "held_out": (0, (3, 1.5))}
-MARKERS = ("o", "s", "^", "D", "v", "P")  # of scenarios
 REFERENCES = ("D", "s")  # of references, in their order
 SQRT = {"value": "function", "functions": (lambda x: np.sign(x) * np.abs(x) ** 0.5,
                                            lambda x: np.sign(x) * x**2)}  # fmt: skip
@@ -146,9 +146,8 @@ def model_quality(performance: pd.DataFrame) -> Figure:
     n = len(performance)
     figure, axes = panels(1, 2, 1.25 + 0.24 * n, sharey=True)
     left, right = axes[0]
-    place, value = np.arange(n), performance["verification"]
-    ends = np.maximum([value - performance["low"], performance["high"] - value], 0)
-    left.errorbar(value, place, xerr=ends, fmt="o", color="black", ms=4, capsize=2, elinewidth=1.2)
+    place = np.arange(n)
+    dots(left, performance, place, value="verification", marker="o", color="black", ms=4)
     left.plot(performance["paper"].astype(float), place - 0.28, **PRINTED)
     left.set(xlabel="verification accuracy (fraction of pairs)", yticks=place, ylim=(n - 0.4, -0.6))
     left.set_yticklabels(performance["model"])
@@ -210,47 +209,12 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
     return done(figure)
 
 
-def trade_off(points: pd.DataFrame) -> Figure:
-    """Draw the detection of training images against how good M is, one point an Audited Model.
-
-    Args:
-        points: One line a model and panel: panel, scenario, verification, detection (accuracies), low,
-            high (the 95% interval of the detection; NaN for what the paper printed).
-    """
-    names = list(dict.fromkeys(points["panel"]))
-    figure, axes = panels(1, len(names), 3.0, sharey=True)
-    looks = dict(zip(dict.fromkeys(points["scenario"]), MARKERS, strict=False))
-    for name, ax in zip(names, axes[0], strict=True):
-        for scenario, marker in looks.items():
-            of = points[(points["panel"] == name) & (points["scenario"] == scenario)]
-            ax.vlines(of["verification"], of["low"], of["high"], color=GREY, linewidth=0.9)
-            ax.plot(of["verification"], of["detection"], marker, color=_mark(marker), ms=5,
-                    markeredgecolor="black", markeredgewidth=0.6)  # fmt: skip
-        ax.axhline(0.5, **CHANCE)
-        ax.set_title(name)
-    axes[0, 0].set_ylabel("accuracy of T (All Conv Layers)\nat threshold 0.5, 95% interval")
-    figure.supxlabel("verification accuracy of M (fraction of pairs)", fontsize=8)
-    handles = {
-        scenario: Line2D([], [], marker=marker, color=_mark(marker), ms=5, linestyle="",
-                         markeredgecolor="black", markeredgewidth=0.6)
-        for scenario, marker in looks.items()
-    }  # fmt: skip
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=4)
-    return done(figure)
-
-
-def _mark(marker: str) -> tuple[float, ...]:
-    return SHADES(0.15 + 0.85 * MARKERS.index(marker) / (len(MARKERS) - 1))
-
-
 def curve(ax: Axes, of_line: pd.DataFrame, shift: float, **look) -> None:
-    """Draw accuracies with intervals, shifted to the right by some points: none lies on another."""
-    value = of_line["accuracy"]
-    ends = np.maximum([value - of_line["low"], of_line["high"] - value], 0)
+    """Draw accuracies with intervals, shifted to the right by some points so that none hides another."""
     beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-    ax.errorbar(of_line["x"], value, yerr=ends, capsize=1.6, elinewidth=0.9, linewidth=1.2,
-                transform=beside, **look)  # fmt: skip
-    # What is shifted does not count for the limits of an axis unless it is told.
+    line = {"linestyle": "-", "linewidth": 1.2, "elinewidth": 0.9, "transform": beside}
+    dots(ax, of_line, of_line["x"], across=False, **(line | look))
+    # Matplotlib leaves what is shifted out of an axis's limits.
     for end in ("accuracy", "low", "high"):
         ax.update_datalim(of_line[["x", end]].dropna().to_numpy(float))
     ax.autoscale_view()

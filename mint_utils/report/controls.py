@@ -8,14 +8,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.report.style import CHANCE, GREY, done, legend, panels
+from mint_utils.report.style import (
+    CHANCE,
+    GREY,
+    done,
+    dots,
+    dots_legend,
+    legend,
+    name_lines,
+    panels,
+)
 
 # Of the steps of a ladder, in their order: grey without M, then M, then M held out.
 STEPS = (
@@ -47,6 +55,7 @@ FOLDERS = (
     {"color": "black", "linestyle": (0, (1, 1))},
 )
 BAND = "#dddddd"
+LINE = {"linestyle": "-", "ms": 4.5}  # of what is drawn against a number
 DASHED = (0, (4, 2))
 PERSONS = {  # name -> (reading, head and control of the table, how it is drawn)
     "largest cosine to a class centre": (
@@ -89,18 +98,12 @@ def ladder(steps: pd.DataFrame) -> Figure:
     offsets = np.linspace(-0.3, 0.3, len(names))
     for name, offset, look in zip(names, offsets, STEPS, strict=True):
         of = steps[steps["step"] == name].set_index("row").reindex(ROWS)
-        _interval(ax, of, np.arange(len(ROWS)) + offset, look)
+        dots(ax, of, np.arange(len(ROWS)) + offset, **look)
     for place in range(1, len(ROWS)):
         ax.axhline(place - 0.5, color="#dddddd", linewidth=0.8)
-    ax.axvline(0.5, **CHANCE)
-    ax.set(yticks=range(len(ROWS)), yticklabels=ROWS, ylim=(len(ROWS) - 0.45, -0.55))
+    name_lines(ax, ROWS)
     ax.set_xlabel("accuracy at threshold 0.5 (fraction of images), 95% interval")
-    ax.grid(axis="y", visible=False)
-    handles = {
-        name: Line2D([], [], linestyle="", ms=5, **look)
-        for name, look in zip(names, STEPS, strict=True)
-    }
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=3)
+    dots_legend(figure, dict(zip(names, STEPS, strict=True)), columns=3)
     return done(figure)
 
 
@@ -118,17 +121,12 @@ def rows_by_protocol(cells: Mapping[str, pd.DataFrame], rows: Sequence[str]) -> 
         for protocol, shift in zip(PROTOCOLS, (-0.14, 0.14), strict=True):
             of = found[(found["row"] == row) & (found["protocol"] == protocol)]
             of = of.set_index("column").reindex(columns)
-            _interval(ax, of, place + shift, PROTOCOL_LOOKS[protocol])
-        ax.axvline(0.5, **CHANCE)
+            dots(ax, of, place + shift, **PROTOCOL_LOOKS[protocol])
         ax.set_title(title)
-        ax.grid(axis="y", visible=False)
-    axes[0, 0].set(yticks=place, yticklabels=columns, ylim=(len(columns) - 0.4, -0.6))
+        name_lines(ax, columns)
     figure.supxlabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
-    handles = {
-        f"protocol {protocol}": Line2D([], [], linestyle="", ms=5, **look)
-        for protocol, look in PROTOCOL_LOOKS.items()
-    }
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=3)
+    looks = {f"protocol {protocol}": look for protocol, look in PROTOCOL_LOOKS.items()}
+    dots_legend(figure, looks, columns=3)
     return done(figure)
 
 
@@ -145,28 +143,23 @@ def detectors(compared: pd.DataFrame) -> Figure:
         look = {"color": ACCESS[line.access], "marker": "D"}
         if not line.detector.startswith(("MINT", "Vanilla")):
             look |= {"marker": "o", "mfc": "white"}
-        of = pd.DataFrame({"accuracy": [line.auc], "low": [line.low], "high": [line.high]})
-        _interval(ax, of, np.array([place]), look)
-    ax.axvline(0.5, **CHANCE)
+        dots(ax, compared.iloc[[place]], [place], value="auc", **look)
     names = [
         f"{d} {''.join(mark for need, mark in NEEDS.items() if need in needs)}".rstrip()
         for d, needs in zip(compared["detector"], compared["needs"], strict=True)
     ]
-    ax.set(yticks=range(n), yticklabels=names, ylim=(n - 0.4, -0.6))
+    name_lines(ax, names)
     figure.supxlabel(
         "area under the ROC curve (AUC), non-members of the same database, 95% interval\n"
         "* is told who is shown    † trains shadow models",
         fontsize=8,
     )
-    ax.grid(axis="y", visible=False)
-    handles = {
-        "MINT Model": Line2D([], [], linestyle="", marker="D", color="black", ms=5),
-        "attack": Line2D([], [], linestyle="", marker="o", mfc="white", color="black", ms=5),
+    looks = {
+        "MINT Model": {"marker": "D", "color": "black"},
+        "attack": {"marker": "o", "mfc": "white", "color": "black"},
     }
-    handles |= {
-        access: Line2D([], [], linestyle="-", color=colour) for access, colour in ACCESS.items()
-    }
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=5)
+    looks |= {access: {"linestyle": "-", "color": colour} for access, colour in ACCESS.items()}
+    dots_legend(figure, looks, columns=5)
     return done(figure)
 
 
@@ -183,8 +176,7 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
     for i, (row, of) in enumerate(of_groups.groupby("row", sort=False)):
         look = TESTS[i]
         x = of["shown"].to_numpy(float) * 1.03 ** (i - 1.5)  # beside each other
-        ends = np.maximum([of["advantage"] - of["low"], of["high"] - of["advantage"]], 0)
-        ax.errorbar(x, of["advantage"], ends, linestyle="", ms=5, capsize=1.8, elinewidth=1, **look)
+        dots(ax, of, x, across=False, value="advantage", **look)
         law = laws[laws["row"] == row]
         if len(law):
             line = np.geomspace(of_groups["shown"].min(), law["at"].iloc[0])
@@ -212,17 +204,11 @@ def readers(cells: pd.DataFrame) -> Figure:
     figure, axes = panels(1, 1, 0.9 + 0.23 * len(cells))
     ax, place = axes[0, 0], np.arange(len(cells))
     for (_, of), look in zip(cells.groupby("column", sort=False), READERS, strict=True):
-        _interval(ax, of, place[of.index], look)
-    ax.axvline(0.5, **CHANCE)
+        dots(ax, of, place[of.index], **look)
     names = cells["row"].where(~cells["row"].duplicated(), cells["row"] + ", " + cells["column"])
-    ax.set(yticks=place, yticklabels=names, ylim=(len(cells) - 0.4, -0.6))
+    name_lines(ax, names)
     ax.set_xlabel("accuracy on people that the MINT Model never saw, 95% interval")
-    ax.grid(axis="y", visible=False)
-    handles = {
-        name: Line2D([], [], linestyle="", ms=5, **look)
-        for name, look in zip(cells["column"].unique(), READERS, strict=True)
-    }
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=4)
+    dots_legend(figure, dict(zip(cells["column"].unique(), READERS, strict=True)), columns=4)
     return done(figure)
 
 
@@ -257,11 +243,7 @@ def persons(table: pd.DataFrame) -> Figure:
         ax.fill_between(band["photographs"], band["low"], band["high"], color=BAND, linewidth=0)
         for (reading, head, control), look in PERSONS.values():
             found = of.loc[(reading, head, control)].sort_values("photographs")
-            ends = [found["auc"] - found["low"], found["high"] - found["auc"]]
-            ends = np.maximum(ends, 0)
-            ax.errorbar(
-                found["photographs"], found["auc"], ends, ms=4.5, capsize=1.8, elinewidth=1, **look
-            )
+            dots(ax, found, found["photographs"], across=False, value="auc", **(LINE | look))
         ax.axhline(0.5, **CHANCE)
         counts = sorted(of["photographs"].unique())
         ax.set(xscale="log", xticks=counts, xlim=(counts[0] / 1.2, counts[-1] * 1.2))
@@ -285,8 +267,8 @@ def images_a_person(found: pd.DataFrame) -> Figure:
     figure, axes = panels(1, 1, 3.0)
     ax = axes[0, 0]
     for (question, of), look in zip(found.groupby("question", sort=False), ASKED, strict=False):
-        ends = np.maximum([of["auc"] - of["low"], of["high"] - of["auc"]], 0)
-        ax.errorbar(of["images"], of["auc"], ends, label=question, ms=4.5, capsize=1.8, **look)
+        look = LINE | look | {"label": question}
+        dots(ax, of, of["images"], across=False, value="auc", **look)
     ax.axhline(0.5, **CHANCE)
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick < 1.3 * found["images"].max()]
     ax.set(xscale="log", xticks=ticks, ylim=(None, 1.02))
@@ -298,11 +280,3 @@ def images_a_person(found: pd.DataFrame) -> Figure:
     handles = dict(zip(names, handles, strict=True)) | {"chance": Line2D([], [], **CHANCE)}
     legend(figure, handles, columns=2)
     return done(figure)
-
-
-def _interval(ax: Axes, of: pd.DataFrame, place: np.ndarray, look: Mapping) -> None:
-    value = of["accuracy"].to_numpy(float)
-    ends = np.maximum([value - of["low"], of["high"] - value], 0)
-    ax.errorbar(
-        value, place, xerr=ends, fmt="", linestyle="", ms=5, capsize=1.8, elinewidth=1.1, **look
-    )

@@ -24,6 +24,7 @@ from mint_utils.report.style import (
     STYLES,
     WIDTH,
     done,
+    dots,
     filling,
     legend,
     panels,
@@ -75,10 +76,7 @@ def _bar(ax: Axes, row: str, protocol: str, line: pd.Series) -> None:
     value = line["accuracy"]
     look = filling(protocol, STYLES[row].colour)
     ax.barh(place, value - 0.5, height=0.32, left=0.5, **look)
-    ends = np.maximum([[value - line["low"]], [line["high"] - value]], 0)
-    ax.errorbar(
-        value, place, xerr=ends, color="black", marker=".", ms=4, elinewidth=1.2, capsize=1.8
-    )
+    dots(ax, line.to_frame().T, [place], color="black", marker=".", ms=4)
     if np.isfinite(line["paper"]):
         ax.plot(line["paper"], place - 0.3, **PRINTED)
 

@@ -6,15 +6,18 @@ the same filling (``LOOKS``), and both are told apart in grey too.
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mint_utils.config import ROWS
 
@@ -122,6 +125,46 @@ def ink(colour: Any) -> str:
     return "black" if luminance(colour) > 0.18 else "white"
 
 
+def dots(
+    ax: Axes,
+    of: pd.DataFrame,
+    place: Any,
+    across: bool = True,
+    value: str = "accuracy",
+    **look: Any,
+) -> None:
+    """Draw values with their intervals.
+
+    Args:
+        ax: Where.
+        of: With the columns ``low``, ``high`` and that of the value.
+        place: (n,) on the other axis.
+        across: Whether the values lie along the horizontal axis.
+        value: Its column.
+        look: Of matplotlib's ``errorbar``.
+    """
+    values = of[value].to_numpy(float)
+    ends = np.maximum([values - of["low"], of["high"] - values], 0)
+    x, y = (values, place) if across else (place, values)
+    plain = {"linestyle": "", "ms": 5, "capsize": 1.8, "elinewidth": 1.1}
+    ax.errorbar(x, y, **{"xerr" if across else "yerr": ends}, **(plain | look))
+
+
+def name_lines(ax: Axes, names: Sequence[str]) -> None:
+    """Name the lines of a panel, from the top downwards, and draw chance at .5 across them."""
+    ax.axvline(0.5, **CHANCE)
+    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+    ax.grid(axis="y", visible=False)
+
+
+def dots_legend(figure: Figure, looks: Mapping[str, Mapping], columns: int) -> None:
+    """Draw the legend of `dots`, by their names, and of chance."""
+    handles = {
+        name: Line2D([], [], **({"linestyle": "", "ms": 5} | look)) for name, look in looks.items()
+    }
+    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns)
+
+
 def legend(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:
     """Draw one legend above all panels."""
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
@@ -139,7 +182,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     The files carry neither a time nor a version: the same figure has the same bytes.
 
     Args:
-        figure: Of this module or of ``diagrams``.
+        figure: Any.
         folder: Made where it is not there.
         name: Of the files, without ending.
     """

@@ -4,6 +4,7 @@ In: a configuration, the notebooks wanted and the parameters that were changed. 
 and an exit status; or what it would cost; or its stages. ``reproduce`` is its command line.
 """
 
+import importlib.util
 import sys
 import time
 from typing import Any
@@ -11,46 +12,63 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from mint_utils import store
+from mint_utils import store, workers
 from mint_utils.config import Config
-from mint_utils.run import notebooks, stages
-from mint_utils.run.cost import duration
-from mint_utils.run.forecast import announce, check
+from mint_utils.errors import StudyError
+from mint_utils.run import forecast, notebooks, plan, stages
 from mint_utils.study import casefiles
 from mint_utils.study.scenarios import of_notebooks
 from mint_utils.study.study import Study
 
+OUT_OF_TIME = 3  # exit status where the time was over before everything was made
 
-def run(config: Config, chosen: list[str], changes: dict[str, Any], jobs: int | None) -> int:
+
+def run(
+    config: Config,
+    chosen: list[str],
+    changes: dict[str, Any],
+    jobs: int | None = None,
+    within: float | None = None,
+) -> int:
     """Make everything expensive that is missing, then execute the notebooks.
 
     Args:
         config: Of the run.
         chosen: Notebooks.
         changes: The parameters that were changed, as they are given to the notebooks.
-        jobs: Models trained side by side; None: as many as there are cores, on a GPU one.
+        jobs: Models trained side by side; None: one a core, or one a GPU.
+        within: Seconds after which no model goes on; the notebooks follow only when all is made. None: no
+            limit.
     """
+    started = time.monotonic()
     casefiles.check(config)  # what is brought must be there, before anything starts
-    study, started = Study(config), time.perf_counter()
-    check(study, of_notebooks(config, chosen), jobs)  # before anything is written
+    study, models = Study(config), jobs or workers.default_jobs()
+    forecast.refuse(forecast.forecast(study, of_notebooks(config, chosen), models).needed)
+    if within is None:
+        _need_papermill()
     reports = notebooks.folder(study)
     with FileLock(reports / ".lock"):
         pending = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
-        wanted = of_notebooks(config, pending)
-        needed = study.needed(wanted)
-        _tell(study)
-        stage = _Stages(1 + len(needed) + len(pending))
-        stage(f"databases of profile {study.config.profile}")
-        study.roles()
-        study.prepare_all(wanted, jobs, lambda title: stage(f"audited: {title}"))
-        for name in notebooks.execute_all(study.config, pending, reports, changes, jobs):
-            stage(f"notebook {name}")
+        _print_changes(study)
+        works = plan.works(config, pending)
+        done = _Done(1 + len(works) + len(pending))
+        study.roles()  # prepares and compares the images before several processes ask for them
+        study.contamination()
+        done(f"databases of profile {config.profile}")
+        left = plan.make(study, works, models, within and started + within - time.monotonic(), done)
+        if left:
+            print(f"The time is over. Left: {', '.join(left)}. The same command goes on.")
+            return OUT_OF_TIME
+        if pending:
+            _need_papermill()
+        for name in notebooks.execute_all(config, pending, reports, changes, jobs):
+            done(f"notebook {name}")
         notebooks.close(study, reports)
         missing = [name for name in chosen if not notebooks.is_complete(study, name, reports)]
     for name in missing:
         print(f"error: the results of {name} are not complete", file=sys.stderr)
-    print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, ", end="")
-    print(f"{duration(time.perf_counter() - started)}")
+    took = forecast.duration(time.monotonic() - started)
+    print(f"{len(chosen) - len(missing)} of {len(chosen)} notebooks complete, {took}")
     return 1 if missing else 0
 
 
@@ -59,8 +77,9 @@ def dry_run(config: Config, chosen: list[str], jobs: int | None, rate: float | N
     casefiles.check(config)
     study = Study(config)
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
-    _tell(study)
-    announce(study, of_notebooks(config, chosen), jobs, rate)
+    _print_changes(study)
+    names = of_notebooks(config, chosen)
+    forecast.announce(study, names, jobs or workers.default_jobs(), rate)
     return 0
 
 
@@ -77,7 +96,15 @@ def do_stage(config: Config, chosen: list[str], changes: dict[str, Any], wanted:
     return 0
 
 
-def _tell(study: Study) -> None:
+def _need_papermill() -> None:
+    if importlib.util.find_spec("papermill") is None:
+        raise StudyError(
+            "The notebooks need papermill, which is not installed here: install it, or make the models "
+            "here with --within and run the notebooks where papermill is."
+        )
+
+
+def _print_changes(study: Study) -> None:
     """Print what was changed, and where the results go."""
     changes = study.config.changes()
     if changes:
@@ -85,14 +112,14 @@ def _tell(study: Study) -> None:
     print(f"results: {study.figures}")
 
 
-class _Stages:
-    """Prints a line a stage, its number and the time since the start, above any progress bar."""
+class _Done:
+    """Prints a line for each part of a run that is done: its number, the time since the start."""
 
     def __init__(self, total: int):
         self.total, self.number, self.started = total, 0, time.perf_counter()
 
-    def __call__(self, told: str) -> None:
+    def __call__(self, title: str) -> None:
         self.number += 1
-        since = duration(time.perf_counter() - self.started)
-        tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {told}")
+        since = forecast.duration(time.perf_counter() - self.started)
+        tqdm.write(f"[{self.number}/{self.total}] {since:>12}  {title}")  # above a progress bar
         sys.stdout.flush()

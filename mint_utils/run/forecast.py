@@ -1,70 +1,59 @@
-"""The plan of a run: every database and Audited Model, and what they take; printed by ``--dry-run``.
+"""What a run does and takes, told before it starts: databases, Audited Models, steps, hours, disk, memory.
 
-In: a study and the scenarios wanted of it. Out: a `Forecast`, made without opening a database that is not
-prepared yet: its manifest tells the counts, and of the images shown the expected number is taken.
+In: a study and the scenarios wanted of it. Out: lines of text, or one error where the run clearly cannot fit.
+No database is opened that is not prepared: its manifest tells the counts, and exposures are expected numbers.
 """
 
+import math
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mint_utils import workers
+import torch
+
+from mint_utils import paths
 from mint_utils.audited import train
 from mint_utils.config import Audited
 from mint_utils.data.manifest import described, expected_images, is_prepared, is_streamed, locate
+from mint_utils.data.membership import THIRDS
 from mint_utils.errors import DataError, ParameterError
-from mint_utils.run import cost
-from mint_utils.study import scenarios
 from mint_utils.study.study import Study
 
-
-@dataclass(frozen=True)
-class Planned:
-    """An Audited Model of the plan: its exposures an epoch, and whether it is stored already."""
-
-    title: str
-    recipe: Audited
-    exposures: int
-    stored: bool
-
-    @property
-    def total(self) -> int:
-        """Exposures of the whole training."""
-        return self.exposures * self.recipe.epochs
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return cost.steps(self.recipe, self.exposures)
+FLOAT = 4  # bytes; weights and features are float32
+INDEX = 60  # bytes of an image's key, person and exposures in files
+AUDITED_IMAGES = 2.25  # of an audit for each image that T is trained on: evaluation, two protocols
+REMEDIES = {
+    "disk space": "free some, or let MINT_ARTIFACTS name a larger disk",
+    "GPU memory": "lower batch_size or image_size, give fewer --jobs, or take a larger GPU",
+    "main memory": "give fewer --jobs, or lower batch_size",
+}
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run does and needs.
+    """The plan of a run.
 
     Attributes:
-        databases: One line a database.
-        models: In the order of the tables.
+        databases: One line of text a database.
+        models: Title, recipe, exposures of an epoch and whether it is stored, in the order of the tables.
         classes: Identities of D.
-        exact: Whether D is at hand; otherwise the numbers are expected ones, from its manifest.
-        needed: For what is not stored yet.
+        needed: Kind of resource -> bytes that what is not stored yet takes at least.
     """
 
     databases: list[str]
-    models: list[Planned]
+    models: list[tuple[str, Audited, int, bool]]
     classes: int
-    exact: bool
-    needed: cost.Resources
+    needed: dict[str, int]
 
 
-def forecast(
-    study: Study, names: Sequence[str], jobs: int | None, may_lack: bool = True
-) -> Forecast:
+def forecast(study: Study, names: Sequence[str], jobs: int, may_lack: bool = False) -> Forecast:
     """Return the plan of the scenarios of a study.
 
     Args:
         study: Which.
         names: Its scenarios.
-        jobs: Models trained side by side; None: as many as a run would train.
+        jobs: Models trained side by side.
         may_lack: Databases may be missing where no folder of them is given.
 
     Raises:
@@ -83,90 +72,83 @@ def forecast(
             f"data_manifests/{d['name']}.yaml does not tell the images and identities of the database that "
             "M is trained on: a plan cannot be made without it."
         )
+    lines = [_line(m, roles.image_size, m in missing) for m in manifests.values()]
     exact = d not in missing and not (is_streamed(d, roles.image_size) and config.data is None)
-    models = [
-        Planned(
-            title,
-            recipe,
-            study.exposures(recipe) // recipe.epochs
-            if exact
-            else cost.exposures(recipe, d["images"], roles.held_out),
-            exact and study.is_trained(recipe),
-        )
-        for recipe, (title, _) in study.needed(names).items()
-    ]
-    counts = {name: expected_images(manifest) for name, manifest in manifests.items()}
-    return Forecast(
-        databases=[_told(m, roles.image_size, m in missing) for m in manifests.values()],
-        models=models,
-        classes=d["identities"],
-        exact=exact,
-        needed=_needed(study, names, models, counts, missing, d["identities"], jobs),
-    )
+    if not exact:
+        lines.append(f"{d['name']} is not prepared yet: expected numbers of exposures")
+    models = []
+    for recipe, (title, _) in study.needed(names).items():
+        if exact:
+            epoch = study.exposures(recipe) // recipe.epochs
+        else:
+            epoch = expected_exposures(recipe, d["images"], roles.held_out)
+        models.append((title, recipe, epoch, exact and study.is_trained(recipe)))
+    needed = _needed(study, [recipe for _, recipe, _, stored in models if not stored], d, jobs)
+    for manifest in missing:
+        pixels = 0 if is_streamed(manifest, roles.image_size) else 3 * roles.image_size**2
+        needed["disk space"] += expected_images(manifest) * (pixels + INDEX)
+    return Forecast(lines, models, d["identities"], needed)
 
 
-def _needed(study, names, models, counts, missing, classes, jobs) -> cost.Resources:
-    roles, mint = study.config.databases, study.config.mint
-    on_gpu = train.default_device().type == "cuda"
-    images, waiting = counts[roles.training], [m for m in models if not m.stored]
-    side = min(jobs or (1 if on_gpu else workers.cores()), max(1, len(waiting)))
-    disk = sum(
-        cost.prepared_bytes(expected_images(m), roles.image_size, is_streamed(m, roles.image_size))
-        for m in missing
-    )
-    if study.likeness:  # what compares them, and of one database once more until that is whole
-        width = cost.measured(roles.recognition_network, roles.image_size).embedding
-        disk += (sum(counts.values()) + max(counts.values())) * width * cost.FLOAT
-    external = [counts[name] for name in roles.external_train]
-    held_out = round(images * roles.held_out)
-    parts = len(scenarios.parts(study.config))
-    groups = {
-        "members": [images - held_out],
-        "parts": [(images - held_out) // parts] * parts + [held_out // parts],
-    }
-    kinds = {recipe: kinds for recipe, (_, kinds) in study.needed(names).items()}
-    busy, beside, checkpoints = [], [], []
-    for model in waiting:
-        size = cost.measured(model.recipe.network, roles.image_size)
-        disk += cost.stored_bytes(size, classes, images, model.steps)
-        checkpoints.append(cost.checkpoint_bytes(size, classes, images, model.steps))
-        busy.append(cost.training_bytes(model.recipe, size, classes, on_gpu))
-        beside.append(cost.host_bytes(images, model.exposures, model.steps))
-        for kind in kinds[model.recipe]:
-            rows, n, m = cost.audit_rows(
-                mint, groups[kind], held_out, external, counts[roles.external_eval]
+def expected_exposures(recipe: Audited, images: int, held_out: float) -> int:
+    """Return how many exposures an epoch is expected to have, of a D of so many images."""
+    members = 1 - held_out
+    share = {"members": members, "held_out": held_out}.get(recipe.shown, 0.5)
+    if recipe.shown.startswith("people-"):
+        share = members / len(THIRDS)
+    return round(images * share * sum(recipe.repeats) / len(recipe.repeats))
+
+
+def _needed(study: Study, waiting: Sequence[Audited], d: dict, jobs: int) -> dict[str, int]:
+    """Return the bytes that models take at least: weights, features, checkpoints; weights in a step.
+
+    A batch's activations are not counted: where they decide, the first step fails at once.
+    """
+    size, disk, held = study.config.databases.image_size, 0, []
+    audited = round(AUDITED_IMAGES * min(study.config.mint.mint_samples, d["images"]))
+    for recipe in waiting:
+        widths, embedding = train.shape(recipe.network, size)
+        weights = train.parameters(recipe.network, size) + embedding * d["identities"]
+        disk += FLOAT * (weights + audited * (sum(widths) + embedding)) + INDEX * d["images"]
+        held.append(FLOAT * (3 * weights + recipe.batch_size * d["identities"]))  # 3: momentum too
+    together = sum(sorted(held)[-jobs:])
+    memory = "GPU memory" if train.default_device().type == "cuda" else "main memory"
+    return {"disk space": disk + 2 * together, memory: together}  # a new checkpoint beside the old
+
+
+def available() -> dict[str, int]:
+    """Return the bytes that are free on the disk of artifacts and on the GPU, and all the main memory."""
+    folder = paths.artifacts().absolute()
+    while not folder.exists():
+        folder = folder.parent
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    found = {"disk space": shutil.disk_usage(folder).free, "main memory": memory}
+    gpu = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+    return found | {"GPU memory": gpu}
+
+
+def refuse(needed: dict[str, int]) -> None:
+    """Refuse what cannot fit.
+
+    Raises:
+        ParameterError: What is too small, by how much, and what helps.
+    """
+    there = available()
+    for kind, wanted in needed.items():
+        if wanted > there[kind]:
+            raise ParameterError(
+                f"This run needs {wanted / 1e9:,.1f} GB of {kind} or more, and {there[kind] / 1e9:,.1f} GB "
+                f"are there: {REMEDIES[kind]}."
             )
-            disk += rows * size.features * cost.FLOAT
-            busy.append(cost.mint_bytes(mint, size, len(groups[kind]), n, m))
-    largest = sum(sorted(beside)[-side:])
-    if on_gpu:
-        pixels = images * roles.image_size**2 * 3
-        resident = pixels if pixels < train.RESIDENT_BYTES else 0
-        gpu, memory = max(busy, default=0) + resident, largest + cost.PROCESS
-    else:
-        gpu, memory = 0, largest + sum(sorted(busy)[-side:])
-    return cost.Resources(disk + sum(sorted(checkpoints)[-side:]), gpu, memory)
 
 
-def _told(manifest: dict, image_size: int, missing: bool) -> str:
-    identities = manifest.get("identities")
-    told = f"{manifest['name']}: {expected_images(manifest):,} images"
-    if "images" not in manifest:
-        told += " as published"
-    if identities is not None:
-        told += f" of {identities:,} identities"
-    if is_streamed(manifest, image_size):
-        told += ", read from its .rec"
-    return f"{told}, {'to be prepared, counts from its manifest' if missing else 'prepared'}"
-
-
-def announce(study: Study, names: Sequence[str], jobs: int | None, rate: float | None) -> None:
-    """Print what a run would do and what it would cost here.
+def announce(study: Study, names: Sequence[str], jobs: int, rate: float | None) -> None:
+    """Print what a run would do and what it would take here.
 
     Args:
         study: Which.
         names: Its scenarios.
-        jobs: Models trained side by side; None: as many as a run would train.
+        jobs: Models trained side by side.
         rate: Images a second in training; None: measured here, on blank images.
 
     Raises:
@@ -174,46 +156,41 @@ def announce(study: Study, names: Sequence[str], jobs: int | None, rate: float |
     """
     if rate is not None and not rate > 0:
         raise ParameterError(f"--rate must be above 0 images a second, not {rate:g}.")
-    plan, device = forecast(study, names, jobs), train.default_device()
-    size = study.config.databases.image_size
-    print("\n".join(f"  {line}" for line in plan.databases))
-    if not plan.exact:
-        print(
-            f"  {study.config.databases.training} is not prepared yet: expected numbers of exposures"
-        )
+    plan, size = forecast(study, names, jobs, may_lack=True), study.config.databases.image_size
+    print(*(f"  {line}" for line in plan.databases), sep="\n")
     rates: dict[tuple[str, int], float] = {}
-    total = 0.0
-    for model in plan.models:
-        recipe = model.recipe
-        told = (
-            f"  {model.title}: {recipe.network}, {model.steps:,} steps, {model.total:,} exposures"
-        )
-        if model.stored:
-            print(f"{told}: stored")
-            continue
-        kind = recipe.network, recipe.batch_size
-        if kind not in rates:
-            rates[kind] = rate or train.images_per_second(recipe, size, plan.classes)
-        total += model.total / rates[kind]
-        took = cost.duration(model.total / rates[kind])
-        print(f"{told}: about {took} at {rates[kind]:,.0f} images/s")
-    print(f"training in all: {cost.duration(total)}, one after the other;")
+    seconds = 0.0
+    for title, recipe, epoch, stored in plan.models:
+        total, steps = recipe.epochs * epoch, recipe.epochs * math.ceil(epoch / recipe.batch_size)
+        took, kind = "stored", (recipe.network, recipe.batch_size)
+        if not stored:
+            if kind not in rates:
+                rates[kind] = rate or train.images_per_second(recipe, size, plan.classes)
+            seconds += total / rates[kind]
+            took = f"about {duration(total / rates[kind])} at {rates[kind]:,.0f} images/s"
+        print(f"  {title}: {recipe.network}, {steps:,} steps, {total:,} exposures: {took}")
+    print(f"training in all: {duration(seconds)}, one after the other;")
     print("then the MINT Models, and the notebooks")
-    there = cost.available(device)
-    for kind, name in cost.KINDS.items():
-        needed, free = (getattr(each, kind) for each in (plan.needed, there))
-        if needed or free:
-            told = f"{cost.gigabytes(needed)} needed, {cost.gigabytes(free)} there"
-            print(f"{name}: {told}")
-    cost.refuse(plan.needed, there)
+    there = available()
+    for kind, needed in plan.needed.items():
+        print(f"{kind}: at least {needed / 1e9:,.1f} GB needed, {there[kind] / 1e9:,.1f} GB there")
+    refuse(plan.needed)
 
 
-def check(study: Study, names: Sequence[str], jobs: int | None) -> None:
-    """Refuse a run that cannot fit, before anything of it starts.
+def duration(seconds: float) -> str:
+    """Return a time in words, to the minute where it is hours."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
-    Raises:
-        ParameterError: It does not fit.
-        DataError: A database is not at hand.
-    """
-    there = cost.available(train.default_device())
-    cost.refuse(forecast(study, names, jobs, may_lack=False).needed, there)
+
+def _line(manifest: dict, image_size: int, missing: bool) -> str:
+    known = "" if "images" in manifest else " as published"
+    if manifest.get("identities") is not None:
+        known += f" of {manifest['identities']:,} identities"
+    if is_streamed(manifest, image_size):
+        known += ", read from its .rec"
+    where = "to be prepared, counts from its manifest" if missing else "prepared"
+    return f"{manifest['name']}: {expected_images(manifest):,} images{known}, {where}"

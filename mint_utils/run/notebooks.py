@@ -12,15 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import papermill
-from traitlets.config import Config as Traits
+import torch
 
 from mint_utils import paths, store, workers
 from mint_utils.config import Config
 from mint_utils.errors import StudyError
-from mint_utils.report import page, tables
+from mint_utils.report import tables
 from mint_utils.study import casefiles
 from mint_utils.study.study import Study
+
+ON_A_GPU = 2  # notebooks at once, for each of them takes memory of the GPU
 
 
 def folder(study: Study) -> Path:
@@ -33,16 +34,13 @@ def folder(study: Study) -> Path:
 def execute_all(
     config: Config, names: list[str], reports: Path, changes: dict[str, Any], jobs: int | None
 ) -> Iterator[str]:
-    """Execute notebooks, side by side where there are cores, and yield each name as it is done."""
+    """Execute notebooks side by side and yield each name as it is done; the bar counts their cells."""
     longest_first = sorted(names, reverse=True)  # the later ones compute more by themselves
     tasks = [(config, name, reports, tuple(changes.items())) for name in longest_first]
-    jobs = min(jobs or workers.cores(), len(names))
-    if jobs > 1:
-        for task, _ in workers.side_by_side(execute, tasks, jobs, len(tasks), "notebooks"):
-            yield task[1]
-        return
-    for task in tasks:
-        execute(task)
+    jobs = jobs or (ON_A_GPU if torch.cuda.is_available() else workers.cores())
+    sources = [(paths.NOTEBOOKS / f"{name}.ipynb").read_text() for name in names]
+    cells = sum(len(json.loads(source)["cells"]) for source in sources)
+    for task, _ in workers.side_by_side(execute, tasks, min(jobs, len(names)), cells, "cells"):
         yield task[1]
 
 
@@ -55,6 +53,27 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
     Raises:
         StudyError: A cell failed; it says which.
     """
+    import papermill  # here, because a machine that only makes models needs neither it nor nbconvert
+    from papermill.engines import NBClientEngine, papermill_engines
+    from traitlets.config import Config as Traits
+
+    from mint_utils.report import page
+
+    class Counting(NBClientEngine):
+        """Papermill's engine, which tells of each cell that is done."""
+
+        @classmethod
+        def execute_managed_notebook(cls, manager, *arguments, **options):
+            complete = manager.cell_complete
+
+            def count(*of_cell, **more):
+                workers.advance(1)
+                return complete(*of_cell, **more)
+
+            manager.cell_complete = count
+            return super().execute_managed_notebook(manager, *arguments, **options)
+
+    papermill_engines.register("counting", Counting)
     config, name, reports, changes = task
     executed = reports / f"{name}.ipynb"
     given = {"profile": config.profile, "data": config.data} | dict(changes)
@@ -67,6 +86,8 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
                 str(paths.NOTEBOOKS / f"{name}.ipynb"),
                 str(executed),
                 parameters={key: value for key, value in given.items() if value is not None},
+                engine_name="counting",
+                progress_bar=False,
                 cwd=str(paths.NOTEBOOKS),
                 config=Traits({"KernelManager": kernel}),
             )
@@ -76,7 +97,6 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
             ) from error
     page.write_notebook_page(executed)
     store.write_text(reports / f"{name}.done", state(config, name))
-    workers.advance(1)
 
 
 def state(config: Config, name: str | None = None) -> str:
@@ -106,6 +126,8 @@ def is_complete(study: Study, name: str, reports: Path) -> bool:
 
 def close(study: Study, reports: Path) -> None:
     """Print the tables and write the page that leads to everything."""
+    from mint_utils.report import page  # here, see `execute`
+
     chapters = [(p.stem, page.heading(p)) for p in sorted(reports.glob("*.ipynb"))]
     shown = []
     for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not those beside them

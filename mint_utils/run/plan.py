@@ -1,8 +1,8 @@
 """What a study makes of Audited Models, in the order of its value, as far as a time allows.
 
 In: a configuration, its notebooks, a time. Out: artifacts of the store, made side by side in processes of
-their own; what was not reached is told, and made when the same is asked again. Each work is whole by itself:
-whatever the time, what is there is complete and can be read.
+their own, and the titles of what was not reached; the same call goes on with it. Each work is whole by
+itself: whatever the time, what is there is complete and can be read.
 """
 
 import time
@@ -41,14 +41,16 @@ class Work:
     arguments: tuple
 
 
-def works(config: Config, names: Sequence[str]) -> list[Work]:
-    """Return all that scenarios need of Audited Models, the most valuable first.
+def works(config: Config, notebooks: Sequence[str]) -> list[Work]:
+    """Return all that notebooks need of Audited Models, the most valuable first.
 
     Args:
         config: Of the run.
-        names: Scenarios, as `scenarios.of_notebooks` gives them.
+        notebooks: Their names.
     """
+    names = scenarios.of_notebooks(config, notebooks)
     needed = Study(config).needed(names)
+    read_by = tuple(name for name in ("swap", "shadows") if name in names)
     seen: set[Audited] = set()
     found: list[Work] = []
 
@@ -58,7 +60,8 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
                 if i in turns and recipe not in seen and wanted(recipe):
                     seen.add(recipe)
                     title, kinds = needed[recipe]
-                    found.append(Work(title, model, (config, name, recipe, tuple(sorted(kinds)))))
+                    arguments = (config, name, recipe, tuple(sorted(kinds)), read_by)
+                    found.append(Work(title, model, arguments))
 
     def is_end(recipe: Audited) -> bool:
         return recipe.dropout in (0, config.audited.dropout)
@@ -70,7 +73,7 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
             if name == "people" and "swap" in names:
                 so_far = replace(config, scenarios=_only(config.scenarios, i + 1))
                 found.append(Work(f"controls, seed {i}", controls, (so_far,)))
-        if i == 0 and "baseline" in names:
+        if i == 0 and "06c_auditors_factors" in notebooks:
             found.append(Work("what the auditor chooses", auditor, (config,)))
     if "people" in names:
         found.append(Work("the person", persons, (config,)))
@@ -84,7 +87,7 @@ def works(config: Config, names: Sequence[str]) -> list[Work]:
         for column in scenarios.columns(config, name):
             if len(scenarios.recipes(config, name, column)) > 1:
                 title = f"{column.model}, in the place of failed trainings"
-                found.append(Work(title, again, (config, name, column)))
+                found.append(Work(title, again, (config, name, column, read_by)))
     return found
 
 
@@ -93,8 +96,22 @@ def _only(chosen: Scenarios, seeds: int) -> Scenarios:
     return replace(chosen, audited_seeds=seeds, factor_seeds=None, people_seeds=None)
 
 
-def model(config: Config, scenario: str, recipe: Audited, kinds: tuple[str, ...]) -> None:
-    """Make one Audited Model and what tables, the better test and the controls read of it."""
+def model(
+    config: Config,
+    scenario: str,
+    recipe: Audited,
+    kinds: tuple[str, ...],
+    read_by: tuple[str, ...],
+) -> None:
+    """Make one Audited Model and what is read of it.
+
+    Args:
+        config: Of the run.
+        scenario: That the model is of.
+        recipe: Of the model.
+        kinds: Of groups of images that tables read.
+        read_by: ``swap`` where the controls read it too, ``shadows`` where the better test does.
+    """
     audit = Audit(config)
     audit.prepare(recipe, kinds)
     trained = audit.model(recipe)
@@ -104,10 +121,10 @@ def model(config: Config, scenario: str, recipe: Audited, kinds: tuple[str, ...]
             People(audit).untrained(trained)
     elif scenario == "shadows":
         Detectors(audit).odds_of(trained)
-    for kind in kinds:
+    for kind in kinds if "shadows" in read_by else ():
         chosen = audit.chosen(trained, kind)
         audit.mint(audit.readings(trained, chosen)[1], chosen)
-    if KINDS[0] in kinds:
+    if KINDS[0] in kinds and "swap" in read_by:
         other = replace(config.audited, shown="held_out", seed=recipe.seed)
         audit.scores(trained, SWAPPED, audited=audit.model(other), protocols=["paper"])
 
@@ -117,11 +134,11 @@ def persons(config: Config) -> None:
     _ = People(Audit(config)).table
 
 
-def again(config: Config, scenario: str, column: Column) -> None:
+def again(config: Config, scenario: str, column: Column, read_by: tuple[str, ...]) -> None:
     """Make what stands in for failed trainings of a column, once the others are there."""
     kinds = () if column.group is None else (KINDS[column.group != "members"],)
     for trained in Audit(config).trained(scenario, column).models:
-        model(config, scenario, trained.recipe, kinds)
+        model(config, scenario, trained.recipe, kinds, read_by)
 
 
 def controls(config: Config) -> None:
@@ -140,39 +157,45 @@ def attacks(config: Config) -> None:
     Detectors(Audit(config)).attack_scores()
 
 
-def make_within(
-    found: Sequence[Work], seconds: float, jobs: int, told: Callable[[str], None] = print
+def make(
+    study: Study,
+    found: Sequence[Work],
+    jobs: int,
+    seconds: float | None = None,
+    done: Callable[[str], None] = print,
 ) -> list[str]:
-    """Make works side by side until a time is over. One that fails does not stop the others.
+    """Make works side by side, until a time is over. One that fails does not stop the others.
 
     Args:
+        study: Whose works they are; its databases are prepared.
         found: In the order in which they are begun.
-        seconds: From now on.
         jobs: Processes.
-        told: Called with the title of what is done.
+        seconds: From now on; None: until all is made.
+        done: Called with the title of each work that is done.
 
     Returns:
         The titles of what is not done; what was begun of it has its checkpoint.
 
     Raises:
-        StudyError: Some failed; their titles and errors, when all others are done.
+        StudyError: Some failed; the first title and error, when all others are done.
     """
-    workers.limit(time.time() + seconds)
+    workers.limit(None if seconds is None else time.time() + seconds)
+    recipes = [work.arguments[2] for work in found if work.make is model]
+    total = sum(study.exposures(recipe) for recipe in recipes if not study.is_trained(recipe))
     left = {work: work.title for work in found}
     failed = []
-    if jobs > 1:
-        done = workers.side_by_side(_make, list(found), jobs, None, "exposures")
-    else:
-        done = ((work, _make(work)) for work in found)
-    for work, error in done:
-        if error is None:
-            del left[work]
-            told(work.title)
-        elif error:
-            failed.append(f"{work.title}: {error}")
-            told(f"FAILED {failed[-1]}")
+    try:
+        for work, error in workers.side_by_side(_make, found, min(jobs, len(found)), total, "img"):
+            if error is None:
+                del left[work]
+                done(work.title)
+            elif error:
+                failed.append(f"{work.title}: {error}")
+                done(f"FAILED {failed[-1]}")
+    finally:
+        workers.limit(None)
     if failed:
-        raise StudyError(f"{len(failed)} of {len(found)} works failed. {' '.join(failed)}")
+        raise StudyError(f"{len(failed)} of {len(found)} works failed, the first: {failed[0]}")
     return list(left.values())
 
 

@@ -29,7 +29,7 @@ from mint_utils.errors import DataError
 from mint_utils.measure.verification import verification_accuracy
 from mint_utils.mint import aad, readings
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
-from mint_utils.mint.likeness import Bounds, Likeness, persons
+from mint_utils.mint.likeness import Likeness
 from mint_utils.mint.protocol import AuditSet, audit_set
 from mint_utils.mint.readings import Readings
 from mint_utils.study import scenarios
@@ -177,10 +177,10 @@ class Audit:
         """The pairs by which recognition is measured."""
         return [self.database(name) for name in self.config.databases.verification]
 
-    @property
-    def bounds(self) -> Bounds | None:
-        """From which cosines on images and people are alike; None where there are no weights."""
-        return self.likeness and self.likeness.bounds(self.training, self.verification_sets)
+    @functools.cached_property
+    def copies_from(self) -> float | None:
+        """From which cosine on two images are copies; None where there are no weights."""
+        return self.likeness and self.likeness.cosine(self.training, self.verification_sets)
 
     @functools.cache  # noqa: B019  (an audit lives as long as its notebook)
     def contamination(self) -> pd.DataFrame:
@@ -193,29 +193,28 @@ class Audit:
             One line an image: database, key, training_key (the nearest image of D, by the hash if that found
             it), found_by (hash, embedding, or both), distance and mirrored (of the hash), cosine.
         """
-        externals, bounds = (*self.external_train, self.external_eval), self.bounds
+        externals = (*self.external_train, self.external_eval)
         by_hash = pd.concat([contaminated(self.training, db) for db in externals])
-        alike = [self.likeness.copies(self.training, db, bounds) for db in externals if bounds]
-        return _one_line_an_image(by_hash, pd.concat(alike) if alike else None)
+        if self.likeness is None:
+            return _one_line_an_image(by_hash, None)
+        copies = [self.likeness.copies(self.training, db, self.copies_from) for db in externals]
+        return _one_line_an_image(by_hash, pd.concat(copies))
 
     def shared_people(self) -> pd.DataFrame:
         """Return how many people of the verification sets are in D: one line a set.
 
         Returns:
-            database, people (see `likeness.persons`), by_name and by_face; not a number where the manifests
-            tell no names, or there are no weights.
+            database, people (see `identities.persons`), by_name; not a number where the manifests tell none.
         """
-        roles, bounds, data, lines = self.config.databases, self.bounds, self.config.data, []
+        roles, data, lines = self.config.databases, self.config.data, []
         ours, shared = identities.names(roles.training, data), self.shared_names()
         for db in self.verification_sets:
             named = ours and identities.names(db.name, data)
             of_db = shared[shared["database"] == db.name]["identity"]
-            line = {"database": db.name, "people": len(np.unique(persons(db)))}
+            line = {"database": db.name, "people": len(np.unique(identities.persons(db)))}
             line["by_name"] = of_db.nunique() if named else None
-            found = self.likeness.people(self.training, db, bounds) if bounds else None
-            line["by_face"] = None if found is None else len(found)
             lines.append(line)
-        return pd.DataFrame(lines).astype({"by_name": "Int64", "by_face": "Int64"})
+        return pd.DataFrame(lines).astype({"by_name": "Int64"})
 
     def shared_names(self) -> pd.DataFrame:
         """Return the people of D who are in the verification sets too: database, identities, name.
@@ -285,10 +284,6 @@ class Audit:
     def _quality(self, model: AuditedModel) -> float:
         """Return the mean verification accuracy over the sets."""
         return float(np.mean([right.mean() for right in self.verified(model).values()]))
-
-    def widths(self, model: AuditedModel) -> tuple[int, ...]:
-        """Return the number of activation maps at each of M's four stage ends."""
-        return tuple(train.shape(model.recipe.network, model.artifact.record["image_size"])[0])
 
     def is_trained(self, recipe: Audited) -> bool:
         """Say whether an Audited Model is in the store."""

@@ -68,7 +68,7 @@ class Column:
 
 
 def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:
-    """Return the scenarios whose models notebooks need; the last one none, where a model is brought."""
+    """Return the scenarios whose models notebooks need; 08 needs none where an auditor gives a model."""
     own = config.brought.case is not None
     wanted = [NOTEBOOKS[name] for name in names if not (own and name == "08_audit_your_model")]
     return list(dict.fromkeys(scenario for of in wanted for scenario in of))

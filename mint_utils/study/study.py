@@ -11,7 +11,6 @@ Everything expensive is an artifact: asked for twice, made once.
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,18 @@ from matplotlib.figure import Figure
 
 from mint_utils import paths, store, workers
 from mint_utils.audited.train import AuditedModel, default_device
-from mint_utils.config import PROTOCOLS, Audited, Config, resolve
+from mint_utils.config import Audited, Config, resolve
 from mint_utils.data.contamination import NEAR
 from mint_utils.data.description import manifests, read_manifest
+from mint_utils.data.identities import persons
 from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.measure.detection import FAILED, ONCE
 from mint_utils.measure.verification import of_pairs
-from mint_utils.mint.likeness import ANOTHER_PERSON, TWO_PHOTOGRAPHS, persons
+from mint_utils.mint.likeness import STRANGERS, TWO_PHOTOGRAPHS
 from mint_utils.report import paper, style, tables
 from mint_utils.study import scenarios
 from mint_utils.study.audit import KINDS, Audit
-from mint_utils.study.claims import ALL, CLAIMS, VERIFICATION, Term, decide
+from mint_utils.study.claims import CLAIMS, VERIFICATION, Term, decide
 from mint_utils.study.parameters import refuse_unknown, run_cells
 from mint_utils.study.results import FEW, MintTable, values
 from mint_utils.study.scenarios import Column
@@ -48,6 +48,7 @@ def open_study(profile: str = "quick", data: str | None = None, **overrides: Any
         ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
     """
     refuse_unknown(run_cells())
+    workers.keep_memory()
     return Study(resolve(profile, data, **overrides))
 
 
@@ -128,20 +129,15 @@ class Study(Audit):
     def compared(self) -> str:
         """Return in words how databases were compared, and from which cosine on faces are taken for alike."""
         told = f"Compared by perceptual hash: copies differ in at most {NEAR} of 256 bits. "
-        found = self.bounds
-        if found is None:
+        if self.likeness is None:
             return (
                 f"{told}Not compared by embedding: the profile names no recognition weights "
                 "(`recognition` in its section databases, a file below the folder of the databases)."
             )
         return (
             f"{told}Compared by embedding ({self.config.databases.recognition}): images are copies from a "
-            f"cosine of {found.copy:.3f} on, which at most {TWO_PHOTOGRAPHS:.1%} of the verification pairs "
-            f"of one person reach, at most {ANOTHER_PERSON:.0%} of the images of D with somebody else's, and "
-            f"{found.copies_found:.0%} of altered copies. People are the same from {found.person:.3f} on, "
-            f"which at most {ANOTHER_PERSON:.0%} of the people of D reach with somebody else; "
-            f"{found.pairs_found:.0%} of the pairs of one person do, and {found.pairs_confused:.1%} of "
-            "those of two."
+            f"cosine of {self.copies_from:.3f} on, which at most {TWO_PHOTOGRAPHS:.1%} of the verification "
+            f"pairs of one person reach, and at most {STRANGERS:.0%} of the images of D with somebody else's."
         )
 
     # ---- exposures ----------------------------------------------------------------------------
@@ -400,43 +396,6 @@ class Study(Audit):
             cells[name] = [told[column][i] for column in cells["column"]]
         return cells if row is None else cells[cells["row"] == row]
 
-    def trade_off(self, *names: str) -> pd.DataFrame:
-        """Return detection against the quality of M, one line a column and panel, without the controls.
-
-        Columns: panel (the paper, then ours by protocol), scenario, column, verification, detection (All
-        Conv Layers), low and high (of our detection; NaN for the paper's).
-        """
-        lines = []
-        for name in names:
-            cells = self.table(name).cells.set_index(["row", "column", "protocol"])
-            quality = self.performance(name).set_index("model")["verification"]
-            for column in self.columns(name):
-                if column.group == scenarios.NEVER or ", " in column.name:  # a control's
-                    continue
-                where = {"scenario": scenarios.TITLES[name], "column": column.name}
-                term = Term(1, name, column.name, ALL)
-                of_m = Term(1, name, column.name, VERIFICATION)
-                lines.append(
-                    where
-                    | {
-                        "panel": "the paper",
-                        "verification": of_m.printed,
-                        "detection": term.printed,
-                    }
-                )
-                for protocol in PROTOCOLS:
-                    cell = cells.loc[(ALL, column.name, protocol)]
-                    ours = {
-                        "panel": f"ours, protocol {protocol}",
-                        "verification": quality[column.model],
-                        "detection": cell["accuracy"],
-                        "low": cell["low"],
-                        "high": cell["high"],
-                    }
-                    lines.append(where | ours)
-        found = pd.DataFrame(lines).dropna(subset=["verification", "detection"])
-        return found.drop_duplicates(["panel", "verification", "detection"], ignore_index=True)
-
     def claims(self, *names: str) -> pd.DataFrame:
         """Return the paper's claims that need these scenarios and no others, decided."""
         wanted = [claim for claim in CLAIMS if claim.scenarios <= set(names)]
@@ -502,14 +461,13 @@ class Study(Audit):
         """Return what the record says of the comparison by embedding."""
         if self.likeness is None:
             return "no: the profile names no recognition weights"
-        found, people = self.contamination(), self.shared_people().set_index("database")
-        alike, roles = found[found["cosine"].notna()]["database"], self.config.databases
+        found, roles = self.contamination(), self.config.databases
+        alike = found[found["cosine"].notna()]["database"]
         external = (*roles.external_train, roles.external_eval)
         return {
             "weights": self.likeness.sha256,
-            "bounds": asdict(self.bounds),
+            "cosine": self.copies_from,
             "images": {name: int((alike == name).sum()) for name in external},
-            "people": {name: int(n) for name, n in people["by_face"].items()},
         }
 
 

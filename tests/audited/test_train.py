@@ -19,7 +19,7 @@ from mint_utils.audited.exposure import Plan, plan
 from mint_utils.data.images import RecordImages
 from mint_utils.data.manifest import Database
 from mint_utils.data.recordio import RecordFile, write_records
-from mint_utils.errors import DataError, TrainingError
+from mint_utils.errors import DataError, OutOfTime, TrainingError
 from tests.factory import database, recipe
 
 CPU = torch.device("cpu")
@@ -92,6 +92,42 @@ def test_resumed_after_any_step_is_the_same_bit_for_bit(tmp_path, stop, monkeypa
     for name in ("history.csv",):
         assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
     assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+
+
+def test_a_history_that_went_on_after_the_checkpoint_is_cut_and_a_lost_one_is_told(
+    tmp_path, monkeypatch
+):
+    whole = trained(tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(OutOfTime):
+        times = iter([False, False, True])
+        patch.setattr(train.workers, "out_of_time", lambda: next(times))
+        trained(tmp_path / "parts")
+    history = tmp_path / "parts" / "history.csv"
+    assert history.read_text().count("\n") == 1 + 3
+    saved = history.read_text()
+    history.write_text("\n".join(saved.split("\n")[:2]) + "\n")
+    with pytest.raises(DataError, match="fewer than the 3 steps of its checkpoint"):
+        trained(tmp_path / "parts")
+    history.write_text(f"{saved}3,0,1.5,0.05,8\n4,0,1.")  # killed while it wrote
+    parts = trained(tmp_path / "parts")
+    assert parts[0] == whole[0] and same(parts[1], whole[1])
+    assert history.read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
+
+
+def test_an_older_checkpoint_that_holds_its_history_goes_on(tmp_path, monkeypatch):
+    whole = trained(tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(OutOfTime):
+        patch.setattr(train.workers, "out_of_time", lambda: True)
+        trained(tmp_path / "parts")
+    path, history = tmp_path / "parts" / "checkpoint.pt", tmp_path / "parts" / "history.csv"
+    state = torch.load(path, weights_only=True)
+    line = history.read_text().splitlines()[1].split(",")
+    state["history"] = [(int(line[0]), int(line[1]), float(line[2]), float(line[3]), int(line[4]))]
+    del state["steps"]
+    torch.save(state, path)
+    history.unlink()
+    assert same(trained(tmp_path / "parts")[1], whole[1])
+    assert history.read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
 
 
 @pytest.fixture
@@ -193,7 +229,7 @@ def test_a_record_damaged_in_training_is_named_and_nothing_is_lost(tmp_path, str
     with pytest.raises(DataError, match=rf"train\.rec, record {damaged + 1} is damaged"):
         trained(tmp_path / "parts", d=file, checkpoint_seconds=0)
     saved = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
-    assert len(saved["history"]) == 2 and not (tmp_path / "parts" / "model.pt").exists()
+    assert saved["steps"] == 2 and not (tmp_path / "parts" / "model.pt").exists()
     with open(path, "r+b") as bytes_:
         bytes_.write(sound)
     parts = trained(tmp_path / "parts", d=file)

@@ -1,12 +1,15 @@
 """People on both sides, by name and by face."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import yaml
 
 from mint_utils import paths
 from mint_utils.data import identities
-from mint_utils.data.identities import identity_means, nearest_other, shared_faces, shared_names
+from mint_utils.data.identities import nearest_other, persons, shared_names
+from mint_utils.data.manifest import Database
 from mint_utils.errors import DataError
 
 
@@ -43,30 +46,6 @@ def people(rng, centres, each):
     return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_means_are_those_of_float64(monkeypatch):
-    rng = np.random.default_rng(0)
-    embeddings = people(rng, rng.normal(size=(5, 32)), 4)
-    labels = np.array([9, 2, 2, 7] * 5)
-    for chunk in (1 << 16, 3):
-        monkeypatch.setattr(identities, "CHUNK", chunk)
-        known, means = identity_means(embeddings, labels)
-        assert known.tolist() == [2, 7, 9]
-        for label, mean in zip(known, means, strict=True):
-            expected = embeddings[labels == label].astype(float).mean(0)
-            np.testing.assert_allclose(mean, expected / np.linalg.norm(expected), atol=1e-6)
-
-
-def test_people_of_both_sides_are_found_by_their_faces():
-    rng = np.random.default_rng(1)
-    centres = rng.normal(size=(12, 32))
-    ours, theirs = people(rng, centres[:8], 6), people(rng, centres[6:], 3)
-    found = shared_faces(
-        ours, np.repeat(np.arange(8) * 10, 6), theirs, np.repeat(np.arange(6), 3), cosine=0.8
-    )
-    assert found["training_identity"].tolist() == [60, 70]
-    assert found["identity"].tolist() == [0, 1] and (found["cosine"] > 0.8).all()
-
-
 def test_the_nearest_other_person(monkeypatch):
     rng = np.random.default_rng(2)
     stored = people(rng, rng.normal(size=(7, 32)), 3)
@@ -77,3 +56,10 @@ def test_the_nearest_other_person(monkeypatch):
         monkeypatch.setattr(identities, "ROWS", rows)
         found = nearest_other(stored[::2], labels[::2], stored, labels)
         np.testing.assert_allclose(found, cosines.max(1), atol=1e-6)
+
+
+def test_persons_of_pairs_without_identities():
+    pairs = Database("p", np.arange(6), np.full(6, -1), None, np.array([True, False, True]), "p")
+    assert persons(pairs).tolist() == [0, 0, 2, 3, 4, 4]
+    known = dataclasses.replace(pairs, identities=np.array([5, 5, 5, 7, 9, 9]))
+    assert persons(known).tolist() == [5, 5, 5, 7, 9, 9]

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from mint_utils.errors import ParameterError
-from mint_utils.mint.fit import MintRecipe, MintTask, _inputs, _sizes, fit, fit_one
+from mint_utils.mint.fit import MintRecipe, MintTask, _inputs, _sizes, fit
 from mint_utils.mint.model import WIDE, BatchedMint, VanillaMint
+from tests.factory import fit_one
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(600) % 2 == 0

@@ -1,4 +1,4 @@
-"""Copies and people on both sides are found by embeddings, from bounds that are counted, not guessed."""
+"""Copies are found by embeddings, from a cosine on that is counted, not guessed."""
 
 import dataclasses
 import json
@@ -10,16 +10,16 @@ import timm
 import torch
 
 from mint_utils import config
-from mint_utils.audited import ir, train  # noqa: F401  (registers the networks)
+from mint_utils.audited import ir, train
 from mint_utils.audited.untrained import calibrated
+from mint_utils.config import Audited
 from mint_utils.data import synthetic
 from mint_utils.data.contamination import contaminated
 from mint_utils.data.manifest import Database
-from mint_utils.errors import DataError, ParameterError
+from mint_utils.errors import DataError
 from mint_utils.mint import aad, likeness
-from mint_utils.mint.likeness import Likeness, persons
+from mint_utils.mint.likeness import Likeness
 from mint_utils.study.study import Study
-from tests import factory
 
 SIZE = 48
 
@@ -124,9 +124,6 @@ def roles():
     }  # fmt: skip
 
 
-# ---- images ----------------------------------------------------------------------------------
-
-
 def test_copies_that_the_hash_does_not_find_are_listed_excluded_and_counted(
     d, wild, albums, pairs, weights, roles
 ):
@@ -139,7 +136,7 @@ def test_copies_that_the_hash_does_not_find_are_listed_excluded_and_counted(
     assert table["training_key"].tolist() == ["00131", "00128", "00050"]
     assert table["found_by"].tolist() == ["embedding", "embedding", "hash and embedding"]
     assert table["distance"].isna().tolist() == [True, True, False] and table["mirrored"][2]
-    assert (table["cosine"] >= s.bounds.copy).all()
+    assert (table["cosine"] >= s.copies_from).all()
     chosen = s.audit_set().images
     assert not set(chosen[chosen["database"] == "embedded_news"]["key"]) & set(table["key"])
     assert "Compared by embedding (published.pt)" in s.compared()
@@ -151,9 +148,7 @@ def test_copies_that_the_hash_does_not_find_are_listed_excluded_and_counted(
         told["images"] == {"embedded_news": 3, "embedded_albums": 0}
         and told["weights"] == s.likeness.sha256
     )
-    assert told["bounds"] == dataclasses.asdict(s.bounds) and told["people"] == {
-        "embedded_pairs": 0
-    }
+    assert told["cosine"] == s.copies_from
 
 
 def test_without_weights_only_the_hash_speaks_and_it_is_said(d, wild, albums, pairs, roles):
@@ -162,38 +157,31 @@ def test_without_weights_only_the_hash_speaks_and_it_is_said(d, wild, albums, pa
     assert s.contamination()["cosine"].isna().all()
     assert "Not compared by embedding" in s.compared()
     assert s.shared_people()["people"].tolist() == [len(np.unique(pairs.identities))]
-    assert s.shared_people()[["by_name", "by_face"]].isna().all(axis=None)
+    assert s.shared_people()["by_name"].isna().all()
     s.finish("00_databases")
     record = json.loads((s.figures / "record.json").read_text())
     assert record["contamination"] == {"embedded_news": 1, "embedded_albums": 0}
     assert record["compared_by_embedding"].startswith("no")
 
 
-def test_bounds_are_what_they_say(d, pairs, found):
-    bounds = found.bounds(d, [pairs])
+def test_the_cosine_is_what_it_says(d, pairs, found):
     e, p = (found.embeddings(db).astype(np.float64) for db in (d, pairs))
-    cosines = (p[0::2] * p[1::2]).sum(1)
+    same = (p[0::2] * p[1::2]).sum(1)[pairs.same]
     among = e @ e.T
     among[d.identities[:, None] == d.identities] = -1
-    nearest = np.sort(among.max(1))[::-1]
-    assert (cosines[pairs.same] >= bounds.copy).mean() <= likeness.TWO_PHOTOGRAPHS
-    assert (nearest >= bounds.copy).mean() <= likeness.ANOTHER_PERSON
+    nearest, bound = np.sort(among.max(1))[::-1], found.cosine(d, [pairs])
+    assert (nearest >= bound).mean() <= likeness.STRANGERS
+    assert (same >= bound).mean() <= likeness.TWO_PHOTOGRAPHS
     # and no higher than that: a little below, one of the two would no longer hold
-    most = nearest[int(likeness.ANOTHER_PERSON * len(d))]
-    assert max(cosines[pairs.same].max(), most) == pytest.approx(bounds.copy, abs=1e-6)
-    means = e.reshape(50, 3, -1).mean(1)
-    means /= np.linalg.norm(means, axis=1, keepdims=True)
-    two = e.reshape(50, 3, -1)[:, :2].mean(1)
-    people = two / np.linalg.norm(two, axis=1, keepdims=True) @ means.T
-    np.fill_diagonal(people, -1)
-    assert people.max() == pytest.approx(bounds.person, abs=1e-6)
-    assert bounds.pairs_found == (cosines[pairs.same] >= bounds.person).mean()
-    assert bounds.pairs_confused == (cosines[~pairs.same] >= bounds.person).mean()
-    assert 0 < bounds.copies_found < 1 and bounds.pairs == len(cosines)
+    most = nearest[int(likeness.STRANGERS * len(d))]
+    assert max(same.max(), most) == pytest.approx(bound, abs=1e-6)
 
 
-def test_embeddings_are_those_of_verification_at_unit_length_and_kept(d, found, monkeypatch):
-    network, _ = found._loaded
+def test_embeddings_are_those_of_verification_at_unit_length_and_kept(
+    d, found, weights, monkeypatch
+):
+    network, _ = train.build(Audited(network="ir_tiny"), SIZE, identities=2)
+    ir.load_weights(network.eval(), weights)
     expected = aad.embed(network, "bgr", d.images, torch.device("cpu"))
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(found.embeddings(d), expected, atol=1e-6)
@@ -201,36 +189,6 @@ def test_embeddings_are_those_of_verification_at_unit_length_and_kept(d, found, 
     np.testing.assert_allclose(found.embeddings(d), expected, atol=1e-6)
 
 
-def test_pairs_of_one_kind_say_nothing(d, pairs, found):
-    one = dataclasses.replace(pairs, same=np.ones_like(pairs.same), fingerprint="one")
-    with pytest.raises(ParameterError, match="pairs of one person and of two"):
-        found.bounds(d, [one])
-
-
 def test_missing_weights_are_refused_at_the_door(tmp_path):
     with pytest.raises(DataError, match=r"no recognition weights .*none\.pt: .*`recognition`"):
         Study(config.resolve("quick", tmp_path, recognition="none.pt"))
-
-
-# ---- people ----------------------------------------------------------------------------------
-
-
-def test_people_of_both_sides_are_found(found):
-    """Of 80 people 60 are in D, on other photographs: everybody has a pattern, every image its noise."""
-    d = factory.database("d", 60, 2, SIZE)
-    pairs = paired(factory.database("pairs", 80, 2, SIZE))
-    bounds = found.bounds(d, [pairs])
-    table = found.people(d, pairs, bounds).set_index("identity")["training_identity"]
-    assert table.loc[:59].to_dict() == {i: i for i in range(60)}
-    assert len(table) <= 62  # people of D may pass for each other, then strangers may as well
-    unknown = dataclasses.replace(pairs, identities=np.full(len(pairs), -1), fingerprint="unknown")
-    told = found.people(d, unknown, bounds)
-    assert set(pairs.identities[told["identity"]]) == set(table.index)
-    assert bounds.pairs_found > 0.9 and bounds.pairs_confused < 0.1
-
-
-def test_persons_of_pairs_without_identities():
-    pairs = Database("p", np.arange(6), np.full(6, -1), None, np.array([True, False, True]), "p")
-    assert persons(pairs).tolist() == [0, 0, 2, 3, 4, 4]
-    known = dataclasses.replace(pairs, identities=np.array([5, 5, 5, 7, 9, 9]))
-    assert persons(known).tolist() == [5, 5, 5, 7, 9, 9]

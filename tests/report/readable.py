@@ -11,24 +11,22 @@ from matplotlib.text import Text
 
 from mint_utils.report.style import luminance
 
-CONTRAST = 4.5  # of text, as WCAG 2 asks for
 APART = 2  # points between texts that stand in one line, on each side
 
 
 def assert_readable(figure, monkeypatch, least=2):
-    """Fail where a text is small, pale, leaves the figure or comes close to another.
+    """Fail where a text is small, leaves the figure or comes close to another.
 
     Fail too where two entries of the legend look alike in grey, or an axis of numbers has no name.
     """
     assert figure.get_figwidth() == 6
-    found, pixels = drawn_texts(figure, monkeypatch)
+    found = drawn_texts(figure, monkeypatch)
     assert len(found) >= least
     for text, extent in found:
         said = text.get_text()
         assert text.get_fontsize() >= 7, said
         assert extent.x0 >= -1 and extent.x1 <= figure.bbox.x1 + 1, said
         assert extent.y0 >= -1 and extent.y1 <= figure.bbox.y1 + 1, said
-        assert contrast(text.get_color(), background(pixels, extent)) >= CONTRAST, said
     for (one, a), (other, b) in combinations(found, 2):
         if one.get_rotation() % 90 or other.get_rotation() % 90:
             continue  # their boxes overlap where they do not
@@ -60,7 +58,7 @@ def assert_all_shown(figure):
 
 
 def drawn_texts(figure, monkeypatch):
-    """(text, extent) of every text that is drawn, not of ticks outside the limits; the figure's pixels."""
+    """(text, extent) of every text that is drawn, not of ticks outside the limits."""
     found, draw, canvas = [], Text.draw, FigureCanvasAgg(figure)
 
     def record(self, renderer):
@@ -71,16 +69,7 @@ def drawn_texts(figure, monkeypatch):
     canvas.draw()  # the layout is settled by the first drawing
     monkeypatch.setattr(Text, "draw", record)
     canvas.draw()
-    return found, np.asarray(canvas.buffer_rgba())[..., :3]
-
-
-def background(pixels, extent):
-    """The colour that most pixels of a box have: what a text stands on."""
-    top = len(pixels)
-    rows = slice(max(0, round(top - extent.y1)), round(top - extent.y0))
-    box = pixels[rows, max(0, round(extent.x0)) : round(extent.x1)].reshape(-1, 3)
-    colours, counts = np.unique(box, axis=0, return_counts=True)
-    return colours[counts.argmax()] / 255
+    return found
 
 
 def contrast(one, other):

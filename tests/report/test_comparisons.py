@@ -75,21 +75,6 @@ def quality() -> pd.DataFrame:
     return pd.DataFrame(given | rest | identified)
 
 
-def trade_off() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    lines = [
-        (panel, scenario, rng.uniform(0.7, 0.98), rng.uniform(0.5, 0.9))
-        for panel in ("the paper", "ours, protocol paper", "ours, protocol held_out")
-        for scenario in ("baseline", "augmented data frequency", "batch size", "dropout", "loss")
-        for _ in range(2)
-    ]
-    found = pd.DataFrame(lines, columns=["panel", "scenario", "verification", "detection"])
-    ours = found["panel"] != "the paper"
-    found["low"] = (found["detection"] - 0.02).where(ours)
-    found["high"] = (found["detection"] + 0.03).where(ours)
-    return found
-
-
 WHAT = {1: "", 2: "times an epoch", 3: "batch size", 4: "dropout", 5: "loss"}
 TABLES = {f"Table {i}\n{what}": cells(i) for i, what in WHAT.items()}
 FIGURES = {
@@ -100,7 +85,6 @@ FIGURES = {
     "sizes": lambda: comparisons.small_multiples(by_size(), "batch size (images)", "log"),
     "quality": lambda: comparisons.model_quality(quality()),
     "heat": lambda: comparisons.heat_map(TABLES),
-    "trade": lambda: comparisons.trade_off(trade_off()),
 }
 
 
@@ -157,10 +141,3 @@ def test_the_heat_map_shows_every_number():
 def test_quality_without_the_papers_numbers():
     figure = comparisons.model_quality(quality().assign(paper=np.nan))
     assert "the paper" not in [t.get_text() for t in figure.legends[0].get_texts()]
-
-
-def test_markers_of_scenarios_differ_in_shape_and_shade():
-    figure = comparisons.trade_off(trade_off())
-    lines = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", None)]
-    assert len({line.get_marker() for line in lines}) == 5
-    assert len({line.get_color() for line in lines}) == 5

@@ -1,12 +1,15 @@
 """The plan of the paper's own study, from manifests alone, and what is refused before it starts."""
 
 import pytest
-import torch
 import yaml
 
 from mint_utils import paths, reproduce, study
+from mint_utils.audited import train
+from mint_utils.audited.exposure import plan
+from mint_utils.config import Audited
 from mint_utils.data import manifest
-from mint_utils.run import cost, forecast
+from mint_utils.run import forecast
+from tests.factory import database, recipe
 
 COUNTS = {
     "ms1mv3": 5_179_510,
@@ -41,9 +44,13 @@ def run(*arguments) -> int:
 PAPER = ("--profile", "paper", "--only", "01", "--only", "02", "--dry-run", "--rate", "2400")
 
 
+def machine(disk=10**13, gpu=10**11, memory=10**12):
+    return lambda: {"disk space": disk, "GPU memory": gpu, "main memory": memory}
+
+
 @pytest.fixture
 def a_large_machine(monkeypatch):
-    monkeypatch.setattr(cost, "available", lambda _: cost.Resources(10**13, 10**11, 10**12))
+    monkeypatch.setattr(forecast, "available", machine())
 
 
 def test_the_papers_study_from_its_manifests(paper, a_large_machine, capsys):
@@ -60,17 +67,18 @@ def test_the_papers_study_from_its_manifests(paper, a_large_machine, capsys):
 
 
 def test_it_is_refused_where_it_cannot_fit(paper, monkeypatch, capsys):
-    monkeypatch.setattr(cost, "available", lambda _: cost.Resources(10**9, 10**11, 10**12))
+    monkeypatch.setattr(forecast, "available", machine(disk=10**9))
     assert run(*PAPER) == 2
     told = capsys.readouterr()
-    assert "disk space and 1.0 GB are there" in told.err and told.err.count("\n") == 1
+    assert "disk space or more, and 1.0 GB are there: free some" in told.err
+    assert told.err.count("\n") == 1
     assert "Baseline, seed 0" in told.out  # the plan is printed all the same
 
 
 def test_a_real_run_is_refused_before_anything_starts(monkeypatch, capsys):
-    monkeypatch.setattr(cost, "available", lambda _: cost.Resources(10**13, 0, 10**6))
+    monkeypatch.setattr(forecast, "available", machine(memory=10**6))
     assert run("--only", "01") == 2
-    assert "main memory" in capsys.readouterr().err
+    assert "main memory or more" in capsys.readouterr().err
     assert not paths.artifacts().exists()
 
 
@@ -90,23 +98,61 @@ def test_a_manifest_without_counts_of_d_is_told(paper, capsys):
     assert "ms1mv3.yaml does not tell" in capsys.readouterr().err
 
 
-def test_numbers_are_exact_where_d_is_at_hand_and_stored_models_cost_nothing():
+def test_numbers_are_exact_where_d_is_at_hand_and_stored_models_take_nothing():
     s = study.open_study("quick", image_size=16, epochs=1, scale=0.1, mint_samples=40)
     before = forecast.forecast(s, ["baseline"], 1)
-    assert not before.exact and before.models[0].exposures == 300
+    ((_, _, expected, stored),) = before.models
+    assert "expected numbers" in before.databases[-1] and expected == 300 and not stored
     s.roles()
     at_hand = forecast.forecast(s, ["baseline"], 1)
-    assert at_hand.exact and at_hand.models[0].total == s.exposures(s.config.audited)
-    assert at_hand.needed.disk < before.needed.disk
+    ((_, _, exact, _),) = at_hand.models
+    assert exact == s.exposures(s.config.audited) != expected
+    assert "expected numbers" not in at_hand.databases[-1]
+    assert at_hand.needed["disk space"] < before.needed["disk space"]
     s.model(s.config.audited)
-    stored = forecast.forecast(s, ["baseline"], 1)
-    assert stored.models[0].stored and stored.needed.disk == 0
+    ended = forecast.forecast(s, ["baseline"], 1)
+    assert ended.models[0][3] and ended.needed == {"disk space": 0, "main memory": 0}
 
 
-def test_a_gpu_holds_the_models_and_a_cpu_all_of_them_side_by_side(monkeypatch):
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 4_920_534),  # 95% of MS1MV3
+        ({"repeats": (1, 10, 20, 30)}, 75_038_151),  # 61 / 4 times as many
+        ({"shown": "held_out"}, 258_976),
+        ({"shown": "shadow-1"}, 2_589_755),
+    ],
+)
+def test_exposures_of_ms1mv3_by_hand(changes, expected):
+    found = forecast.expected_exposures(Audited(**changes), 5_179_510, 0.05)
+    assert abs(found - expected) <= 1
+
+
+@pytest.mark.parametrize("shown", ["members", "held_out", "shadow-0", "people-b"])
+def test_expected_exposures_are_those_of_plans(shown):
+    d, r = database(identities=3000, each=4), recipe(shown=shown, repeats=(1, 3))
+    planned = plan(r, d, 0.3, 0)
+    expected = forecast.expected_exposures(r, len(d), 0.3)
+    assert abs(planned.images.sum() - expected) < 0.05 * expected
+
+
+def test_models_beside_each_other_take_the_more():
     s = study.open_study("quick", image_size=16, epochs=1)
-    one, two = (forecast.forecast(s, ["dropout"], jobs).needed for jobs in (1, 2))
-    assert one.gpu == two.gpu == 0 and two.memory > 1.5 * one.memory and two.disk > one.disk
-    monkeypatch.setattr(forecast.train, "default_device", lambda: torch.device("cuda"))
-    on_gpu = forecast.forecast(s, ["dropout"], 1).needed
-    assert on_gpu.gpu > 0 and on_gpu.memory < one.memory + cost.PROCESS
+    plans = [forecast.forecast(s, ["dropout"], jobs) for jobs in (1, 2)]
+    one, two = (made.needed for made in plans)
+    assert two["main memory"] == 2 * one["main memory"]
+    # Three arrays of the weights and the centres of 300 people, and logits; twice in checkpoints.
+    assert plans[0].classes == 300
+    network, head = train.build(s.config.audited, 16, 300)
+    weights = sum(p.numel() for p in (*network.parameters(), *head.parameters()))
+    expected = 4 * (3 * weights + s.config.audited.batch_size * 300)
+    assert one["main memory"] == expected
+    assert two["disk space"] - one["disk space"] == 2 * expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min"), (5e6, "1,388 h 53 min")],
+)
+def test_times_in_words(seconds, told):
+    assert forecast.duration(seconds) == told

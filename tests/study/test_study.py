@@ -262,19 +262,6 @@ def test_verification_pairs_depend_on_each_other_by_their_people(s, monkeypatch)
     assert decided.reservation == "one training"
 
 
-def test_the_trade_off_has_the_papers_points_and_ours(s):
-    points = s.trade_off("baseline")
-    assert points["panel"].tolist() == [
-        "the paper",
-        "ours, protocol paper",
-        "ours, protocol held_out",
-    ]
-    assert points.iloc[0][["verification", "detection"]].tolist() == [0.963, 0.84]
-    assert points["low"].isna().tolist() == [True, False, False]
-    assert (points["low"][1:] <= points["detection"][1:]).all()
-    assert (points["detection"][1:] <= points["high"][1:]).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
