@@ -94,6 +94,6 @@ def test_the_table_of_the_readme_is_what_rooms_import():
 
 
 def test_every_module_that_the_readme_names_is_there():
-    table = README[README.index("| where is |") : README.index("The networks are registered")]
+    table = README[README.index("| where is |") : README.index("After `import mint_utils.audited`")]
     for name in re.findall(r"`([\w/]+(?:\.py|/))`", table.partition("\n")[2]):
         assert (PACKAGE / name).exists(), name

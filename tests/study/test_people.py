@@ -172,7 +172,7 @@ def test_a_plan_makes_all_that_the_table_reads(tmp_path, monkeypatch):
         monkeypatch.setattr(people, name, value)
     s = study.open_study("quick", image_size=16, epochs=1, scale=0.2, replicates=100)
     for column in s.columns("people"):
-        works.model(s.config, "people", column.recipe, ())
+        works.model(s.config, "people", column.recipe, (), ())
     for weights in tmp_path.glob("*/*/model.pt"):
         weights.rename(weights.with_suffix(".elsewhere"))
         record = weights.parent / "record.json"
