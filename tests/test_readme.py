@@ -15,7 +15,7 @@ def test_the_table_is_that_of_the_committed_cells():
     lines = re.findall(rf"^\|.*?\| ([^|]+) \| (\d\.\d\d) \| {CELL} \| {CELL} \|$", README, re.M)
     expected = []
     for number in paper.TABLES:
-        cells = tables.read(paths.ROOT / "figures" / "faces", f"table{number}")
+        cells = tables.read(paths.ROOT / "figures" / "faces_distributed", f"table{number}")
         cells = cells[cells["row"] == ROW]
         shown = [tables.table(cells, protocol).loc[ROW] for protocol in PROTOCOLS]
         for column, printed in (
