@@ -29,6 +29,8 @@ ROWS = (
     "All Conv Layers",
 )
 PROTOCOLS = ("paper", "held_out")
+# What a reader is shown for them: where the non-members come from.
+PROTOCOL_NAMES = dict(zip(PROTOCOLS, ("other databases", "same database"), strict=True))
 LOSSES = ("adaface", "cosface", "arcface")
 PRECISIONS = ("auto", "float32", "bfloat16")
 SHOWN = "members|held_out|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"

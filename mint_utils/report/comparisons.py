@@ -8,31 +8,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import MaxNLocator
 
-from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.report.style import (
-    CHANCE,
-    GREY,
-    PRINTED,
-    STYLES,
-    done,
-    dots,
-    ink,
-    legend,
-    panels,
-)  # fmt: skip
+from mint_utils.config import PROTOCOL_NAMES, ROWS
+from mint_utils.report import style
 
-LINES = {"paper": "-", "held_out": (0, (3, 1.5))}
-REFERENCES = ("D", "s")  # of references, in their order
-SQRT = {"value": "function", "functions": (lambda x: np.sign(x) * np.abs(x) ** 0.5,
-                                           lambda x: np.sign(x) * x**2)}  # fmt: skip
+OURS = "ours, 95% interval"
+QUALITY = {
+    style.PAPER: style.PRINTED,
+    OURS: {"color": style.DARK, "marker": "o"},
+    "members": {"color": style.LIGHT, "marker": "s"},
+    "held-out images": {"color": style.LIGHT, "marker": "s", "mfc": "white"},
+}
+REFERENCES = ("s", "^")  # of references, in their order
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3182bd", "#08306b"])
 
 
@@ -46,7 +39,7 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
         plans: Panel -> one line a part: part (name), images, times (exposures an epoch; 0: held out).
         orders: Panel -> (batches, size) int, the part of every image of the first batches.
     """
-    figure, axes = panels(2, len(plans), 4.2, height_ratios=(2.6, 1), sharey="row")
+    figure, axes = style.panels(2, len(plans), 4.2, height_ratios=(2.6, 1), sharey="row")
     most = max(plan["times"].max() for plan in plans.values())
     for (title, plan), above, below in zip(plans.items(), axes[0], axes[1], strict=True):
         parts = len(plan)
@@ -55,7 +48,7 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
         for i, (name, images, times) in enumerate(plan.itertuples(index=False)):
             look = {"facecolor": shades[i], "edgecolor": "black", "linewidth": 0.8}
             if times == 0:  # an outline below the axis: shown never
-                look |= {"facecolor": "white", "hatch": "/////", "edgecolor": GREY}
+                look |= {"facecolor": "white", "hatch": "/////", "edgecolor": style.GREY}
             height = times or most / 40
             above.add_patch(Rectangle((start, 0 if times else -height), images, height, **look))
             text = f"{name}\n{images:,}"
@@ -78,8 +71,8 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
         below.grid(visible=False)
     axes[0, 0].set_ylabel("exposures an epoch")
     axes[1, 0].set_ylabel("batch of the\nfirst epoch")
-    figure.supxlabel("each image of a batch has the shade of its part", fontsize=8)
-    return done(figure)
+    figure.supxlabel("each image of a batch has the shade of its part")
+    return style.done(figure)
 
 
 def small_multiples(
@@ -91,145 +84,129 @@ def small_multiples(
     """Draw accuracy against a number, a panel a row of the table, a line a protocol.
 
     Args:
-        points: One line a cell: row, protocol, x, accuracy, low, high and, if there, paper.
+        points: One line a cell: row, protocol, x, accuracy, low, high and, if there, paper and where the
+            paper's number stands, ``paper_x`` (otherwise x).
         xlabel: What x is, with its unit.
-        scale: Of x: linear, log, or sqrt (where 0 has a place and small numbers have room).
+        scale: Of x: linear, log, or symlog (where 0 has a place).
         references: The like of points, with column ``name`` and without protocol, drawn as hollow markers
             without a line.
     """
-    figure, axes = panels(2, 3, 4.2, sharex=True, sharey=True)
-    printed = "paper" in points and points["paper"].notna().any()
+    figure, axes = style.panels(2, 3, 4.4, sharex=True, sharey=True)
+    points = points.assign(
+        paper=points.get("paper", np.nan), paper_x=points.get("paper_x", points["x"])
+    )
+    points["protocol"] = points["protocol"].map(PROTOCOL_NAMES)
+    printed = points[points["paper"].notna()]
     names = [] if references is None else list(dict.fromkeys(references["name"]))
+    ticks = sorted({*points["x"], *printed["paper_x"]})
     for row, ax in zip(ROWS, axes.flat, strict=True):
-        colour = STYLES[row].colour
-        ax.axhline(0.5, **CHANCE)
-        ax.set_xscale(**(SQRT if scale == "sqrt" else {"value": scale}))
-        for protocol, shift in zip(PROTOCOLS, (-1.2, 1.2), strict=True):
-            of_line = points[(points["row"] == row) & (points["protocol"] == protocol)]
-            look = {"linestyle": LINES[protocol], "marker": "."}
-            curve(ax, of_line.sort_values("x"), shift, color=colour, **look)
+        ax.axhline(0.5, **style.CHANCE)
+        style.scale_axis(ax, "", ticks, scale)
+        of_row = points[points["row"] == row].sort_values("x")
+        for (name, look), shift in zip(style.PROTOCOL_LOOKS.items(), (-1.2, 1.2), strict=True):
+            style.curve(
+                ax,
+                of_row[of_row["protocol"] == name],
+                shift,
+                **look | {"linestyle": style.DASHES[name]},
+            )
         for i, (name, marker) in enumerate(zip(names, REFERENCES, strict=False)):
             of_name = references[(references["row"] == row) & (references["name"] == name)]
-            look = {"linestyle": "", "marker": marker, "mfc": "white", "ms": 4}
-            curve(ax, of_name, 4.5 + 3.5 * i, color=colour, **look)
-        if printed:
-            told = points[(points["row"] == row) & points["paper"].notna()]
-            ax.plot(told["x"], told["paper"], **PRINTED)
-        ax.set_title(row)
+            style.curve(ax, of_name, 4.5 + 3.5 * i, **_reference(marker))
+        of_paper = printed[printed["row"] == row]
+        ax.plot(of_paper["paper_x"], of_paper["paper"], **style.PRINTED)
+        ax.set(title=row, xlabel="")
         ax.margins(x=0.1)
-    ticks = sorted(points["x"].unique())
-    axes[0, 0].xaxis.set_major_locator(FixedLocator(_apart(ticks, scale)))
-    axes[0, 0].xaxis.set_minor_locator(NullLocator())
-    axes[0, 0].xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    figure.supxlabel(xlabel, fontsize=8)
-    figure.supylabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
-    handles = {
-        f"ours, protocol {protocol}": Line2D([], [], color="black", linestyle=how)
-        for protocol, how in LINES.items()
-    }
-    handles |= {"the paper": Line2D([], [], **PRINTED)} if printed else {}
-    handles |= {
-        name: Line2D([], [], color="black", mfc="white", ms=4, marker=marker, linestyle="")
-        for name, marker in zip(names, REFERENCES, strict=False)
-    }
-    handles |= {"chance": Line2D([], [], **CHANCE)}
-    legend(figure, handles, columns=3 if len(handles) > 4 else 2)
-    return done(figure)
+    style.scale_axis(axes[0, 0], "", ticks, scale)
+    figure.supxlabel(xlabel + style.SAID[scale])
+    figure.supylabel("accuracy at threshold 0.5, 95% interval")
+    handles = {style.PAPER: Line2D([], [], **style.PRINTED)} if len(printed) else {}
+    handles |= {name: Line2D([], [], **_reference(REFERENCES[i])) for i, name in enumerate(names)}
+    style.legend(figure, handles)
+    figure.draw_without_rendering()
+    for row, ax in zip(ROWS[2::3], axes[:, -1], strict=True):
+        last = points[points["row"] == row].sort_values("x").groupby("protocol").last()
+        style.name_ends(ax, {n.replace(" ", "\n"): (*last.loc[n, ["x", "accuracy"]], look["color"])
+                       for n, look in style.PROTOCOL_LOOKS.items() if n in last.index})  # fmt: skip
+    return style.done(figure)
 
 
 def model_quality(performance: pd.DataFrame) -> Figure:
     """Draw how good Audited Models are, a line each: verification, and what they identify.
 
     Args:
-        performance: With the columns of `Study.performance`.
+        performance: With the columns of `Study.performance`. Where all names hold a number, lines are in
+            its order.
     """
-    n = len(performance)
-    figure, axes = panels(1, 2, 1.25 + 0.24 * n, sharey=True)
-    left, right = axes[0]
-    place = np.arange(n)
-    dots(left, performance, place, value="verification", marker="o", color="black", ms=4)
-    left.plot(performance["paper"].astype(float), place - 0.28, **PRINTED)
-    left.set(xlabel="verification accuracy (fraction of pairs)", yticks=place, ylim=(n - 0.4, -0.6))
-    left.set_yticklabels(performance["model"])
-    members, others = performance["members"], performance["held-out"]
-    right.hlines(place, others, members, color=GREY, linewidth=1.2)
-    right.plot(members, place, "s", color=SHADES(0.8), ms=5)
-    right.plot(others, place, "s", color=SHADES(0.8), mfc="white", ms=5)
-    right.set(xlabel="images identified (fraction)", xlim=(0, 1.04))
-    for ax in (left, right):
-        ax.grid(axis="y", visible=False)
-    handles = {
-        "ours, 95% interval": Line2D([], [], color="black", marker="o", ms=4, linewidth=1.2),
-        "the paper": Line2D([], [], **PRINTED),
-        "members": Line2D([], [], color=SHADES(0.8), marker="s", ms=5, linestyle=""),
-        "held-out": Line2D([], [], color=SHADES(0.8), marker="s", mfc="white", ms=5, linestyle=""),
-    }
-    if performance["paper"].isna().all():
-        del handles["the paper"]
-    legend(figure, handles, columns=4)
-    return done(figure)
+    numbers = performance["model"].str.extract(r"(\d+(?:\.\d+)?)")[0].astype(float)
+    ordered = (
+        performance.iloc[numbers.argsort(kind="stable")] if numbers.notna().all() else performance
+    )
+    verified = "verification accuracy (pairs)"
+    each = [
+        (verified, style.PAPER, ordered["paper"].astype(float), None, None),
+        (verified, OURS, ordered["verification"], ordered["low"], ordered["high"]),
+        ("images identified", "members", ordered["members"], None, None),
+        ("images identified", "held-out images", ordered["held-out"], None, None),
+    ]
+    frames = [
+        pd.DataFrame({"value": value, "low": low, "high": high}, dtype=float).assign(
+            panel=panel, series=series, name=ordered["model"]
+        )
+        for panel, series, value, low, high in each
+    ]
+    return style.dotted(pd.concat(frames), QUALITY, "fraction", chance=None)
 
 
 def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw all tables at once: the paper's numbers, then ours under each protocol.
+    """Draw all tables at once: the paper's numbers, then ours under each protocol, each with its colours.
 
     Args:
         cells: Heading of a table, of short lines -> its cells, with the columns of ``tables.CELLS``.
     """
-    columns = [(name, c) for name, of in cells.items() for c in dict.fromkeys(of["column"])]
-    names = [name for name, _ in columns]
-    everything = {"the paper": ("paper", "paper")}
-    everything |= {f"ours, protocol {p}": (p, "accuracy") for p in PROTOCOLS}
-    figure, axes = panels(len(everything), 1, 5.6, sharex=True)
-    for ax, (title, (protocol, value)) in zip(axes[:, 0], everything.items(), strict=True):
-        grid = np.full((len(ROWS), len(columns)), np.nan)
-        for j, (name, column) in enumerate(columns):
-            of = cells[name]
-            of = of[(of["protocol"] == protocol) & (of["column"] == column)].set_index("row")
-            grid[:, j] = of[value].reindex(ROWS)
-        image = ax.imshow(
-            grid, cmap=SHADES, vmin=0.45, vmax=1, aspect="auto", interpolation="nearest"
+    every = pd.concat(cells, names=["table"]).reset_index("table")
+    order = pd.MultiIndex.from_frame(every[["table", "column"]].drop_duplicates())
+    starts = [list(order.get_level_values(0)).index(name) for name in cells]
+    panels_of = {style.PAPER: ("paper", "paper")}
+    panels_of |= {f"ours, {name}": (p, "accuracy") for p, name in PROTOCOL_NAMES.items()}
+    figure, axes = style.panels(len(panels_of), 1, 6.0, sharex=True)
+    for ax, (title, (protocol, value)) in zip(axes[:, 0], panels_of.items(), strict=True):
+        of = every[every["protocol"] == protocol]
+        grid = of.pivot_table(index="row", columns=["table", "column"], values=value)
+        same = protocol == "held_out"  # about chance: which side of it is what matters
+        colours = (
+            {"cmap": "PuOr_r", "vmin": 0.4, "vmax": 0.6}
+            if same
+            else {"cmap": SHADES, "vmin": 0.45, "vmax": 0.95}
         )
-        for (i, j), number in np.ndenumerate(grid):
-            if np.isfinite(number):
-                colour = ink(image.to_rgba(number))
-                text = f"{number:.2f}".removeprefix("0")
-                ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
-        for name in list(cells)[1:]:  # a gap
-            ax.axvline(names.index(name) - 0.5, color="white", linewidth=4)
-        ax.set_yticks(range(len(ROWS)), ROWS)
+        grid = grid.reindex(index=ROWS, columns=order)
+        text = grid.map(lambda number: f"{number:.2f}".removeprefix("0"))
+        bar = {
+            "pad": 0.01,
+            "aspect": 12,
+            "ticks": [0.4, 0.5, 0.6] if same else [0.5, 0.6, 0.7, 0.8, 0.9],
+        }
+        sns.heatmap(
+            grid, ax=ax, annot=text, fmt="", annot_kws={"fontsize": 7.5}, cbar_kws=bar, **colours
+        )
+        ax.collections[0].colorbar.ax.axhline(0.5, color="black", linewidth=1.2)
+        ax.collections[0].colorbar.set_ticks(
+            bar["ticks"], labels=[f"{t:g}" + " chance" * (t == 0.5) for t in bar["ticks"]]
+        )
+        ax.vlines(starts[1:], *ax.get_ylim(), color="white", linewidth=4)
         ax.set_title(title, fontweight="bold", pad=30 if ax is axes[0, 0] else None)
-        ax.grid(visible=False)
-    for name in cells:
-        middle = names.index(name) + (names.count(name) - 1) / 2
-        axes[0, 0].annotate(name, (middle, -0.5), (0, 4), textcoords="offset points", ha="center")
-    axes[-1, 0].set_xticks(range(len(columns)), [c for _, c in columns], rotation=40, ha="right",
+        ax.set(xlabel="", ylabel="")
+    for start, name in zip(starts, cells, strict=True):
+        middle = start + len(dict.fromkeys(cells[name]["column"])) / 2
+        axes[0, 0].annotate(name, (middle, 0), (0, 4), textcoords="offset points", ha="center")
+    axes[-1, 0].set_xticks(np.arange(len(order)) + 0.5, order.get_level_values(1), rotation=40, ha="right",
                            rotation_mode="anchor")  # fmt: skip
-    figure.supxlabel("a cell: accuracy of T at threshold 0.5; the darker, the higher", fontsize=8)
-    return done(figure)
+    figure.supxlabel("a cell: accuracy of T at threshold 0.5")
+    return style.done(figure)
 
 
-def curve(ax: Axes, of_line: pd.DataFrame, shift: float, **look) -> None:
-    """Draw accuracies with intervals, shifted to the right by some points so that none hides another."""
-    beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-    line = {"linestyle": "-", "linewidth": 1.2, "elinewidth": 0.9, "transform": beside}
-    dots(ax, of_line, of_line["x"], across=False, **(line | look))
-    # Matplotlib leaves what is shifted out of an axis's limits.
-    for end in ("accuracy", "low", "high"):
-        ax.update_datalim(of_line[["x", end]].dropna().to_numpy(float))
-    ax.autoscale_view()
-
-
-def _apart(ticks: Sequence[float], scale: str) -> list[float]:
-    """Return the ticks that have room beside each other; the first and the last always have."""
-    place = {"linear": float, "log": np.log10, "sqrt": np.sqrt}
-    places = [place[scale](tick) for tick in ticks]
-    needed = 0.17 * (places[-1] - places[0])
-    kept = [0]
-    for i in range(1, len(ticks) - 1):
-        if min(places[i] - places[kept[-1]], places[-1] - places[i]) >= needed:
-            kept.append(i)
-    return [ticks[i] for i in dict.fromkeys([*kept, len(ticks) - 1])]
+def _reference(marker: str) -> dict:
+    return {"linestyle": "", "marker": marker, "color": style.GREY, "mfc": "white", "ms": 4}
 
 
 def _shade(i: int, parts: int) -> tuple[float, ...]:
