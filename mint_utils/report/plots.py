@@ -17,8 +17,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from mint_utils.config import PROTOCOL_NAMES, ROWS
 from mint_utils.report import style
 
-MEMBERS = {"facecolor": "#9ecae1", "edgecolor": style.DARK, "linewidth": 0.6, "alpha": 1.0}
-OUTLINE = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2, "alpha": 1.0}
+MEMBERS = {"facecolor": "#9ecae1", "edgecolor": style.DARK, "linewidth": 0.6}
+OUTLINE = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2}
 
 
 def accuracies(cells: pd.DataFrame, title: str = "{}") -> Figure:
@@ -57,7 +57,7 @@ def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Fi
         curves: Protocol -> row -> (FPR, TPR), increasing fractions.
     """
     floor = 1e-3
-    figure, axes = style.panels(1, len(curves), 3.6, sharey=True, subplot_kw={"box_aspect": 1})
+    figure, axes = style.panels(1, len(curves), 3.8, sharey=True, subplot_kw={"box_aspect": 1})
     for (protocol, of_rows), ax in zip(curves.items(), axes[0], strict=True):
         ax.plot([floor, 1], [floor, 1], **style.CHANCE)
         for i, (row, look) in enumerate(style.STYLES.items()):
@@ -82,21 +82,13 @@ def score_distributions(scores: pd.DataFrame) -> Figure:
         scores: One line an image: row, protocol, member (bool), score (probability of membership).
     """
     figure, axes = style.panels(len(ROWS), len(PROTOCOL_NAMES), 5.4, sharex=True)
-    looks = {True: MEMBERS, False: OUTLINE}
+    bars = {"bins": 31, "binrange": (0, 1), "stat": "proportion", "element": "step"}
+    looks = {True: {"color": "#9ecae1", "alpha": 1}, False: {"color": "black", "fill": False}}
     for i, row in enumerate(ROWS):
         for j, (protocol, name) in enumerate(PROTOCOL_NAMES.items()):
             ax, of = axes[i, j], scores[(scores["row"] == row) & (scores["protocol"] == protocol)]
             for member, look in looks.items():
-                values = of.loc[of["member"] == member, "score"]
-                sns.histplot(
-                    x=values,
-                    bins=31,
-                    binrange=(0, 1),
-                    stat="proportion",
-                    element="step",
-                    ax=ax,
-                    **look,
-                )
+                sns.histplot(x=of.loc[of["member"] == member, "score"], ax=ax, **bars, **look)
             ax.axvline(0.5, **style.CHANCE)
             ax.grid(visible=False)
             ax.set(xlim=(0, 1), yticks=[], xlabel="", ylabel="", title="" if i else name)

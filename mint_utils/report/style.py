@@ -42,7 +42,11 @@ PROTOCOL_LOOKS = {
     PROTOCOL_NAMES["held_out"]: {"color": ORANGE, "marker": "D"},
 }
 DASHES = dict(zip(PROTOCOL_LOOKS, ("-", (0, (4, 2))), strict=True))  # of a protocol's line
-SAID = {"linear": "", "log": " (logarithmic axis)", "symlog": " (axis logarithmic from 1 on)"}
+SAID = {
+    "linear": "",
+    "log": " (logarithmic axis)",
+    "symlog": " (0: never; logarithmic axis from 1 on)",
+}
 ACCURACY = (
     "accuracy at threshold 0.5, 95% interval; non-members of other databases or of the same one"
 )
@@ -234,7 +238,7 @@ def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     if not ordered:
         return
     tall = ax.get_position().height * ax.figure.get_figheight() * 72  # points
-    heights = np.array([1.5 + 9.2 * (1 + name.count("\n")) for name, _ in ordered]) / tall
+    heights = np.array([4 + 9.2 * (1 + name.count("\n")) for name, _ in ordered]) / tall
     wanted = [
         ax.transAxes.inverted().transform(ax.transData.transform(e[:2]))[1] for _, e in ordered
     ]
@@ -254,7 +258,7 @@ def scale_axis(ax: Axes, label: str, ticks: Sequence[float], scale: str = "log")
     ax.set_xscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
     kept = [min(ticks)]
     for tick in sorted(ticks):
-        if place(tick) - place(kept[-1]) >= 0.12 * (place(max(ticks)) - place(min(ticks))):
+        if place(tick) - place(kept[-1]) >= 0.19 * (place(max(ticks)) - place(min(ticks))):
             kept.append(tick)
     ax.xaxis.set_major_locator(FixedLocator(kept))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -265,8 +269,8 @@ def scale_axis(ax: Axes, label: str, ticks: Sequence[float], scale: str = "log")
 def legend(figure: Figure, handles: Mapping[str, Any], line: str | None = "chance") -> None:
     """Draw one legend above all panels, the dotted line last, in as many columns as have room."""
     handles = {**handles, **({line: Line2D([], [], **CHANCE)} if line else {})}
-    columns = 5 if sum(map(len, handles)) + 8 * len(handles) < 100 else 3
-    columns = min(columns, len(handles)) if max(map(len, handles)) < 32 else 2
+    lengths = [len(name) + 9 for name in handles]  # characters, with the mark and a gap
+    columns = len(lengths) if sum(lengths) < 100 else max(2, 100 // max(lengths))
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from mint_utils.audited.train import AuditedModel
-from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.study.case import Case
 from mint_utils.study.factors import Factor
@@ -33,7 +33,9 @@ def split_counts(chosen: AuditSet) -> pd.DataFrame:
                 labels, ", members", np.where(images["exposures"] > 0, ", SHOWN", "")
             )
             counts = names.value_counts().rename_axis("images of").reset_index(name="n")
-            frames.append(counts.assign(protocol=protocol, side=side, column=column))
+            frames.append(
+                counts.assign(protocol=PROTOCOL_NAMES[protocol], side=side, column=column)
+            )
     return pd.concat(frames)[["column", "protocol", "side", "images of", "n"]].reset_index(
         drop=True
     )

@@ -19,7 +19,7 @@ from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
 from mint_utils.audited.untrained import calibrated
-from mint_utils.config import ROWS
+from mint_utils.config import PROTOCOL_NAMES, ROWS
 from mint_utils.data import equalise
 from mint_utils.data.equalise import equalised, softened
 from mint_utils.data.manifest import Database
@@ -27,6 +27,7 @@ from mint_utils.data.membership import uniform
 from mint_utils.measure.bootstrap import Decided, share
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
+from mint_utils.report.controls import STEP_NAMES
 from mint_utils.study import probes, scenarios
 from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, Trainings, named
 from mint_utils.study.claims import STABLE, judged
@@ -225,7 +226,10 @@ class Controls:
         """Return what the controls say, in words made of their numbers."""
         row = "All Conv Layers"
         steps = self.ladder().set_index(["step", "row"])
-        numbers = [f"{estimate(steps.loc[name, row])} ({name})" for name in (BEST_BLIND, *STEPS)]
+        numbers = [
+            f"{estimate(steps.loc[name, row])} ({STEP_NAMES.get(name, name)})"
+            for name in (BEST_BLIND, *STEPS)
+        ]
         told = {name: estimate(steps.loc[name, row]) for name in STEPS}
         seen, unseen, held = (told[name] for name in ("M, the paper's protocol", _UNSEEN, _HELD))
         return (
@@ -345,9 +349,9 @@ def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", 
         rows: Of the paper's tables.
     """
     headings = {
-        ("paper", "members"): "paper: members",
-        ("paper", "never shown"): "paper: never shown in their place",
-        ("held_out", "members"): "held_out: members",
+        ("paper", "members"): f"{PROTOCOL_NAMES['paper']}: members",
+        ("paper", "never shown"): f"{PROTOCOL_NAMES['paper']}: never shown in their place",
+        ("held_out", "members"): f"{PROTOCOL_NAMES['held_out']}: members",
     }
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for _, cell in ends[ends["row"].isin(rows)].iterrows():

@@ -17,7 +17,7 @@ import pandas as pd
 from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
-from mint_utils.config import PROTOCOLS, ROWS, plain
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS, plain
 from mint_utils.measure.bootstrap import interval
 from mint_utils.mint import aad, cnn
 from mint_utils.mint.protocol import FEWEST, AuditSet, fewer
@@ -82,7 +82,7 @@ class Factor:
             value, low, high = interval(terms, self.table.replicates)
             values = f"{at[(*one, protocol)]:.2f} to {at[(*other, protocol)]:.2f}"
             change = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-            parts.append(f"under {protocol} {values}, a change of {change}")
+            parts.append(f'under "{PROTOCOL_NAMES[protocol]}" {values}, a change of {change}')
         return f"- {_named(one, other)}: {'; '.join(parts)}."
 
 
@@ -105,8 +105,8 @@ def conclusion(factors: Mapping[str, Factor]) -> str:
         of = lines[lines["protocol"] == protocol].reset_index(drop=True)
         best = of.loc[of["accuracy"].idxmax()]
         told.append(
-            f"Under {protocol} {(of['low'] > 0.5).sum()} of {len(of)} cells lie above chance by their "
-            f"intervals, and the highest is {best['row']} with {best['accuracy']:.2f} "
+            f'Under "{PROTOCOL_NAMES[protocol]}" {(of["low"] > 0.5).sum()} of {len(of)} cells lie above '
+            f"chance by their intervals, and the highest is {best['row']} with {best['accuracy']:.2f} "
             f"[{best['low']:.2f}, {best['high']:.2f}] ({best['factor']}: {best['setting']})."
         )
     return " ".join(told)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, Estimate, interval
 from mint_utils.measure.detection import FAILED, ONCE, decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
@@ -105,9 +105,14 @@ class MintTable:
         return pd.DataFrame(lines)
 
     def beside_paper(self, table: int) -> pd.DataFrame:
-        """Return the cells with the paper's number in column ``paper`` (protocol ``paper`` only)."""
+        """Return the cells with the paper's number in column ``paper`` (protocol ``paper`` only).
+
+        ``trainings`` has the tuple of the accuracies of the trainings of M.
+        """
         printed = paper.paper_table(table).assign(protocol="paper")
-        return self.cells.merge(printed, how="left", on=["row", "column", "protocol"])
+        cells = self.cells.merge(printed, how="left", on=["row", "column", "protocol"])
+        keys = zip(cells["column"], cells["protocol"], cells["row"], strict=True)
+        return cells.assign(trainings=[tuple(self.decided(*key).accuracies) for key in keys])
 
     def rocs(self, column: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Return protocol -> row -> (FPR, TPR), the mean curve over all trainings."""
@@ -157,7 +162,7 @@ def spread(cells: pd.DataFrame, row: str, columns: Sequence[str]) -> str:
     told = []
     for protocol in PROTOCOLS:
         numbers = [f"{found.loc[(protocol, c), 'accuracy']:.2f} ({c})" for c in columns]
-        told.append(f"under {protocol} " + ", ".join(numbers))
+        told.append(f"{PROTOCOL_NAMES[protocol]} " + ", ".join(numbers))
     return f"{row}: " + "; ".join(told) + "."
 
 
@@ -172,7 +177,7 @@ def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
         of = of_row[(of_row["protocol"] == protocol) & (of_row["part"] == part)]
-        lines[protocol, part] = {"protocol": protocol, "images": part} | {
+        lines[protocol, part] = {"non-members": PROTOCOL_NAMES[protocol], "images": part} | {
             cell["model"]: f"{estimate(cell)}, {cell['x']:,} exposures" for _, cell in of.iterrows()
         }
     return pd.DataFrame(lines.values())
@@ -229,7 +234,7 @@ def summary(decided: pd.DataFrame) -> str:
     of_paper = decided[decided["where"] != "added"]
     for protocol, of in of_paper.groupby("protocol", sort=False):
         counts = of["verdict"].value_counts()
-        where = "About M itself" if protocol == "M" else f"Under {protocol}"
+        where = "About M itself" if protocol == "M" else f'Under "{PROTOCOL_NAMES[protocol]}"'
         judged = of[of["verdict"].isin(VERDICTS)]
         if len(judged):
             found = ", ".join(f"{counts.get(word, 0)} {_WORDS[word]}" for word in VERDICTS)
@@ -246,8 +251,8 @@ def summary(decided: pd.DataFrame) -> str:
     lost = [claim for claim in lost if both[claim] != "supported"]
     if lost:
         told.append(
-            f"{len(lost)} hold under paper only, and so may be about databases rather than "
-            f"membership: {'; '.join(lost)}."
+            f'{len(lost)} hold under "{PROTOCOL_NAMES["paper"]}" only, and so may be about databases rather '
+            f"than membership: {'; '.join(lost)}."
         )
     return "\n\n".join(told)
 

@@ -73,9 +73,10 @@ class Study(Audit):
         return read_manifest(self.config.databases.training)["layout"] == "embedded"
 
     def samples(self, n: int) -> dict[str, np.ndarray]:
-        """Return the first n images of each database, by name: (n, S, S, 3) uint8."""
+        """Return the first n images of each database, by its role and name: (n, S, S, 3) uint8."""
+        roles = self.roles().set_index("database")["role"]
         return {
-            db.name: db.images[:n]
+            f"{roles[db.name]} ({db.name})": db.images[:n]
             for db in (self.training, *self.external_train, self.external_eval)
         }
 
