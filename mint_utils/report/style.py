@@ -129,7 +129,8 @@ def dots(
         look: Of matplotlib's ``errorbar``.
     """
     values = of[value].to_numpy(float)
-    ends = np.maximum([values - of["low"], of["high"] - values], 0)
+    low, high = of[["low", "high"]].to_numpy(float).T
+    ends = np.maximum([values - low, high - values], 0)
     x, y = (values, place) if across else (place, values)
     plain = {"linestyle": "", "ms": 5, "capsize": 1.8, "elinewidth": 1.1}
     ax.errorbar(x, y, **{"xerr" if across else "yerr": ends}, **(plain | look))

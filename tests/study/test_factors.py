@@ -132,9 +132,9 @@ def test_differences_in_words_are_those_of_the_cells(made):
     assert len(told) == 2
     at = found["inputs"].lines.set_index(["setting", "row", "protocol"])["accuracy"]
     raw, own = (at[setting, ROWS[5], "paper"] for setting in ("raw", "standardised"))
-    start = "- All Conv Layers, from raw to standardised: under paper "
+    start = '- All Conv Layers, from raw to standardised: under "other databases" '
     assert told[1].startswith(f"{start}{raw:.2f} to {own:.2f}, a change of {own - raw:+.2f} [")
-    assert "From Conv Layer #1 to Conv Layer #4: under paper" in found["depth"].told()
+    assert 'From Conv Layer #1 to Conv Layer #4: under "other databases"' in found["depth"].told()
     assert found["whole maps"].told().count("from Vanilla MINT to CNN MINT") == 5
 
 

@@ -131,11 +131,13 @@ def test_the_catalogue_has_every_manifest(s):
 
 def test_conclusions_are_written_by_the_numbers(s):
     told = claims.shown(s.claims("baseline"))
-    assert len(told) == 4 and told["paper"].str.startswith("one training, ").all()
+    assert len(told) == 4 and told["other databases"].str.startswith("one training, ").all()
     cells = s.table("baseline").beside_paper(table=1)
     assert results.conclusion(cells, 0.5)
-    assert "All Conv Layers: under paper" in results.spread(cells, "All Conv Layers", ["Baseline"])
-    assert "Under paper 4 claims" in results.summary(s.claims("baseline"))
+    assert "All Conv Layers: other databases" in results.spread(
+        cells, "All Conv Layers", ["Baseline"]
+    )
+    assert 'Under "other databases" 4 claims' in results.summary(s.claims("baseline"))
 
 
 def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
