@@ -182,7 +182,7 @@ def dotted(
         offsets = np.linspace(-spread, spread, len(of_lanes))
         for series, offset in zip(of_lanes, offsets, strict=True):
             of = shown[(shown["panel"] == title) & (shown["series"] == series)]
-            place = [of_panel.index(name) + offset for name in of["name"]]
+            place = np.array([of_panel.index(name) + offset for name in of["name"]])
             dots(ax, of, place, value="value", **looks[series])
         if band:
             ax.axvspan(*band[1:], color=BAND, linewidth=0, zorder=0)

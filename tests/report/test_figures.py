@@ -236,7 +236,7 @@ def test_dots_stand_in_the_lane_of_their_series_on_the_line_of_their_row():
         np.testing.assert_allclose(line.get_ydata(), np.arange(6) + (-0.3, 0, 0.3)[lane])
     ends = [path for c in ax.collections for path in c.get_segments() if len(path)]
     for protocol, row in itertools.product(PROTOCOLS, ROWS):
-        low, high = np.ravel(expected.loc[(protocol, row), ["low", "high"]])
+        low, high = expected.loc[(protocol, row), ["low", "high"]]
         assert any(np.allclose(path[:, 0], [low, high]) for path in ends)
     each = [tuple(line.get_xdata()) for line in ax.lines if line.get_marker() == "."]
     assert sorted(each) == sorted(given["trainings"])
