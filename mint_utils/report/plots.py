@@ -29,22 +29,18 @@ def accuracies(cells: pd.DataFrame, title: str = "{}") -> Figure:
             absent.
         title: Of a panel, with {} where its column stands.
     """
-    order = pd.Categorical(cells["row"], ROWS, ordered=True).argsort()
-    ours = cells.iloc[order].assign(series=cells["protocol"].map(PROTOCOL_NAMES))
-    printed = ours[ours.get("paper", pd.Series(np.nan, ours.index)).notna()]
-    if len(printed):
-        printed = printed[["row", "column", "paper"]].rename(columns={"paper": "accuracy"})
-        printed = printed.assign(series=style.PAPER, low=np.nan, high=np.nan)
-    shown = pd.concat(
-        [ours.drop(columns="paper", errors="ignore"), printed.reindex(columns=ours.columns)]
-    )
     columns = list(dict.fromkeys(cells["column"]))
-    shown = shown.sort_values("column", key=lambda c: c.map(columns.index), kind="stable")
-    shown = shown.rename(columns={"row": "name", "accuracy": "value"})
-    return style.dotted(
-        shown.assign(panel=shown["column"].map(title.format)),
-        {style.PAPER: style.PRINTED} | style.PROTOCOL_LOOKS,
+    ours = cells.assign(series=cells["protocol"].map(PROTOCOL_NAMES)).rename(
+        columns={"accuracy": "value"}
     )
+    printed = cells.reindex(columns=["row", "column", "paper"]).rename(columns={"paper": "value"})
+    printed = printed.dropna().assign(series=style.PAPER, low=np.nan, high=np.nan)
+    shown = pd.concat([ours, printed]).rename(columns={"row": "name"})
+    shown["column"] = pd.Categorical(shown["column"], columns)
+    shown["order"] = shown["name"].map(ROWS.index)
+    shown = shown.sort_values(["column", "order"], kind="stable")
+    shown["panel"] = shown["column"].astype(str).map(title.format)
+    return style.dotted(shown, {style.PAPER: style.PRINTED} | style.PROTOCOL_LOOKS)
 
 
 def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:

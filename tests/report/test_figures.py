@@ -347,7 +347,7 @@ def test_the_area_of_a_part_is_what_passes_through_m():
     drawn = [patch for patch in figure.axes[1].patches if isinstance(patch, Rectangle)]
     areas = [round(patch.get_width() * patch.get_height()) for patch in drawn[:4]]
     assert areas == [731, 7450, 14200, 22530]
-    assert drawn[4].get_y() < 0 and drawn[4].get_hatch()  # held out: below the axis
+    assert drawn[4].get_height() < 0 and drawn[4].get_hatch()  # held out: below the axis
     shown = figure.axes[3].images[0].get_array()
     np.testing.assert_array_equal(shown, ORDERS["Augmented frequency"])
 
