@@ -103,6 +103,7 @@ def small_multiples(
     for name, marker in zip(of_references, REFERENCES, strict=False):
         look = {"linestyle": "", "color": style.GREY, "mfc": "white", "ms": 4}
         marks[name] = look | {"marker": marker}
+    marks |= style.trainings(points)
     ends = {}
     for i, (row, ax) in enumerate(zip(ROWS, axes.flat, strict=True)):
         ax.axhline(0.5, **style.CHANCE)

@@ -78,7 +78,7 @@ def score_distributions(scores: pd.DataFrame) -> Figure:
         scores: One line an image: row, protocol, member (bool), score (probability of membership).
     """
     figure, axes = style.panels(len(ROWS), len(PROTOCOL_NAMES), 5.4, sharex=True)
-    bars = {"bins": 31, "binrange": (0, 1), "stat": "proportion", "element": "step"}
+    bars = {"bins": 30, "binrange": (0, 1), "stat": "proportion", "element": "step"}
     looks = {True: {"color": "#9ecae1", "alpha": 1}, False: {"color": "black", "fill": False}}
     for i, row in enumerate(ROWS):
         for j, (protocol, name) in enumerate(PROTOCOL_NAMES.items()):
@@ -90,8 +90,7 @@ def score_distributions(scores: pd.DataFrame) -> Figure:
             ax.set(xlim=(0, 1), yticks=[], xlabel="", ylabel="", title="" if i else name)
         axes[i, 0].set_ylabel(row, rotation=0, ha="right", va="center")
     figure.supxlabel(
-        "score of T (probability of membership); height: share of images, each panel to its own scale",
-        fontsize=8,
+        "score of T (probability of membership); height: share of images, each panel to its own scale"
     )
     handles = {"members": Patch(**MEMBERS), "non-members": Patch(**OUTLINE)}
     style.legend(figure, handles, "threshold")

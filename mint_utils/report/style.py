@@ -137,10 +137,10 @@ def dots(
         *(np.array([0, -4] if across else [4, 0]) / 72), ax.figure.dpi_scale_trans
     )
     each = {"color": look["color"], "transform": look.get("transform", ax.transData) + move}
-    for trainings, at in zip(of.get("trainings", ()), place, strict=False):
-        if isinstance(trainings, tuple) and len(trainings) > 1:
-            same = [at] * len(trainings)
-            ax.plot(*((trainings, same) if across else (same, trainings)), **TRAINING | each)
+    for values, at in zip(of.get("trainings", ()), place, strict=False):
+        if isinstance(values, tuple) and len(values) > 1:
+            same = [at] * len(values)
+            ax.plot(*((values, same) if across else (same, values)), **TRAINING | each)
 
 
 def dotted(
@@ -184,11 +184,16 @@ def dotted(
     figure.supxlabel(label)
     plain, drawn = {"linestyle": "", "ms": 5}, set(shown["series"])
     handles = {s: Line2D([], [], **plain | look) for s, look in looks.items() if s in drawn}
-    if any(isinstance(each, tuple) and len(each) > 1 for each in shown.get("trainings", ())):
-        handles["one training of M"] = Line2D([], [], **TRAINING)
+    handles |= {name: Line2D([], [], **look) for name, look in trainings(shown).items()}
     handles |= {band[0]: Patch(color=BAND)} if band else {}
     legend(figure, handles, None if chance is None else "chance")
     return done(figure)
+
+
+def trainings(shown: pd.DataFrame) -> dict[str, dict]:
+    """Return the entry of a legend for single trainings of M, by its name, where they are drawn."""
+    several = any(isinstance(each, tuple) and len(each) > 1 for each in shown.get("trainings", ()))
+    return {"one training of M": TRAINING} if several else {}
 
 
 def _panel(ax, found, names, lanes, looks, most) -> None:
