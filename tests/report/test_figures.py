@@ -305,6 +305,13 @@ def test_lines_are_named_at_their_ends_in_the_order_of_their_values():
     heights = sorted(named.values(), key=lambda text: text.xyann[1])
     assert [text.xy[1] for text in heights] == pytest.approx(list(last["value"]))
     assert len(named) == 5 and sum("AUC" in name for name in named) == 1
+    apart = table.assign(
+        value=table["row"].map(dict(zip(scale.ROWS, (0.5, 0.6, 0.7, 0.8, 0.9), strict=True)))
+    )
+    (ax_apart,) = scale.scale_figure(apart.assign(low=0.4, high=1.0)).axes
+    for text in ax_apart.texts[1:]:  # where there is room, each name is at the height of its line
+        height = ax_apart.transAxes.inverted().transform(ax_apart.transData.transform(text.xy))[1]
+        assert text.xyann[1] == pytest.approx(height, abs=0.04)
     figure.draw_without_rendering()
     ticks = [label.get_text() for label in ax.get_xticklabels()]
     assert ticks == ["ir_tiny\n40 px", "ir_18\n56 px", "IR-50\n112 px"]
