@@ -45,7 +45,8 @@ TESTS = (
 FOLDERS = (style.ORANGE, style.DARK, "black")
 FOLDER_LINES = ("-", (0, (6, 2)), (0, (1, 1)))
 DASHED = (0, (4, 2))
-PERSONS = {  # name -> (reading, head and control of the table, how it is drawn)
+KEYS = ["reading", "head", "control"]  # of the table of persons
+PERSONS = {  # name -> (its keys, how it is drawn)
     "largest cosine\nto a class centre": (("largest cosine", "yes", "none"), OTHER),
     "MINT Model\nwith the head": (
         ("MINT Model", "yes", "none"),
@@ -178,7 +179,7 @@ def judged(scores: pd.DataFrame) -> Figure:
         handles[folder.replace("_", "-")] = Line2D([], [], **look)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score (probability of membership)")
     ax.set_ylabel("share of the folder's images\nthat score at least so high")
-    style.legend(figure, handles)
+    style.legend(figure, handles, None)
     return style.done(figure)
 
 
@@ -192,11 +193,7 @@ def persons(table: pd.DataFrame) -> Figure:
     figure, axes = style.panels(1, 2, 3.4, sharey=True)
     table, ends = table.rename(columns={"photographs": "x"}).sort_values("x"), {}
     for ax, (used, title) in zip(axes[0], (("no", "never used"), ("yes", "used")), strict=True):
-        of = (
-            table[table["used"] == used]
-            .set_index(["reading", "head", "control"])
-            .sort_index(kind="stable")
-        )
+        of = table[table["used"] == used].set_index(KEYS).sort_index(kind="stable")
         band = of.loc[("largest cosine", "yes", "permuted")]
         ax.fill_between(band["x"], band["low"], band["high"], color=style.BAND, linewidth=0)
         for i, (name, (key, look)) in enumerate(PERSONS.items()):
@@ -207,13 +204,7 @@ def persons(table: pd.DataFrame) -> Figure:
         ax.set_title(f"photographs that were {title}")
     figure.supxlabel(f"photographs of a person{style.SAID['log']}")
     axes[0, 0].set(ylabel=AREA, ylim=(0.3, 1.02))
-    style.legend(
-        figure,
-        {
-            "labels dealt anew, 95%": Patch(color=style.BAND),
-            "chance": Line2D([], [], **style.CHANCE),
-        },
-    )
+    style.legend(figure, {"labels dealt anew, 95%": Patch(color=style.BAND)})
     return style.done(figure, {axes[0, 1]: ends})
 
 
@@ -228,14 +219,12 @@ def images_a_person(found: pd.DataFrame) -> Figure:
     found = found.rename(columns={"images": "x"})
     for (question, of), look in zip(found.groupby("question", sort=False), ASKED, strict=False):
         style.curve(ax, of, value="auc", **look)
-        ends[question.replace(", ", ",\n").replace(": ", ":\n")] = (
-            *of[["x", "auc"]].iloc[-1],
-            look["color"],
-        )
+        name = question.replace(", ", ",\n").replace(": ", ":\n")
+        ends[name] = (*of[["x", "auc"]].iloc[-1], look["color"])
     _area(ax, [tick for tick in (1, 2, 3, 5, 10, 20, 50, 100) if tick < 1.3 * found["x"].max()])
     ax.set_xlabel(f"training images a person, mean{style.SAID['log']}")
     ax.set(ylabel=AREA, ylim=(None, 1.02))
-    style.legend(figure, {"chance": Line2D([], [], **style.CHANCE)})
+    style.legend(figure, {})
     return style.done(figure, {ax: ends})
 
 
