@@ -31,10 +31,11 @@ STEPS = {
 }
 BLIND = "best blind baseline"
 KINDS = {"MINT Model": SAME, "attack": SAME | {"marker": "o", "mfc": "white"}}
-READERS = {
-    "the network": SAME,
-    "untrained": {"color": style.DARK, "marker": "^", "mfc": "white"},
-}
+READERS = (
+    SAME,
+    {"color": style.DARK, "marker": "^", "mfc": "white"},
+    {"color": style.GREY, "marker": "s", "mfc": "white"},
+)
 NO_NETWORK = "no network"
 TESTS = (
     {"color": style.GREY, "marker": "s", "mfc": "white"},
@@ -119,18 +120,26 @@ def detectors(compared: pd.DataFrame) -> Figure:
 
 
 def readers(cells: pd.DataFrame) -> Figure:
-    """Draw how well known members are told from known non-members, a line a row.
+    """Draw how well known members, or people, are told from known non-members, a line a row.
 
     Args:
-        cells: Of `case.Case.cells`. What is read without any network is a band, that of the best.
+        cells: Of `case.Case.cells`; with ``auc`` and no ``accuracy``, of people. What is read without any
+            network is a band, that of the best.
     """
-    blind = cells[cells["column"] == NO_NETWORK]
-    best = blind.loc[blind["accuracy"].idxmax()]
-    shown = cells[cells["column"] != NO_NETWORK]
-    shown = shown.rename(columns={"row": "name", "column": "series", "accuracy": "value"})
-    label = "accuracy on people that the MINT Model never saw, 95% interval"
-    band = f"{NO_NETWORK} (best: {best['row']})", best["low"], best["high"]
-    return style.dotted(shown.assign(panel=""), READERS, label, band=band)
+    value, told = (
+        ("accuracy", "accuracy") if "accuracy" in cells else ("auc", "area under the ROC curve")
+    )
+    cells = cells.rename(columns={"row": "name", "column": "series", value: "value"}).assign(
+        panel=""
+    )
+    blind, band = cells[cells["series"] == NO_NETWORK], None
+    if len(blind):
+        best = blind.loc[blind["value"].idxmax()]
+        band = f"{NO_NETWORK} (best: {best['name']})", best["low"], best["high"]
+    shown = cells[cells["series"] != NO_NETWORK]
+    looks = dict(zip(dict.fromkeys(shown["series"]), READERS, strict=False))
+    label = f"{told} on people that no MINT Model saw, 95% interval"
+    return style.dotted(shown, looks, label, band=band)
 
 
 def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
@@ -177,7 +186,7 @@ def judged(scores: pd.DataFrame) -> Figure:
         look = {"color": FOLDERS[i], "linestyle": FOLDER_LINES[i]}
         sns.ecdfplot(x=of["score"], complementary=True, ax=ax, **look)
         handles[folder.replace("_", "-")] = Line2D([], [], **look)
-    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score (probability of membership)")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score")
     ax.set_ylabel("share of the folder's images\nthat score at least so high")
     style.legend(figure, handles, None)
     return style.done(figure)

@@ -262,6 +262,15 @@ def test_the_ladder_has_the_blind_baseline_as_a_band():
     assert "M, other databases" in said(figure) and "M, same database" in said(figure)
 
 
+def test_readers_of_people_are_drawn_by_their_auc_and_without_a_band_if_there_is_none():
+    given = readers().query("column != 'no network'").rename(columns={"accuracy": "auc"})
+    figure = controls.readers(given)
+    np.testing.assert_allclose(values(figure.axes[0]), sorted(given["auc"]))
+    assert "area under the ROC curve" in figure.get_supxlabel()
+    assert said(figure) == ["the network", "untrained", "chance"]
+    assert "no network (best: statistics)" in said(controls.readers(readers()))
+
+
 def test_attacks_are_grouped_by_what_they_are_given():
     figure = controls.detectors(compared())
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
