@@ -21,6 +21,7 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"
+autodoc_inherit_docstrings = False  # those of PyTorch
 napoleon_use_ivar = True
 toc_object_entries = False  # of a room there would be hundreds
 default_role = "code"
