@@ -1,6 +1,6 @@
 """Kills a run at random moments, goes on each time, and compares its tables with those of an undisturbed run.
 
-    python -m benchmarks.kills [--kills 20] [--seed 0] [ARGUMENTS OF mint_utils.reproduce]
+    python -m benchmarks.kills [--kills 20] [--longest SECONDS] [--seed 0] [ARGUMENTS OF mint_utils.reproduce]
 
 A run that comes to its end before it was killed often enough is compared, and another one is begun. Without
 arguments a toy is run, one notebook of a network that is trained in seconds. Checkpoints are written every
@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 TOY = ["--only", "01"]
-for given in ("image_size 16", "epochs 8", "mint_seeds 2", "mint_samples 400"):
+for given in ("image_size 16", "epochs 4", "mint_seeds 2", "mint_samples 400"):
     TOY += ["-p", *given.split()]
 TABLES = (".csv", ".md", ".tex")
 CHECKPOINTS = "MINT_BENCHMARK_CHECKPOINTS"  # seconds; set for the runs that are killed
@@ -143,6 +143,9 @@ def main() -> None:
         sys.exit(reproduce.main(sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument(
+        "--longest", type=float, help="seconds until a kill; as the undisturbed run"
+    )
     parser.add_argument("--seed", type=int, default=0)
     chosen, arguments = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="mint-kills-") as name:
@@ -153,8 +156,8 @@ def main() -> None:
         end(process, root / "undisturbed")
         seconds = time.monotonic() - begun
         print(f"undisturbed: {seconds:.0f} s, {state(root / 'undisturbed')}", flush=True)
-        dice = random.Random(chosen.seed)
-        killed(root, arguments or TOY, chosen.kills, seconds, dice)
+        dice, longest = random.Random(chosen.seed), chosen.longest or seconds
+        killed(root, arguments or TOY, chosen.kills, longest, dice)
         print(f"{chosen.kills} kills; {time.monotonic() - started:.0f} s in all")
 
 
