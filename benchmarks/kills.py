@@ -40,7 +40,7 @@ def begin(folder: Path, arguments: list[str]) -> subprocess.Popen:
     with open(folder / "log", "a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "benchmarks.kills", "run", *arguments],
-            env=os.environ | places | {CHECKPOINTS: "2"},
+            env=os.environ | places | {CHECKPOINTS: "2", "PYTHONUNBUFFERED": "1"},
             stdout=log,
             stderr=log,
         )
