@@ -100,13 +100,13 @@ class Detectors:
 
     @functools.cached_property
     def model(self) -> AuditedModel:
-        """The baseline, the first of its trainings."""
-        return self.audit.model(self.audit.config.audited)
+        """The first training of the baseline; of half of D where shadow models saw less than that did."""
+        return self.audit.model(scenarios.compared(self.audit.config).recipe)
 
     @functools.cached_property
     def chosen(self):
-        """The images of the baseline's audit."""
-        return self.audit.chosen(self.model)
+        """The images of this model's audit."""
+        return self.audit.chosen(self.model, self.audit.fair[0])
 
     @functools.cached_property
     def of_training(self) -> np.ndarray:

@@ -76,6 +76,32 @@ def test_null_models_read_the_same_images_by_other_networks(c):
     assert of_m.shape == of_other.shape and (of_m != of_other).any()
 
 
+def test_where_little_is_held_out_the_null_is_as_large_as_the_network_it_stands_beside(
+    artifacts, monkeypatch
+):
+    monkeypatch.setenv("MINT_ARTIFACTS", str(artifacts))
+    small = {**SMALL, "held_out": 0.1, "audited_seeds": 1, "mint_samples": 60}
+    c = controls.Controls(study.open_study("quick", **small))
+    (m,), (other,) = c.models, c.others
+    of_m, of_other = (model.ledger["exposures"].to_numpy() > 0 for model in (m, other))
+    assert (of_m ^ of_other).all() and 0.45 < of_m.mean() < 0.55
+    assert c.nulls.scores[controls.THIS, "paper", ROWS[-1]][0].shape[0] == 2
+    for table, shown in ((c.nulls, of_m), (c.swapped, of_other)):
+        for name in set(table.chosen) - {controls.PERMUTED}:
+            chosen, _ = table.chosen[name]
+            split = chosen.splits["members", "paper"]
+            assert shown[chosen.images["index"][split.evaluation[split.labels]]].all()
+    baseline = c.audit.plan().images > 0
+    assert 0.85 < baseline.mean() < 0.95
+    chosen = c.audit.never_shown(c.audit.model(c.audit.config.audited)).chosen
+    split = chosen.splits["members", "paper"]
+    assert not baseline[chosen.images["index"][split.evaluation[split.labels]]].any()
+    assert "10% of D" in c.conclusion() and "half of D" in c.conclusion()
+    d = detectors.Detectors(c.audit)
+    assert d.model.recipe.shown == "half-a"
+    assert detectors.ranking(d.compared())
+
+
 def test_the_swap_is_told_both_ways(c):
     (other,) = c.others
     shown = other.ledger["exposures"].to_numpy() > 0
