@@ -235,8 +235,8 @@ class Controls:
         return (
             f"With non-members of other databases T reads all layers and is right for {told[0]} of the "
             f"images on M, and for {told[1]} on a network that never saw these images: {effect(images)} "
-            f"between the two. With non-members of the same database it is right for {told[2]} on M, which is "
-            f"{above}.{once if len(self.models) == 1 else ''}"
+            f"between the two. With non-members of the same database it is right for {told[2]} on M, which "
+            f"is {above}.{once if len(self.models) == 1 else ''}"
         )
 
     def end_points(self) -> pd.DataFrame:

@@ -114,7 +114,7 @@ def conclusion(cells: pd.DataFrame) -> str:
     best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
     return (
         f"{above or 'None'} of {len(cells)} readers of activations {'tells' if above < 2 else 'tell'} "
-        "members from images of the same database that M never saw, by the interval of the accuracy. The best "
-        f"is {best['column']} on {best['row']}: it is right for "
+        "members from images of the same database that M never saw, by the interval of the accuracy. The "
+        f"best is {best['column']} on {best['row']}: it is right for "
         f"{Estimate(best['accuracy'], best['low'], best['high'])} of the images."
     )

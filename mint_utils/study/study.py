@@ -41,6 +41,7 @@ from mint_utils.study.scenarios import Column
 
 # Profiles of real faces whose results are committed below figures/, the first that has one is shown.
 REAL = ("faces", "faces_small", "faces_distributed")
+LONGEST = 40  # lines of a table that is shown whole; a longer one is left to its figure
 
 
 def open_study(profile: str = "quick", data: str | None = None, **overrides: Any) -> "Study":
@@ -78,7 +79,7 @@ def on_real_faces(*names: str) -> None:
         if folder != said:
             display(tables.say(_recorded(folder)))
             said = folder
-        if (lines := folder / f"{name}.csv").exists():
+        if (lines := folder / f"{name}.csv").exists() and lines.read_text().count("\n") <= LONGEST:
             display(_shown(lines))
         if (picture := folder / f"{name}.png").exists():
             display(Image(picture.read_bytes(), alt=f"{name}, on real faces"))
