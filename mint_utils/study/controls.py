@@ -27,7 +27,6 @@ from mint_utils.data.membership import uniform
 from mint_utils.measure.bootstrap import Decided, interval, share
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
-from mint_utils.report.controls import STEP_NAMES
 from mint_utils.study import probes, scenarios
 from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, Trainings, named
 from mint_utils.study.claims import STABLE, judged

@@ -173,7 +173,7 @@ def extrapolated(laws: pd.DataFrame) -> str:
         there = Estimate(law["accuracy"], law["low"], law["high"])
         said.append(
             f"With non-members of {_the(where)}, a tenfold of training images changes the accuracy by "
-            f"{steep.value:+.2f} [{steep.low:+.2f}, {steep.high:+.2f}]. If the line went on, it would be "
+            f"{round(steep.value, 2) + 0.0:+.2f} [{steep.low:+.2f}, {steep.high:+.2f}]. If the line went on, it would be "
             f"{there} at {law['at']:,} images."
         )
     return "\n\n".join(said)

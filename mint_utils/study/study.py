@@ -41,7 +41,10 @@ from mint_utils.study.scenarios import Column
 
 # Profiles of real faces whose results are committed below figures/, the first that has one is shown.
 REAL = ("faces", "faces_small", "faces_distributed")
-LONGEST = 40  # lines of a table that is shown whole; a longer one is left to its figure
+LONGEST = (
+    24  # lines of a table without cells that is shown whole; a longer one is left to its figure
+)
+WIDTH = 720  # pixels of such a figure in a notebook
 
 
 def open_study(profile: str = "quick", data: str | None = None, **overrides: Any) -> "Study":
@@ -79,10 +82,10 @@ def on_real_faces(*names: str) -> None:
         if folder != said:
             display(tables.say(_recorded(folder)))
             said = folder
-        if (lines := folder / f"{name}.csv").exists() and lines.read_text().count("\n") <= LONGEST:
-            display(_shown(lines))
+        if (lines := folder / f"{name}.csv").exists() and (table := _shown(lines)) is not None:
+            display(table)
         if (picture := folder / f"{name}.png").exists():
-            display(Image(picture.read_bytes(), alt=f"{name}, on real faces"))
+            display(Image(picture.read_bytes(), width=WIDTH, alt=f"{name}, on real faces"))
 
 
 def _recorded(folder: Path) -> str:
@@ -97,13 +100,14 @@ def _recorded(folder: Path) -> str:
     )
 
 
-def _shown(path: Path) -> Styler:
+def _shown(path: Path) -> Styler | None:
     """Return a table that was written as csv: cells as the notebooks show them, other lines as they are."""
     title = path.stem.replace("_", " ").capitalize()
     try:
         cells = tables.read(path.parent, path.stem)
     except DataError:  # lines of another kind
-        return tables.show(pd.read_csv(path), f"{title}, on real faces")
+        lines = pd.read_csv(path)
+        return tables.show(lines, f"{title}, on real faces") if len(lines) <= LONGEST else None
     return tables.show(tables.side_by_side(cells), f"{title}, on real faces")
 
 

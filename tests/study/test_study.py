@@ -137,7 +137,12 @@ def test_conclusions_are_written_by_the_numbers(s):
     assert "All Conv Layers: other databases" in results.spread(
         cells, "All Conv Layers", ["Baseline"]
     )
-    assert 'Under "other databases" 4 claims' in results.summary(s.claims("baseline"))
+    said = results.summary(s.claims("baseline"))
+    assert "With non-members of other databases, 4 claims of the paper have numbers" in said
+    assert (
+        "With non-members of the same database, " in said
+        and " of 4 differences are told from " in said
+    )
 
 
 def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
