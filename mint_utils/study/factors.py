@@ -171,10 +171,10 @@ def extrapolated(laws: pd.DataFrame) -> str:
         law = laws[laws["protocol"] == protocol].set_index("row").loc[ALL]
         steep = Estimate(law["slope"], law["slope_low"], law["slope_high"])
         there = Estimate(law["accuracy"], law["low"], law["high"])
+        change = f"{round(steep.value, 2) + 0.0:+.2f} [{steep.low:+.2f}, {steep.high:+.2f}]"
         said.append(
-            f"With non-members of {_the(where)}, a tenfold of training images changes the accuracy by "
-            f"{round(steep.value, 2) + 0.0:+.2f} [{steep.low:+.2f}, {steep.high:+.2f}]. If the line went on, it would be "
-            f"{there} at {law['at']:,} images."
+            f"With non-members of {_the(where)}, ten times the images change the accuracy by {change}. "
+            f"If the line went on, it would be {there} at {law['at']:,} images."
         )
     return "\n\n".join(said)
 

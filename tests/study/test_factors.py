@@ -168,7 +168,7 @@ def test_the_trend_is_the_line_through_the_points_and_its_interval_that_of_indep
     assert law["low"] == pytest.approx(start + 5 * slope - width, abs=1e-4)
     both = pd.concat([of, of.assign(protocol="held_out", accuracy=0.5, low=0.48, high=0.52)])
     said = factors.extrapolated(factors.trend(both))
-    assert "the same database, a tenfold of training images changes the accuracy by +0.00 [" in said
+    assert "the same database, ten times the images change the accuracy by +0.00 [" in said
     assert "it would be 0.50 [" in said and "at 100,000 images" in said
 
 
