@@ -232,7 +232,7 @@ class Controls:
         above = "more often than a coin" if chance.low > 0.5 else "no more often than a coin"
         once = " M was trained once: another training may give other numbers."
         return (
-            f"With non-members of other databases T reads all layers and is right for {told[0]} of the "
+            f"With non-members of other databases T, reading all layers, is right for {told[0]} of the "
             f"images on M, and for {told[1]} on a network that never saw these images: {effect(images)} "
             f"between the two. With non-members of the same database it is right for {told[2]} on M, which "
             f"is {above}.{once if len(self.models) == 1 else ''}"

@@ -235,18 +235,14 @@ def summary(decided: pd.DataFrame) -> str:
     for protocol, of in of_paper.groupby("protocol", sort=False):
         counts = of["verdict"].value_counts()
         where = "About M itself" if protocol == "M" else f"With non-members of {_FROM[protocol]}"
-        judged = of[of["verdict"].isin(VERDICTS)]
+        said, judged = _differences(of), of[of["verdict"].isin(VERDICTS)]
         if len(judged):
-            found = ", ".join(
-                f"{counts[word]} {_WORDS[word]}" for word in VERDICTS if word in counts
-            )
-            told.append(f"{where}, of {len(judged)} claims of the paper: {found}.")
-        told += _differences(of, where)
+            found = [f"{counts[word]} {_WORDS[word]}" for word in VERDICTS if word in counts]
+            said.append(f"Of {len(judged)} claims of the paper: {', '.join(found)}.")
         for word, why in ((ONCE, "an M was trained once"), (FAILED, "a training of an M failed")):
             if counts.get(word):
-                told.append(
-                    f"{where}, {counts[word]} claims of the paper have numbers and no verdict, because {why}."
-                )
+                said.append(f"{counts[word]} claims have no verdict, because {why}.")
+        told.append(f"*{where}.* {' '.join(said)}")
     both = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
     lost = of_paper[(of_paper["protocol"] == "paper") & (of_paper["verdict"] == "supported")][
         "claim"
@@ -260,15 +256,13 @@ def summary(decided: pd.DataFrame) -> str:
     return "\n\n".join(told)
 
 
-def _differences(of: pd.DataFrame, where: str) -> list[str]:
-    """Return how many differences are told from zero by their intervals, in words; of claims decided."""
+def _differences(of: pd.DataFrame) -> list[str]:
+    """Return how many differences are not zero by their intervals, in words; of claims decided."""
     known = of.dropna(subset=["low", "high"])
     if known.empty:
         return []
     apart = known[(known["low"] > 0) | (known["high"] < 0)]
-    said = (
-        f"{where}, {len(apart)} of {len(known)} differences are told from zero by their intervals"
-    )
+    said = f"{len(apart)} of {len(known)} differences are not zero by their intervals"
     if apart.empty:
         largest = np.maximum(-known["low"], known["high"]).max()
         return [f"{said}, and none can be larger than {largest:.2f}."]

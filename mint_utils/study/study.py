@@ -41,9 +41,8 @@ from mint_utils.study.scenarios import Column
 
 # Profiles of real faces whose results are committed below figures/, the first that has one is shown.
 REAL = ("faces", "faces_small", "faces_distributed")
-LONGEST = (
-    24  # lines of a table without cells that is shown whole; a longer one is left to its figure
-)
+# Lines of a table without cells that is shown whole; a longer one is left to its figure.
+LONGEST = 15
 WIDTH = 720  # pixels of such a figure in a notebook
 
 
