@@ -112,6 +112,8 @@ def histograms(numbers: np.ndarray, member: np.ndarray, names: Sequence[str]) ->
         ):
             ax.hist(of[kind], bins, density=True, histtype="step", color=colour, linestyle=line)
         ax.set(title=name, yticks=[])
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
     figure.supylabel("density of images")
     handles = {
         n: Line2D([], [], color=c, linestyle=how)

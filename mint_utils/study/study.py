@@ -35,7 +35,7 @@ from mint_utils.report import paper, style, tables
 from mint_utils.study import scenarios
 from mint_utils.study.audit import KINDS, Audit
 from mint_utils.study.claims import CLAIMS, VERIFICATION, Term, decide
-from mint_utils.study.parameters import refuse_unknown, run_cells
+from mint_utils.study.parameters import refuse_unknown, run_cells, shared
 from mint_utils.study.results import FEW, MintTable, values
 from mint_utils.study.scenarios import Column
 
@@ -49,15 +49,16 @@ WIDTH = 720  # pixels of such a figure in a notebook
 def open_study(profile: str = "quick", data: str | None = None, **overrides: Any) -> "Study":
     """Open the study on a profile, with parameters overridden by their flat names.
 
-    Inside a notebook run by papermill it also refuses an injected parameter that the notebook
-    does not have: papermill itself would only log it and run on the defaults.
+    Inside a notebook the parameters that every one takes (`parameters.SHARED`) need not be passed: they are
+    found where papermill injected them, or in the cell of parameters. An injected parameter that is none of
+    the notebook's is refused, where papermill itself would only log it and run on the defaults.
 
     Raises:
         ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
     """
-    refuse_unknown(run_cells())
+    refuse_unknown(cells := run_cells())
     workers.keep_memory()
-    return Study(resolve(profile, data, **overrides))
+    return Study(resolve(profile, data, **(shared(cells) | overrides)))
 
 
 def on_real_faces(*names: str) -> None:

@@ -303,10 +303,11 @@ def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path
     (folder / "record.json").write_text(json.dumps({"config": config}))
     (folder / "models.csv").write_text("model,verification\nBaseline,0.8125\n")
     (folder / "models.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "long.csv").write_text("model\n" + "Baseline\n" * 16)
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     monkeypatch.setattr(study.paths, "ROOT", tmp_path)
-    study.on_real_faces("models", "table9")
+    study.on_real_faces("models", "table9", "long")  # a long table is left to its figure
     said, table, picture, missing = shown
     assert "`faces_small`" in said.data and "lfw, network ir_tiny, 40 px" in said.data
     assert "0.812" in table.to_html()
