@@ -4,12 +4,12 @@ In: data frames, one line a cell or a model. Out: matplotlib Figures, which a no
 cell's last expression.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -18,7 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from mint_utils.config import PROTOCOL_NAMES, ROWS
 from mint_utils.report import style
 
-OURS = "ours, 95% interval"
+OURS, VERIFIED = "ours, 95% interval", "verification accuracy (pairs)"
+NO_ENDS = {"low": np.nan, "high": np.nan}
 QUALITY = {
     style.PAPER: style.PRINTED,
     OURS: {"color": style.DARK, "marker": "o"},
@@ -27,6 +28,8 @@ QUALITY = {
 }
 REFERENCES = ("s", "^")  # of references, in their order
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3182bd", "#08306b"])
+ABOVE_CHANCE = {"cmap": SHADES, "vmin": 0.5, "vmax": 0.9}
+AROUND_CHANCE = {"cmap": "PuOr_r", "vmin": 0.4, "vmax": 0.6}  # which side of chance is what matters
 
 
 def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.ndarray]) -> Figure:
@@ -42,32 +45,28 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
     figure, axes = style.panels(2, len(plans), 4.2, height_ratios=(2.6, 1), sharey="row")
     most = max(plan["times"].max() for plan in plans.values())
     for (title, plan), above, below in zip(plans.items(), axes[0], axes[1], strict=True):
-        parts = len(plan)
-        shades = [_shade(i, parts) for i in range(parts)]
-        start = 0
-        for i, (name, images, times) in enumerate(plan.itertuples(index=False)):
-            look = {"facecolor": shades[i], "edgecolor": "black", "linewidth": 0.8}
+        shades = [SHADES(0.2 + 0.75 * i / max(len(plan) - 1, 1)) for i in range(len(plan))]
+        starts = plan["images"].cumsum() - plan["images"]
+        for start, shade, (name, images, times) in zip(
+            starts, shades, plan.itertuples(index=False), strict=True
+        ):
+            look = {"facecolor": shade, "edgecolor": "black", "linewidth": 0.8}
             if times == 0:  # an outline below the axis: shown never
                 look |= {"facecolor": "white", "hatch": "/////", "edgecolor": style.GREY}
-            height = times or most / 40
-            above.add_patch(Rectangle((start, 0 if times else -height), images, height, **look))
-            text = f"{name}\n{images:,}"
-            above.text(
-                start + images / 2, max(times, 0) + most / 60, text, ha="center", fontsize=7.5
-            )
-            start += images
-        above.set(xlim=(0, start), ylim=(-most / 40, most * 1.17), title=title)
+            height = times or -most / 40
+            above.add_patch(Rectangle((start, 0), images, height, **look))
+            told = {"ha": "center", "fontsize": 7.5}
+            above.text(start + images / 2, times + most / 60, f"{name}\n{images:,}", **told)
+        above.set(xlim=(0, plan["images"].sum()), ylim=(-most / 40, most * 1.17), title=title)
         above.set_xlabel("images of D")
         above.xaxis.set_major_locator(MaxNLocator(4, prune="upper"))
         above.xaxis.set_major_formatter("{x:,.0f}")
         above.grid(axis="x", visible=False)
-        below.imshow(orders[title], aspect="auto", cmap=_palette(shades), vmin=0, vmax=parts - 1,
+        order = orders[title]
+        below.imshow(order, aspect="auto", cmap=ListedColormap(shades), vmin=0, vmax=len(plan) - 1,
                      interpolation="nearest")  # fmt: skip
-        below.set(
-            xlabel="place in the batch",
-            yticks=[0, len(orders[title]) - 1],
-        )
-        below.set_yticklabels(["1", str(len(orders[title]))])
+        below.set_yticks([0, len(order) - 1], ["1", str(len(order))])
+        below.set_xlabel("place in the batch")
         below.grid(visible=False)
     axes[0, 0].set_ylabel("exposures an epoch")
     axes[1, 0].set_ylabel("batch of the\nfirst epoch")
@@ -92,43 +91,39 @@ def small_multiples(
             without a line.
     """
     figure, axes = style.panels(2, 3, 4.4, sharex=True, sharey=True)
-    points = points.assign(
-        paper=points.get("paper", np.nan), paper_x=points.get("paper_x", points["x"])
+    points = points.assign(protocol=points["protocol"].map(PROTOCOL_NAMES)).sort_values("x")
+    printed = (
+        points.assign(x=points.get("paper_x", points["x"]))
+        .reindex(columns=["row", "x", "paper"])
+        .dropna()
     )
-    points["protocol"] = points["protocol"].map(PROTOCOL_NAMES)
-    printed = points[points["paper"].notna()]
-    names = [] if references is None else list(dict.fromkeys(references["name"]))
-    ticks = sorted({*points["x"], *printed["paper_x"]})
-    for row, ax in zip(ROWS, axes.flat, strict=True):
+    ticks = {*points["x"], *printed["x"]}
+    marks = {style.PAPER: style.PRINTED} if len(printed) else {}
+    of_references = {} if references is None else dict(list(references.groupby("name", sort=False)))
+    for name, marker in zip(of_references, REFERENCES, strict=False):
+        look = {"linestyle": "", "color": style.GREY, "mfc": "white", "ms": 4}
+        marks[name] = look | {"marker": marker}
+    marks |= style.trainings(points)
+    ends = {}
+    for i, (row, ax) in enumerate(zip(ROWS, axes.flat, strict=True)):
         ax.axhline(0.5, **style.CHANCE)
         style.scale_axis(ax, "", ticks, scale)
-        of_row = points[points["row"] == row].sort_values("x")
-        for (name, look), shift in zip(style.PROTOCOL_LOOKS.items(), (-1.2, 1.2), strict=True):
-            style.curve(
-                ax,
-                of_row[of_row["protocol"] == name],
-                shift,
-                **look | {"linestyle": style.DASHES[name]},
-            )
-        for i, (name, marker) in enumerate(zip(names, REFERENCES, strict=False)):
-            of_name = references[(references["row"] == row) & (references["name"] == name)]
-            style.curve(ax, of_name, 4.5 + 3.5 * i, **_reference(marker))
-        of_paper = printed[printed["row"] == row]
-        ax.plot(of_paper["paper_x"], of_paper["paper"], **style.PRINTED)
-        ax.set(title=row, xlabel="")
+        for shift, (name, look) in zip((-1.2, 1.2), style.PROTOCOL_LOOKS.items(), strict=True):
+            of = points[(points["row"] == row) & (points["protocol"] == name)]
+            style.curve(ax, of, shift, **look | {"linestyle": style.DASHES[name]})
+            if i % 3 == 2 and len(of):
+                end = *of[["x", "accuracy"]].iloc[-1], look["color"]
+                ends.setdefault(ax, {})[name.replace(" ", "\n")] = end
+        for shift, (name, of) in enumerate(of_references.items()):
+            style.curve(ax, of[of["row"] == row], 4.5 + 3.5 * shift, **marks[name])
+        of = printed[printed["row"] == row]
+        ax.plot(of["x"], of["paper"], **style.PRINTED)
+        ax.set_title(row)
         ax.margins(x=0.1)
-    style.scale_axis(axes[0, 0], "", ticks, scale)
     figure.supxlabel(xlabel + style.SAID[scale])
     figure.supylabel("accuracy at threshold 0.5, 95% interval")
-    handles = {style.PAPER: Line2D([], [], **style.PRINTED)} if len(printed) else {}
-    handles |= {name: Line2D([], [], **_reference(REFERENCES[i])) for i, name in enumerate(names)}
-    style.legend(figure, handles)
-    figure.draw_without_rendering()
-    for row, ax in zip(ROWS[2::3], axes[:, -1], strict=True):
-        last = points[points["row"] == row].sort_values("x").groupby("protocol").last()
-        style.name_ends(ax, {n.replace(" ", "\n"): (*last.loc[n, ["x", "accuracy"]], look["color"])
-                       for n, look in style.PROTOCOL_LOOKS.items() if n in last.index})  # fmt: skip
-    return style.done(figure)
+    style.legend(figure, {name: Line2D([], [], **look) for name, look in marks.items()})
+    return style.done(figure, ends)
 
 
 def model_quality(performance: pd.DataFrame) -> Figure:
@@ -139,21 +134,24 @@ def model_quality(performance: pd.DataFrame) -> Figure:
             its order.
     """
     numbers = performance["model"].str.extract(r"(\d+(?:\.\d+)?)")[0].astype(float)
-    ordered = (
-        performance.iloc[numbers.argsort(kind="stable")] if numbers.notna().all() else performance
-    )
-    verified = "verification accuracy (pairs)"
-    each = [
-        (verified, style.PAPER, ordered["paper"].astype(float), None, None),
-        (verified, OURS, ordered["verification"], ordered["low"], ordered["high"]),
-        ("images identified", "members", ordered["members"], None, None),
-        ("images identified", "held-out images", ordered["held-out"], None, None),
-    ]
+    if numbers.notna().all():
+        performance = performance.iloc[numbers.argsort(kind="stable")]
+    identified = "images identified"
+    each = {
+        style.PAPER: ("paper", VERIFIED),
+        OURS: ("verification", VERIFIED),
+        "members": ("members", identified),
+        "held-out images": ("held-out", identified),
+    }
     frames = [
-        pd.DataFrame({"value": value, "low": low, "high": high}, dtype=float).assign(
-            panel=panel, series=series, name=ordered["model"]
+        pd.DataFrame(
+            {"name": performance["model"], "value": performance[column].astype(float)}
+        ).assign(
+            series=series,
+            panel=panel,
+            **performance[["low", "high"]] if series == OURS else NO_ENDS,
         )
-        for panel, series, value, low, high in each
+        for series, (column, panel) in each.items()
     ]
     return style.dotted(pd.concat(frames), QUALITY, "fraction", chance=None)
 
@@ -173,45 +171,25 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
     for ax, (title, (protocol, value)) in zip(axes[:, 0], panels_of.items(), strict=True):
         of = every[every["protocol"] == protocol]
         grid = of.pivot_table(index="row", columns=["table", "column"], values=value)
-        same = protocol == "held_out"  # about chance: which side of it is what matters
-        colours = (
-            {"cmap": "PuOr_r", "vmin": 0.4, "vmax": 0.6}
-            if same
-            else {"cmap": SHADES, "vmin": 0.45, "vmax": 0.95}
-        )
         grid = grid.reindex(index=ROWS, columns=order)
         text = grid.map(lambda number: f"{number:.2f}".removeprefix("0"))
-        bar = {
-            "pad": 0.01,
-            "aspect": 12,
-            "ticks": [0.4, 0.5, 0.6] if same else [0.5, 0.6, 0.7, 0.8, 0.9],
-        }
-        sns.heatmap(
-            grid, ax=ax, annot=text, fmt="", annot_kws={"fontsize": 7.5}, cbar_kws=bar, **colours
+        look = AROUND_CHANCE if protocol == "held_out" else ABOVE_CHANCE
+        sns.heatmap(grid, ax=ax, annot=text, fmt="", annot_kws={"fontsize": 7.5},
+                    cbar_kws={"pad": 0.01, "aspect": 12}, **look)  # fmt: skip
+        bar = ax.collections[0].colorbar
+        ticks = np.arange(look["vmin"], look["vmax"] + 0.01, 0.1).round(1)
+        bar.set_ticks(
+            ticks, labels=[f"{tick} chance" if tick == 0.5 else str(tick) for tick in ticks]
         )
-        ax.collections[0].colorbar.ax.axhline(0.5, color="black", linewidth=1.2)
-        ax.collections[0].colorbar.set_ticks(
-            bar["ticks"], labels=[f"{t:g}" + " chance" * (t == 0.5) for t in bar["ticks"]]
-        )
+        bar.ax.axhline(0.5, color="black", linewidth=1.2)
         ax.vlines(starts[1:], *ax.get_ylim(), color="white", linewidth=4)
         ax.set_title(title, fontweight="bold", pad=30 if ax is axes[0, 0] else None)
         ax.set(xlabel="", ylabel="")
     for start, name in zip(starts, cells, strict=True):
-        middle = start + len(dict.fromkeys(cells[name]["column"])) / 2
+        middle = start + cells[name]["column"].nunique() / 2
         axes[0, 0].annotate(name, (middle, 0), (0, 4), textcoords="offset points", ha="center")
-    axes[-1, 0].set_xticks(np.arange(len(order)) + 0.5, order.get_level_values(1), rotation=40, ha="right",
-                           rotation_mode="anchor")  # fmt: skip
+    names = order.get_level_values("column")
+    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes[-1, 0].set_xticks(np.arange(len(order)) + 0.5, names, **turned)
     figure.supxlabel("a cell: accuracy of T at threshold 0.5")
     return style.done(figure)
-
-
-def _reference(marker: str) -> dict:
-    return {"linestyle": "", "marker": marker, "color": style.GREY, "mfc": "white", "ms": 4}
-
-
-def _shade(i: int, parts: int) -> tuple[float, ...]:
-    return SHADES(0.2 + 0.75 * i / max(parts - 1, 1))
-
-
-def _palette(shades: Sequence) -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list("parts", shades, N=len(shades))

@@ -62,7 +62,7 @@ PERSONS = {  # name -> (reading, head and control of the table, how it is drawn)
     ),
 }
 ASKED = (OTHER, SAME, {"color": style.BROWN, "marker": "v", "linestyle": DASHED})
-AREA = "area under the ROC style.curve (AUC), 95% interval"
+AREA = "area under the ROC curve (AUC), 95% interval"
 
 
 def ladder(steps: pd.DataFrame) -> Figure:

@@ -23,7 +23,7 @@ COLUMNS = 3
 
 
 def factors(lines: pd.DataFrame) -> Figure:
-    """Draw accuracy against each of the auditor's choices, two style.panels a factor, one below the other.
+    """Draw accuracy against each of the auditor's choices, two panels a factor, one below the other.
 
     The upper one is against other databases, the lower one against the same database, with a scale of its
     own. A factor whose settings stand for MINT Models has the rows of the tables along its axis and draws its

@@ -29,22 +29,18 @@ def accuracies(cells: pd.DataFrame, title: str = "{}") -> Figure:
             absent.
         title: Of a panel, with {} where its column stands.
     """
-    order = pd.Categorical(cells["row"], ROWS, ordered=True).argsort()
-    ours = cells.iloc[order].assign(series=cells["protocol"].map(PROTOCOL_NAMES))
-    printed = ours[ours.get("paper", pd.Series(np.nan, ours.index)).notna()]
-    if len(printed):
-        printed = printed[["row", "column", "paper"]].rename(columns={"paper": "accuracy"})
-        printed = printed.assign(series=style.PAPER, low=np.nan, high=np.nan)
-    shown = pd.concat(
-        [ours.drop(columns="paper", errors="ignore"), printed.reindex(columns=ours.columns)]
-    )
     columns = list(dict.fromkeys(cells["column"]))
-    shown = shown.sort_values("column", key=lambda c: c.map(columns.index), kind="stable")
-    shown = shown.rename(columns={"row": "name", "accuracy": "value"})
-    return style.dotted(
-        shown.assign(panel=shown["column"].map(title.format)),
-        {style.PAPER: style.PRINTED} | style.PROTOCOL_LOOKS,
+    ours = cells.assign(series=cells["protocol"].map(PROTOCOL_NAMES)).rename(
+        columns={"accuracy": "value"}
     )
+    printed = cells.reindex(columns=["row", "column", "paper"]).rename(columns={"paper": "value"})
+    printed = printed.dropna().assign(series=style.PAPER, low=np.nan, high=np.nan)
+    shown = pd.concat([ours, printed]).rename(columns={"row": "name"})
+    shown["column"] = pd.Categorical(shown["column"], columns)
+    shown["order"] = shown["name"].map(ROWS.index)
+    shown = shown.sort_values(["column", "order"], kind="stable")
+    shown["panel"] = shown["column"].astype(str).map(title.format)
+    return style.dotted(shown, {style.PAPER: style.PRINTED} | style.PROTOCOL_LOOKS)
 
 
 def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:
@@ -82,7 +78,7 @@ def score_distributions(scores: pd.DataFrame) -> Figure:
         scores: One line an image: row, protocol, member (bool), score (probability of membership).
     """
     figure, axes = style.panels(len(ROWS), len(PROTOCOL_NAMES), 5.4, sharex=True)
-    bars = {"bins": 31, "binrange": (0, 1), "stat": "proportion", "element": "step"}
+    bars = {"bins": 30, "binrange": (0, 1), "stat": "proportion", "element": "step"}
     looks = {True: {"color": "#9ecae1", "alpha": 1}, False: {"color": "black", "fill": False}}
     for i, row in enumerate(ROWS):
         for j, (protocol, name) in enumerate(PROTOCOL_NAMES.items()):
@@ -94,8 +90,7 @@ def score_distributions(scores: pd.DataFrame) -> Figure:
             ax.set(xlim=(0, 1), yticks=[], xlabel="", ylabel="", title="" if i else name)
         axes[i, 0].set_ylabel(row, rotation=0, ha="right", va="center")
     figure.supxlabel(
-        "score of T (probability of membership); height: share of images, each panel to its own scale",
-        fontsize=8,
+        "score of T (probability of membership); height: share of images, each panel to its own scale"
     )
     handles = {"members": Patch(**MEMBERS), "non-members": Patch(**OUTLINE)}
     style.legend(figure, handles, "threshold")

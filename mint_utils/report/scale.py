@@ -18,6 +18,7 @@ from mint_utils.report import style
 RUNGS = ("faces_small", "faces_medium", "faces")  # real faces, framed alike
 ROW = "All Conv Layers"  # what T reads
 OTHER, SAME = style.PROTOCOL_LOOKS.values()
+KEYS = "reading", "head", "photographs", "used", "control"  # of the table of persons
 # Row -> (file, what its line holds, how it is drawn).
 ROWS = {
     "All Conv Layers, other databases": (
@@ -38,23 +39,14 @@ ROWS = {
     "class centres, same database": (
         "better_test",
         {"row": "Class centres", "column": "Baseline", "protocol": "held_out"},
-        {"color": "#a63603", "marker": "v"},
+        {"color": style.BROWN, "marker": "v"},
     ),
     "the person, 5 unused photographs": (
         "people",
-        {
-            "reading": "largest cosine",
-            "head": "yes",
-            "photographs": 5,
-            "used": "no",
-            "control": "none",
-        },
+        dict(zip(KEYS, ("largest cosine", "yes", 5, "no", "none"), strict=True)),
         {"color": "black", "marker": "P"},
     ),
 }
-AREAS = (
-    "people",
-)  # files whose value is the area under the ROC style.curve; of the others it is the accuracy
 COLUMNS = ["profile", "network", "pixels", "row", "measure", "value", "low", "high"]
 
 
@@ -85,7 +77,7 @@ def scale_table(figures: Path) -> pd.DataFrame:
         for row, (file, wanted, _) in ROWS.items():
             path = figures / profile / f"{file}.csv"
             if path.exists():
-                measure = "AUC" if file in AREAS else "accuracy"
+                measure = "AUC" if file == "people" else "accuracy"
                 line = {"profile": profile, **told, "row": row, "measure": measure}
                 lines.append(line | _found(path, wanted, measure.lower()))
     return pd.DataFrame(lines, columns=COLUMNS)

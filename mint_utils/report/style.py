@@ -128,20 +128,19 @@ def dots(
         value: Its column.
         look: Of matplotlib's ``errorbar``.
     """
-    values = of[value].to_numpy(float)
-    low, high = of[["low", "high"]].to_numpy(float).T
+    values, low, high = of[[value, "low", "high"]].to_numpy(float).T
     ends = np.maximum([values - low, high - values], 0)
     x, y = (values, place) if across else (place, values)
     plain = {"linestyle": "", "ms": 5, "capsize": 1.8, "elinewidth": 1.1}
     ax.errorbar(x, y, **{"xerr" if across else "yerr": ends}, **(plain | look))
-    beside = ScaledTranslation(
-        *((0, -4 / 72) if across else (4 / 72, 0)), ax.figure.dpi_scale_trans
+    move = ScaledTranslation(
+        *(np.array([0, -4] if across else [4, 0]) / 72), ax.figure.dpi_scale_trans
     )
-    around = {"transform": look.get("transform", ax.transData) + beside, "color": look["color"]}
-    for each, at in zip(of.get("trainings", ()), place, strict=False):
-        if isinstance(each, tuple) and len(each) > 1:
-            lines = (each, [at] * len(each)) if across else ([at] * len(each), each)
-            ax.plot(*lines, **TRAINING | around)
+    each = {"color": look["color"], "transform": look.get("transform", ax.transData) + move}
+    for values, at in zip(of.get("trainings", ()), place, strict=False):
+        if isinstance(values, tuple) and len(values) > 1:
+            same = [at] * len(values)
+            ax.plot(*((values, same) if across else (same, values)), **TRAINING | each)
 
 
 def dotted(
@@ -164,66 +163,60 @@ def dotted(
         stacked: Whether panels lie one above the other.
     """
     shown = shown[shown.groupby("series")["value"].transform("count") > 0]
-    titles = list(dict.fromkeys(shown["panel"]))
-    each = [shown if not stacked else shown[shown["panel"] == title] for title in titles]
-    names = [list(dict.fromkeys(of["name"])) for of in each]
-    shared = shown.duplicated(["panel", "name"]).any()  # several series on one line
-    used = [
-        [s for s in looks if s in set(shown.loc[shown["panel"] == t, "series"])] for t in titles
-    ]
-    lanes = max(map(len, used)) if shared else 1
+    of = dict(list(shown.groupby("panel", sort=False)))
+    names = [list(dict.fromkeys((of[title] if stacked else shown)["name"])) for title in of]
+    lanes = [[s for s in looks if s in set(found["series"])] for found in of.values()]
+    most = max(map(len, lanes)) if shown.duplicated(["panel", "name"]).any() else 1
     counts = [len(of_panel) for of_panel in names]
-    height = 1.0 + max(0.2, 0.15 * lanes) * (sum(counts) + len(counts) if stacked else counts[0])
+    height = 1.0 + max(0.2, 0.15 * most) * (sum(counts) + len(counts) if stacked else counts[0])
     shape = {"height_ratios": counts} if stacked else {"sharey": True}
-    grid = (len(titles), 1) if stacked else (1, len(titles))
+    grid = (len(of), 1) if stacked else (1, len(of))
     figure, axes = panels(*grid, height, sharex=chance is not None, **shape)
-    for ax, title, of_panel, of_lanes in zip(axes.flat, titles, names, used, strict=True):
-        spread = (0, 0.17, 0.3)[min(len(of_lanes), 3) - 1] * shared
-        offsets = np.linspace(-spread, spread, len(of_lanes))
-        for series, offset in zip(of_lanes, offsets, strict=True):
-            of = shown[(shown["panel"] == title) & (shown["series"] == series)]
-            place = [of_panel.index(name) + offset for name in of["name"]]
-            dots(ax, of, place, value="value", **looks[series])
+    for ax, title, found, *of_panel in zip(axes.flat, of, of.values(), names, lanes, strict=True):
+        _panel(ax, found, *of_panel, looks, most)
+        ax.set_title(title)
         if band:
             ax.axvspan(*band[1:], color=BAND, linewidth=0, zorder=0)
         if chance is not None:
             ax.axvline(chance, **CHANCE)
-        if lanes > 1:
-            ax.set_yticks(np.arange(1, len(of_panel)) - 0.5, minor=True)
-        ax.set(yticks=range(len(of_panel)), yticklabels=of_panel, title=title)
-        ax.set_ylim(len(of_panel) - 0.4, -0.6)
-        ax.grid(axis="y", visible=False)
-        ax.grid(axis="y", which="minor", linewidth=0.6)
-        ax.xaxis.set_major_locator(
-            MaxNLocator((9, 6, 4, 3)[min(grid[1], 4) - 1], steps=[1, 2, 2.5, 5, 10], prune="both")
-        )
+        bins = (9, 6, 4, 3)[min(grid[1], 4) - 1]
+        ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], prune="both"))
     figure.supxlabel(label)
-    handles = marks({s: look for s, look in looks.items() if any(s in of for of in used)}, shown)
+    plain, drawn = {"linestyle": "", "ms": 5}, set(shown["series"])
+    handles = {s: Line2D([], [], **plain | look) for s, look in looks.items() if s in drawn}
+    handles |= {name: Line2D([], [], **look) for name, look in trainings(shown).items()}
     handles |= {band[0]: Patch(color=BAND)} if band else {}
     legend(figure, handles, None if chance is None else "chance")
     return done(figure)
 
 
-def marks(looks: Mapping[str, Mapping], shown: pd.DataFrame) -> dict[str, Line2D]:
-    """Return the handles of a legend for series, and for single trainings where they are drawn."""
-    handles = {
-        name: Line2D([], [], **({"linestyle": "", "ms": 5} | look)) for name, look in looks.items()
-    }
+def trainings(shown: pd.DataFrame) -> dict[str, dict]:
+    """Return the entry of a legend for single trainings of M, by its name, where they are drawn."""
     several = any(isinstance(each, tuple) and len(each) > 1 for each in shown.get("trainings", ()))
-    return handles | ({"one training of M": Line2D([], [], **TRAINING)} if several else {})
+    return {"one training of M": TRAINING} if several else {}
+
+
+def _panel(ax, found, names, lanes, looks, most) -> None:
+    """Draw one panel of `dotted`, at most so many lanes a line."""
+    spread = (0, 0.17, 0.3)[min(len(lanes), most, 3) - 1]
+    for series, offset in zip(lanes, np.linspace(-spread, spread, len(lanes)), strict=True):
+        of = found[found["series"] == series]
+        place = np.array([names.index(name) + offset for name in of["name"]])
+        dots(ax, of, place, value="value", **looks[series])
+    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+    ax.grid(axis="y", visible=False)
+    if most > 1:
+        ax.set_yticks(np.arange(1, len(names)) - 0.5, minor=True)
+        ax.grid(axis="y", which="minor", linewidth=0.6)
 
 
 def curve(ax: Axes, of: pd.DataFrame, shift: float = 0.0, **look: Any) -> None:
     """Draw values with intervals against ``x``, moved by points to the right so that none hides another."""
     beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
     plain = {"linestyle": "-", "linewidth": 1.2, "elinewidth": 0.9, "ms": 4.5, "transform": beside}
-    value = look.get("value", "accuracy")
     dots(ax, of, of["x"], across=False, **(plain | look))
-    for end in (
-        value,
-        "low",
-        "high",
-    ):  # matplotlib leaves what is moved out of the limits of an axis
+    # Matplotlib leaves what is moved out of the limits of an axis.
+    for end in (look.get("value", "accuracy"), "low", "high"):
         ax.update_datalim(of[["x", end]].dropna().to_numpy(float))
     ax.autoscale_view()
 
@@ -236,31 +229,29 @@ def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
         ends: Name, of one line or more -> (x, y) of its last point and its colour.
     """
     ordered = sorted(ends.items(), key=lambda end: end[1][1])
-    if not ordered:
-        return
     tall = ax.get_position().height * ax.figure.get_figheight() * 72  # points
     heights = np.array([4 + 9.2 * (1 + name.count("\n")) for name, _ in ordered]) / tall
-    wanted = [
-        ax.transAxes.inverted().transform(ax.transData.transform(e[:2]))[1] for _, e in ordered
-    ]
+    last = ax.transData.transform([end[:2] for _, end in ordered])
+    wanted = ax.transAxes.inverted().transform(last)[:, 1]
     before = np.cumsum(heights) - heights / 2  # where each stands if all are stacked from 0
-    free = np.clip(isotonic_regression(np.array(wanted) - before).x, 0, max(0, 1 - heights.sum()))
+    free = np.clip(isotonic_regression(wanted - before).x, 0, max(0, 1 - heights.sum()))
+    line = {"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 3, "shrinkA": 1}
     for (name, (x, y, colour)), at in zip(ordered, free + before, strict=True):
-        ax.annotate(
-            name, (x, y), (1.05, at), textcoords="axes fraction", color=colour, va="center", fontsize=7.5,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 1},
-        )  # fmt: skip
+        ax.annotate(name, (x, y), (1.05, at), textcoords="axes fraction", color=colour, va="center",
+                    fontsize=7.5, annotation_clip=False, arrowprops=line | {"color": colour})  # fmt: skip
 
 
 def scale_axis(ax: Axes, label: str, ticks: Sequence[float], scale: str = "log") -> None:
     """Set the horizontal axis: ticks where there is room, and a label that says what is not linear."""
-    place = {"linear": float, "log": np.log10, "symlog": lambda x: np.log10(max(x, 0.3))}[scale]
-    ax.set_xscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
-    kept = [min(ticks)]
-    for tick in sorted(ticks):
-        if place(tick) - place(kept[-1]) >= 0.19 * (place(max(ticks)) - place(min(ticks))):
-            kept.append(tick)
+    place = np.asarray(sorted(ticks), float)
+    if scale != "linear":
+        ax.set_xscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
+        place = np.log10(np.maximum(place, 0.3))
+    kept = [0]
+    for i in range(len(place)):
+        if place[i] - place[kept[-1]] >= 0.19 * (place[-1] - place[0]) > 0:
+            kept.append(i)
+    kept = [sorted(ticks)[i] for i in kept]
     ax.xaxis.set_major_locator(FixedLocator(kept))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter("{x:,g}")

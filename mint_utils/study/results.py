@@ -107,12 +107,13 @@ class MintTable:
     def beside_paper(self, table: int) -> pd.DataFrame:
         """Return the cells with the paper's number in column ``paper`` (protocol ``paper`` only).
 
-        ``trainings`` has the tuple of the accuracies of the trainings of M.
+        ``trainings`` has the tuple of the accuracies of the trainings of M where there are several.
         """
         printed = paper.paper_table(table).assign(protocol="paper")
         cells = self.cells.merge(printed, how="left", on=["row", "column", "protocol"])
         keys = zip(cells["column"], cells["protocol"], cells["row"], strict=True)
-        return cells.assign(trainings=[tuple(self.decided(*key).accuracies) for key in keys])
+        each = [tuple(self.decided(*k).accuracies) if len(self.scores[k]) > 1 else () for k in keys]
+        return cells.assign(trainings=each)
 
     def rocs(self, column: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Return protocol -> row -> (FPR, TPR), the mean curve over all trainings."""

@@ -236,7 +236,7 @@ def test_dots_stand_in_the_lane_of_their_series_on_the_line_of_their_row():
         np.testing.assert_allclose(line.get_ydata(), np.arange(6) + (-0.3, 0, 0.3)[lane])
     ends = [path for c in ax.collections for path in c.get_segments() if len(path)]
     for protocol, row in itertools.product(PROTOCOLS, ROWS):
-        low, high = np.ravel(expected.loc[(protocol, row), ["low", "high"]])
+        low, high = expected.loc[(protocol, row), ["low", "high"]]
         assert any(np.allclose(path[:, 0], [low, high]) for path in ends)
     each = [tuple(line.get_xdata()) for line in ax.lines if line.get_marker() == "."]
     assert sorted(each) == sorted(given["trainings"])
@@ -305,6 +305,13 @@ def test_lines_are_named_at_their_ends_in_the_order_of_their_values():
     heights = sorted(named.values(), key=lambda text: text.xyann[1])
     assert [text.xy[1] for text in heights] == pytest.approx(list(last["value"]))
     assert len(named) == 5 and sum("AUC" in name for name in named) == 1
+    apart = table.assign(
+        value=table["row"].map(dict(zip(scale.ROWS, (0.5, 0.6, 0.7, 0.8, 0.9), strict=True)))
+    )
+    (ax_apart,) = scale.scale_figure(apart.assign(low=0.4, high=1.0)).axes
+    for text in ax_apart.texts[1:]:  # where there is room, each name is at the height of its line
+        height = ax_apart.transAxes.inverted().transform(ax_apart.transData.transform(text.xy))[1]
+        assert text.xyann[1] == pytest.approx(height, abs=0.04)
     figure.draw_without_rendering()
     ticks = [label.get_text() for label in ax.get_xticklabels()]
     assert ticks == ["ir_tiny\n40 px", "ir_18\n56 px", "IR-50\n112 px"]
@@ -347,7 +354,7 @@ def test_the_area_of_a_part_is_what_passes_through_m():
     drawn = [patch for patch in figure.axes[1].patches if isinstance(patch, Rectangle)]
     areas = [round(patch.get_width() * patch.get_height()) for patch in drawn[:4]]
     assert areas == [731, 7450, 14200, 22530]
-    assert drawn[4].get_y() < 0 and drawn[4].get_hatch()  # held out: below the axis
+    assert drawn[4].get_height() < 0 and drawn[4].get_hatch()  # held out: below the axis
     shown = figure.axes[3].images[0].get_array()
     np.testing.assert_array_equal(shown, ORDERS["Augmented frequency"])
 

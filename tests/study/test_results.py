@@ -72,6 +72,8 @@ def test_several_trainings_of_m_stand_beside_each_other():
     assert table.only(["N"]).cells["column"].tolist() == ["N"]
     assert table.only(["M"]).failed == {"M"}
     accuracies = table.decided("M", "paper", ROW).accuracies
+    beside = table.beside_paper(1).set_index("column")["trainings"]
+    assert beside["M"] == tuple(accuracies) and beside["N"] == ()
     cells = table.cells.set_index("column")
     assert cells.loc["M", "each"] == " ".join(f"{a:.2f}".removeprefix("0") for a in accuracies)
     assert np.isnan(cells.loc["M", "low"]) and cells.loc["N", "low"] < cells.loc["N", "accuracy"]
