@@ -139,10 +139,7 @@ def test_conclusions_are_written_by_the_numbers(s):
     )
     said = results.summary(s.claims("baseline"))
     assert "*With non-members of other databases.* " in said
-    assert (
-        "With non-members of the same database, " in said
-        and " of 4 differences are told from " in said
-    )
+    assert said.count("4 claims have no verdict, because an M was trained once.") == 2
 
 
 def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
