@@ -97,6 +97,34 @@ def rows_by_protocol(cells: Mapping[str, pd.DataFrame], rows: Sequence[str]) -> 
     )
 
 
+def histograms(numbers: np.ndarray, member: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw how numbers that a MINT Model reads are distributed, members beside images never shown.
+
+    Args:
+        numbers: (N, F) float32.
+        member: (N,) bool.
+        names: Of the F numbers, a panel each, two in a row.
+    """
+    looks = {"members": style.ORANGE, "of the same database, never shown": style.DARK}
+    figure, axes = style.panels(-(-len(names) // 2), 2, 1.9 * -(-len(names) // 2))
+    for ax, name, of in zip(axes.flat, names, numbers.T, strict=False):
+        bins = np.linspace(*np.quantile(of, [0.002, 0.998]), 40)
+        for colour, kind, line in zip(
+            looks.values(), (member, ~member), ("-", DASHED), strict=True
+        ):
+            ax.hist(of[kind], bins, density=True, histtype="step", color=colour, linestyle=line)
+        ax.set(title=name, yticks=[])
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    figure.supylabel("density of images")
+    handles = {
+        n: Line2D([], [], color=c, linestyle=how)
+        for (n, c), how in zip(looks.items(), ("-", DASHED), strict=True)
+    }
+    style.legend(figure, handles, None)
+    return style.done(figure)
+
+
 def detectors(compared: pd.DataFrame) -> Figure:
     """Draw the AUC of detectors with its interval, grouped by what they are given of M and its training.
 

@@ -95,3 +95,41 @@ def _draw(ax: Axes, of: pd.DataFrame, look: dict) -> str:
     ax.set_xlim(-0.5, len(next(iter(cells.values()))) - 0.5)
     ax.grid(axis="x", visible=False)
     return title
+
+
+def samples(lines: pd.DataFrame, trend: pd.DataFrame) -> Figure:
+    """Draw accuracy against the number of T's training images, with the fitted line and where it would lead.
+
+    Args:
+        lines: Of the factor of MINT samples: setting, row, protocol, accuracy, low, high.
+        trend: Of `mint_utils.study.factors.trend`.
+    """
+    figure, axes = style.panels(1, len(DRAWN), 2.6, sharey=True)
+    for ax, row in zip(axes[0], DRAWN, strict=True):
+        for protocol, name in PROTOCOL_NAMES.items():
+            of, law = (
+                frame[(frame["row"] == row) & (frame["protocol"] == protocol)]
+                for frame in (lines, trend)
+            )
+            x = of["setting"].str.replace(",", "").astype(float).to_numpy()
+            look, law = style.PROTOCOL_LOOKS[name], law.iloc[0]
+            style.dots(ax, of, x, across=False, **look)
+            style.dots(ax, law.to_frame().T, [law["at"]], across=False, **look | {"mfc": "white"})
+            for ends, how in ((x, "-"), (np.array([x.max(), law["at"]]), ":")):
+                at = np.array([ends.min(), ends.max()])
+                level = law["accuracy"] + law["slope"] * np.log10(at / law["at"])
+                ax.plot(at, level, color=look["color"], linestyle=how, linewidth=1)
+        ax.axhline(0.5, **style.CHANCE)
+        ax.set_title(row)
+        style.scale_axis(ax, "training images of T", [*x, law["at"]])
+        ax.grid(axis="x", visible=False)
+    figure.supylabel("accuracy at threshold 0.5, 95% interval")
+    handles = {
+        name: Line2D([], [], linestyle="", ms=5, **look)
+        for name, look in style.PROTOCOL_LOOKS.items()
+    }
+    handles["extrapolated"] = Line2D(
+        [], [], color="black", marker="o", mfc="white", linestyle=":", ms=5
+    )
+    style.legend(figure, handles)
+    return style.done(figure)

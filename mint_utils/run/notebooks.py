@@ -7,6 +7,7 @@ executed notebook, its page and a ``.done`` with the hash of what it was made fr
 import functools
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,8 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
             return super().execute_managed_notebook(manager, *arguments, **options)
 
     papermill_engines.register("counting", Counting)
+    # It warns of every parameter that a notebook takes without listing it.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     config, name, reports, changes = task
     executed = reports / f"{name}.ipynb"
     given = {"profile": config.profile, "data": config.data} | dict(changes)

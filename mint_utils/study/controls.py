@@ -24,14 +24,13 @@ from mint_utils.data import equalise
 from mint_utils.data.equalise import equalised, softened
 from mint_utils.data.manifest import Database
 from mint_utils.data.membership import uniform
-from mint_utils.measure.bootstrap import Decided, share
+from mint_utils.measure.bootstrap import Decided, interval, share
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
-from mint_utils.report.controls import STEP_NAMES
 from mint_utils.study import probes, scenarios
 from mint_utils.study.audit import Audit, Features, Scores, Trainings, named
 from mint_utils.study.claims import STABLE, judged
-from mint_utils.study.results import MintTable, estimate
+from mint_utils.study.results import MintTable, effect, estimate
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
@@ -234,17 +233,19 @@ class Controls:
     def conclusion(self) -> str:
         """Return what the controls say, in words made of their numbers."""
         row = "All Conv Layers"
-        steps = self.ladder().set_index(["step", "row"])
-        numbers = [
-            f"{estimate(steps.loc[name, row])} ({STEP_NAMES.get(name, name)})"
-            for name in (BEST_BLIND, *STEPS)
-        ]
-        told = {name: estimate(steps.loc[name, row]) for name in STEPS}
-        seen, unseen, held = (told[name] for name in ("M, the paper's protocol", _UNSEEN, _HELD))
+        seen, unseen = (self.nulls.decided(name, "paper", row) for name in (THIS, OTHER))
+        held = self.nulls.decided(THIS, "held_out", row)
+        told = [str(interval([(1, cell)], self.replicates)) for cell in (seen, unseen, held)]
+        images = interval([(1, seen), (-1, unseen)], self.replicates)
+        chance = interval([(1, held)], self.replicates)
+        above = "more often than a coin" if chance.low > 0.5 else "no more often than a coin"
+        once = " M was trained once: another training may give other numbers."
         return (
-            f"{row}: {'; '.join(numbers)}.\n\nWith non-members of other databases T is right for {seen} on "
-            f"M, and for {unseen} on a network that never saw these images. With non-members of the same "
-            f"database it is right for {held} on M.{scenarios.told_halves(self.audit.config)}"
+            f"With non-members of other databases T, reading all layers, is right for {told[0]} of the "
+            f"images on M, and for {told[1]} on a network that never saw these images: {effect(images)} "
+            f"between the two. With non-members of the same database it is right for {told[2]} on M, which "
+            f"is {above}.{once if len(self.models) == 1 else ''}"
+            f"{scenarios.told_halves(self.audit.config)}"
         )
 
     def end_points(self) -> pd.DataFrame:

@@ -235,16 +235,15 @@ def summary(decided: pd.DataFrame) -> str:
     of_paper = decided[decided["where"] != "added"]
     for protocol, of in of_paper.groupby("protocol", sort=False):
         counts = of["verdict"].value_counts()
-        where = "About M itself" if protocol == "M" else f'Under "{PROTOCOL_NAMES[protocol]}"'
-        judged = of[of["verdict"].isin(VERDICTS)]
+        where = "About M itself" if protocol == "M" else f"With non-members of {_FROM[protocol]}"
+        said, judged = _differences(of), of[of["verdict"].isin(VERDICTS)]
         if len(judged):
-            found = ", ".join(f"{counts.get(word, 0)} {_WORDS[word]}" for word in VERDICTS)
-            told.append(f"{where}, of {len(judged)} claims of the paper: {found}.")
+            found = [f"{counts[word]} {_WORDS[word]}" for word in VERDICTS if word in counts]
+            said.append(f"Of {len(judged)} claims of the paper: {', '.join(found)}.")
         for word, why in ((ONCE, "an M was trained once"), (FAILED, "a training of an M failed")):
             if counts.get(word):
-                told.append(
-                    f"{where} {counts[word]} claims of the paper have numbers and no verdict, because {why}."
-                )
+                said.append(f"{counts[word]} claims have no verdict, because {why}.")
+        told.append(f"*{where}.* {' '.join(said)}")
     both = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
     lost = of_paper[(of_paper["protocol"] == "paper") & (of_paper["verdict"] == "supported")][
         "claim"
@@ -252,15 +251,38 @@ def summary(decided: pd.DataFrame) -> str:
     lost = [claim for claim in lost if both[claim] != "supported"]
     if lost:
         told.append(
-            f'{len(lost)} hold under "{PROTOCOL_NAMES["paper"]}" only, and so may be about databases rather '
-            f"than membership: {'; '.join(lost)}."
+            f"{len(lost)} hold with non-members of other databases only, and so may be about databases "
+            f"rather than membership: {'; '.join(lost)}."
         )
     return "\n\n".join(told)
 
 
+def _differences(of: pd.DataFrame) -> list[str]:
+    """Return how many differences are not zero by their intervals, in words; of claims decided."""
+    known = of.dropna(subset=["low", "high"])
+    if known.empty:
+        return []
+    apart = known[(known["low"] > 0) | (known["high"] < 0)]
+    said = f"{len(apart)} of {len(known)} differences are not zero by their intervals"
+    if apart.empty:
+        largest = np.maximum(-known["low"], known["high"]).max()
+        return [f"{said}, and none can be larger than {largest:.2f}."]
+    one = apart.loc[apart["value"].abs().idxmax()]
+    return [f"{said}. The largest is {one['value']:+.2f} ({one['claim']})."]
+
+
+def effect(difference: Estimate) -> str:
+    """Return a difference in words: its value where it is told from zero, else its largest possible size."""
+    value, low, high = difference
+    if low > 0 or high < 0:
+        return f"a difference of {value:+.2f} [{low:+.2f}, {high:+.2f}] was found"
+    return f"no difference larger than {max(-low, high):.2f} was found"
+
+
+_FROM = {"paper": "other databases", "held_out": "the same database"}
 _WORDS = dict(zip(VERDICTS, VERDICTS, strict=True)) | {
     SMALLER: "with a difference smaller than the paper's",
-    LARGER: "with a larger one",
+    LARGER: "with a larger difference",
 }
 
 
