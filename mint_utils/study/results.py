@@ -279,6 +279,25 @@ def effect(difference: Estimate) -> str:
     return f"no difference larger than {max(-low, high):.2f} was found"
 
 
+def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
+    """Return what one row's accuracy changes by from one column to another, in words for either protocol.
+
+    Args:
+        table: With both columns.
+        first: Column that the difference is taken from.
+        last: Column whose accuracy counts with a plus.
+        row: Of the paper's tables.
+    """
+    told = []
+    for protocol, where in _FROM.items():
+        terms = [(sign, table.decided(c, protocol, row)) for sign, c in ((1, last), (-1, first))]
+        found = effect(interval(terms, table.replicates))
+        told.append(f"with non-members of {where} {found}")
+    why = next((cell.reservation for _, cell in terms if cell.reservation), "")
+    caution = f" ({why.capitalize()}: another may give other numbers.)" if why else ""
+    return f"From {first} to {last} ({row}): {'; '.join(told)}.{caution}"
+
+
 _FROM = {"paper": "other databases", "held_out": "the same database"}
 _WORDS = dict(zip(VERDICTS, VERDICTS, strict=True)) | {
     SMALLER: "with a difference smaller than the paper's",
