@@ -95,7 +95,7 @@ def fingerprint(path: str | Path) -> str:
         raise DataError(f"There is no file {path}: data_manifests says how to get a database.")
     size = path.stat().st_size
     if size <= WHOLE:
-        return _sha256(path)
+        return sha256(path)
     content = hashlib.sha256(f"{size}\n".encode())
     with open(path, "rb") as file:
         for start in np.linspace(0, size - BLOCK, BLOCKS).astype(np.int64).tolist():
@@ -103,8 +103,14 @@ def fingerprint(path: str | Path) -> str:
             content.update(file.read(BLOCK))
     for beside in (path.with_suffix(".idx"), path.with_name("index.csv")):
         if beside.is_file():
-            content.update(f"{beside.suffix} {_sha256(beside)}\n".encode())
+            content.update(f"{beside.suffix} {sha256(beside)}\n".encode())
     return content.hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_names(path: str | Path) -> dict[int, str]:
@@ -132,11 +138,6 @@ def read_names(path: str | Path) -> dict[int, str]:
             raise DataError(f"{path}, line {number}: identity {identity} has a name. Remove one.")
         names[int(identity)] = name.strip()
     return names
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache

@@ -18,14 +18,13 @@ from tqdm import tqdm
 
 from mint_utils import store
 from mint_utils.data import folders, images, pairs, synthetic
-from mint_utils.data.description import read_manifest, recognised
+from mint_utils.data.description import read_manifest, recognised, sha256
 from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
 PREPARED_BYTES = 16 << 30  # of pixels: a larger RecordIO file of the study's size is streamed
 TOLD = 10  # files that cannot be read, of which names are printed
-READ_BYTES = 1 << 24  # of a file whose checksum is taken
 
 
 @dataclass(frozen=True)
@@ -280,23 +279,13 @@ def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
     name, path = manifest["name"], locate(manifest, data)
     if "sha256" not in manifest:
         return path
-    found = folders.fingerprint(path) if path.is_dir() else _file_sha256(path)
+    found = folders.fingerprint(path) if path.is_dir() else sha256(path)
     if found != manifest["sha256"]:
         raise DataError(
             f"Database {name!r}: {path} is not the copy that its manifest describes (sha256 {found}, "
             f"expected {manifest['sha256']}). Get that copy, or describe yours in a manifest of its own."
         )
     return path
-
-
-def _file_sha256(path: Path) -> str:
-    found, size = hashlib.sha256(), path.stat().st_size
-    bar = tqdm(total=size, desc=f"checksum of {path.name}", unit="B", unit_scale=True, leave=False)
-    with open(path, "rb") as file, bar:
-        while block := file.read(READ_BYTES):
-            found.update(block)
-            bar.update(len(block))
-    return found.hexdigest()
 
 
 def _files(manifest: dict[str, Any], path: Path, size: int, unread: dict[int, str]):
@@ -309,12 +298,6 @@ def _files(manifest: dict[str, Any], path: Path, size: int, unread: dict[int, st
         record = RecordFile(path)
         digits = len(str(record.keys[-1]))  # numpy alone would take 21 for every key
         keys, identities = record.keys.astype(f"U{digits}"), record.labels
-        encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
-    elif kind == "recordio_pairs":
-        record = RecordFile(path)
-        same = pairs.recorded_same(record)
-        keys = np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(len(record.keys))])
-        identities = np.full(len(keys), -1, np.int64)
         encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
     elif kind == "bin":
         stored, same = pairs.read_bin(path)

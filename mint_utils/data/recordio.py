@@ -10,7 +10,6 @@ parts without it. The ``.idx`` is text, a key and an offset a line, in any order
 """
 
 import mmap
-import os
 import re
 import struct
 import warnings
@@ -313,68 +312,6 @@ def _write(path: Path, records: BinaryIO, index, images, header: bool) -> None:
             append((start, end), 0)
         records.seek(0)
         records.write(_packed(IR_HEADER.pack(2, 0, 0, 0) + struct.pack("<2f", images_end, key)))
-
-
-class RecordWriter:
-    """Appends images to a ``.rec`` and its ``.idx``, in the layout of MXNet's im2rec; a context manager.
-
-    The first image has key 0. What was appended since the last `sync` does not count: a writer that
-    begins where that one ended cuts it off, so that a killed run leaves no half-written record.
-
-    Attributes:
-        key: Of the next image.
-
-    Raises:
-        DataError: The files are shorter than they were at the last `sync`.
-    """
-
-    def __init__(self, path: Path, key: int = 0, end: int = 0, index_end: int = 0):
-        self.path, self.key, self._end = path, key, end
-        self._records = open_at(path, end)
-        self._index = open_at(path.with_suffix(".idx"), index_end)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._records.close()
-        self._index.close()
-
-    def append(self, label: int, content: bytes) -> None:
-        """Append an encoded image of an identity, -1 where it is unknown."""
-        _check_label(self.path, label)
-        record = _record(self.key, (), label, content)
-        self._index.write(f"{self.key}\t{self._end}\n".encode())
-        self._records.write(record)
-        self.key += 1
-        self._end += len(record)
-
-    def sync(self) -> dict[str, int]:
-        """Bring everything to the disk; return the arguments of the writer that goes on from here."""
-        ends = [sync(file) for file in (self._records, self._index)]
-        return {"key": self.key, "end": ends[0], "index_end": ends[1]}
-
-
-def open_at(path: Path, end: int) -> BinaryIO:
-    """Open a file for writing at byte ``end``, cutting off what follows; it is made where missing.
-
-    Raises:
-        DataError: It is shorter.
-    """
-    if (path.stat().st_size if path.exists() else 0) < end:
-        raise DataError(
-            f"{path} is shorter than the {end} bytes written before. Delete {path.parent}."
-        )
-    if path.exists():
-        os.truncate(path, end)
-    return open(path, "ab")
-
-
-def sync(file: BinaryIO) -> int:
-    """Bring what was written to the disk and return the length of the file."""
-    file.flush()
-    os.fsync(file.fileno())
-    return file.tell()
 
 
 def _check_label(path: Path, label: int) -> None:

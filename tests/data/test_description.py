@@ -65,7 +65,7 @@ def test_the_papers_databases_are_described():
     assert read_manifest("ms1mv3")["images"] == 5_179_510
     assert read_manifest("ms1mv3")["identities"] == 93_431
     assert "withdrew" in read_manifest("ms1mv3")["licence"]
-    assert read_manifest("calfw")["layout"] == "recordio_pairs"
+    assert read_manifest("calfw")["layout"] == "bin"
 
 
 def test_the_schema_is_one_and_explains_its_fields():

@@ -67,16 +67,6 @@ def test_recordio(tmp_path, recordio):
     assert isinstance(db.images, np.memmap) and len(db) == 9
 
 
-def test_recordio_pairs(tmp_path, describe):
-    path = tmp_path / "pairs.rec"
-    write_records(path, zip([1, 1, 0, 0], map(png, range(4)), strict=True), header=False)
-    describe(layout="recordio_pairs", path="pairs.rec", images=4, sha256=sha256(path))
-    db = open_database("db", tmp_path, 24)
-    assert db.keys.tolist() == ["00000a", "00000b", "00001a", "00001b"]
-    assert db.same.tolist() == [True, False] and db.identities.tolist() == [-1] * 4
-    np.testing.assert_array_equal(db.images, [pixels(i) for i in range(4)])
-
-
 def test_it_is_prepared_once_and_kept_without_the_files(tmp_path, recordio):
     first = open_database("db", tmp_path / "data", 24)
     (tmp_path / "data" / "train.rec").unlink()
@@ -130,7 +120,7 @@ def test_a_streamed_one_is_checked_once_and_needs_its_file(tmp_path, recordio, l
     assert not manifests.is_prepared(recordio, 24)
     open_database("db", tmp_path / "data", 24)
     assert manifests.is_prepared(recordio, 24)
-    monkeypatch.setattr(manifests, "_file_sha256", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(manifests, "sha256", lambda _: pytest.fail("read again"))
     open_database("db", tmp_path / "data", 24)
     with pytest.raises(DataError, match=r"'db' needs train\.rec .* --data DIR"):
         open_database("db", None, 24)
