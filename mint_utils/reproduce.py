@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     workers.keep_memory()
 
     if options.dry_run:
-        return batch.dry_run(config, chosen, options.jobs, options.rate)
+        return batch.dry_run(config, chosen, options.rate)
     if options.list:
         return batch.list_stages(config, chosen, changes)
     if options.stage:

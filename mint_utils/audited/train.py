@@ -180,13 +180,6 @@ def shape(network: str, image_size: int) -> tuple[list[int], int]:
     return [stage["num_chs"] for stage in model.feature_info], model.num_features
 
 
-def parameters(network: str, image_size: int) -> int:
-    """Return the number of parameters of a network without its head."""
-    with torch.device("meta"):
-        model, _ = build(Audited(network=network), image_size, identities=2)
-    return sum(p.numel() for p in model.parameters())
-
-
 def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.optim.SGD:
     """Return SGD with weight decay on everything except BatchNorm, as AdaFace's code has it."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
