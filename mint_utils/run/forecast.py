@@ -117,8 +117,8 @@ def refuse(needed: int) -> None:
     """
     if needed > (there := free_bytes()):
         raise ParameterError(
-            f"This run needs {needed / 1e9:,.1f} GB of disk space or more, and there are {there / 1e9:,.1f} GB: "
-            "free some, or let MINT_ARTIFACTS name a larger disk."
+            f"It needs {needed / 1e9:,.1f} GB of disk space or more, and {there / 1e9:,.1f} GB are free: "
+            "make room, or let MINT_ARTIFACTS name a larger disk."
         )
 
 

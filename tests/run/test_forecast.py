@@ -65,7 +65,7 @@ def test_it_is_refused_where_it_cannot_fit(paper, monkeypatch, capsys):
     monkeypatch.setattr(forecast, "free_bytes", lambda: 10**9)
     assert run(*PAPER) == 2
     told = capsys.readouterr()
-    assert "disk space or more, and there are 1.0 GB: free some" in told.err
+    assert "disk space or more, and 1.0 GB are free: make room" in told.err
     assert told.err.count("\n") == 1
     assert "Baseline, seed 0" in told.out  # the plan is printed all the same
 
