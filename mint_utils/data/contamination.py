@@ -179,6 +179,28 @@ def most_similar(
     return found, match[found], best[found]
 
 
+def nearest_other(
+    queries: np.ndarray,
+    query_identities: np.ndarray,
+    stored: np.ndarray,
+    identities: np.ndarray,
+) -> np.ndarray:
+    """Return how near each embedding comes to one of another person: (N,) float32, the largest cosine.
+
+    Args:
+        queries: (N, D) float32, unit length.
+        query_identities: (N,) int64.
+        stored: (M, D) float32, unit length, of two people at least; may be memory-mapped.
+        identities: (M,) int64.
+    """
+    best = np.full(len(queries), -np.inf, np.float32)
+    for i in range(0, len(stored), ROWS):
+        cosines = queries @ np.asarray(stored[i : i + ROWS]).T
+        cosines[query_identities[:, None] == identities[i : i + ROWS]] = -np.inf
+        np.maximum(best, cosines.max(axis=1), out=best)
+    return best
+
+
 def _hashes(database: Database, mirrored: bool) -> np.ndarray:
     """Return the hashes of all images of a database, made once: (N, 4) uint64."""
 

@@ -55,6 +55,18 @@ class Database:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def persons(self) -> np.ndarray:
+        """Return the person of each image of a verification set: (N,) int64.
+
+        Where the database does not tell, the two images of a pair of one person are one, all others are taken
+        for people of their own: somebody who is in several pairs is counted as often.
+        """
+        if (self.identities >= 0).all():
+            return self.identities
+        numbers = np.arange(len(self))
+        numbers[1::2] -= self.same
+        return numbers
+
     def cluster(self, index: int) -> str:
         """Return what an image shares with those that depend on it: the person, the source, or itself."""
         key, identity = str(self.keys[index]), int(self.identities[index])

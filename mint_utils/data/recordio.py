@@ -80,52 +80,38 @@ class RecordFile:
     def labels(self) -> np.ndarray:
         """(N,) int64, the identities in the order of ``keys``, read anew from all the headers.
 
-        The records are checked on the way; see `check`.
-        """
-        self.check()
-        order = np.argsort(self._offsets[self._images])  # from the front of the file to its end
-        labels = np.empty(len(self.keys), np.int64)
-        for i in range(0, len(order), CHUNK):
-            rows = order[i : i + CHUNK]
-            labels[rows], plain = self._plain_labels(self._offsets[self._images][rows])
-            for row in rows[~plain]:  # in several parts, which is rare, or damaged: this says so
-                labels[row] = self.label(self.keys[row])
-        return labels
-
-    def check(self) -> None:
-        """Go through all records: each line of the ``.idx`` has one, and each record a line.
+        All records are checked on the way: each line of the ``.idx`` has one, and each record a line.
 
         Raises:
             DataError: A record is damaged, or one lies in the ``.rec`` that the ``.idx`` does not name.
         """
-        order = np.argsort(self._offsets)
-        starts = self._offsets[order]
-        nexts = np.append(starts[1:], len(self._map))
+        labels = np.full(len(self._keys), -1)
+        order = np.argsort(self._offsets)  # from the front of the file to its end
+        nexts = np.append(self._offsets[order][1:], len(self._map))
         words = np.frombuffer(self._map, "<u4", count=len(self._map) // 4)
         for i in range(0, len(order), CHUNK):
-            start = starts[i : i + CHUNK]
-            word = words[start // 4 + 1]
+            rows, ends = order[i : i + CHUNK], nexts[i : i + CHUNK]
+            starts = self._offsets[rows]
+            # The last record may end before the words where other records have their labels.
+            record = words[np.minimum(starts[:, None] // 4 + np.arange(9), len(words) - 1)]
+            magic, word, flag = record[:, 0], record[:, 1], record[:, 2].astype(np.int64)
             length = (word & (1 << LENGTH_BITS) - 1).astype(np.int64)
-            fits = start + PART.size + length + -length % 4 == nexts[i : i + CHUNK]
-            whole = (words[start // 4] == MAGIC) & (word >> LENGTH_BITS == WHOLE)
-            for row in (
-                np.flatnonzero(~(fits & whole)) + i
-            ):  # in several parts, which is rare, or wrong
-                if (end := self._record(int(order[row]))[1]) != nexts[row]:
-                    key = self._keys[order[row]]
-                    self._fail(key, f"at its end, byte {end}, a record begins that the .idx lacks")
+            values = np.where(flag > 0, record[:, 8], record[:, 3]).view("<f4")
+            plain = (magic == MAGIC) & (word >> LENGTH_BITS == WHOLE)
+            plain &= starts + PART.size + length + -length % 4 == ends
+            plain &= (length >= IR_HEADER.size + 4 * flag) & (values == np.floor(values))
+            plain &= np.isfinite(values)
+            labels[rows[plain]] = values[plain]
+            for row, end in zip(rows[~plain], ends[~plain], strict=True):  # in parts, or wrong
+                labels[row] = self._checked_label(row, end)
+        return labels[self._images]
 
-    def _plain_labels(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels, and for which records they hold: whole ones with a sound header."""
-        words = np.frombuffer(self._map, "<u4", count=len(self._map) // 4)
-        # The last record may end before the words where other records have their labels.
-        record = words[np.minimum(offsets[:, None] // 4 + np.arange(9), len(words) - 1)]
-        magic, word, flag = record[:, 0], record[:, 1], record[:, 2].astype(np.int64)
-        values = np.where(flag > 0, record[:, 8], record[:, 3]).view("<f4")
-        plain = (magic == MAGIC) & (word >> LENGTH_BITS == WHOLE)
-        plain &= (word >= IR_HEADER.size + 4 * flag) & np.isfinite(values)
-        plain &= values == np.floor(values)
-        return np.where(plain, values, -1).astype(np.int64), plain
+    def _checked_label(self, row: int, end: int) -> int:
+        if (found := self._record(row)[1]) != end:
+            key = self._keys[row]
+            self._fail(key, f"at its end, byte {found}, a record begins that the .idx lacks")
+        is_image = self._images.start <= row < self._images.stop
+        return self.label(self._keys[row]) if is_image else -1
 
     def _check_offsets(self) -> None:
         outside = (self._offsets + PART.size > len(self._map)) | (self._offsets % 4 > 0)

@@ -1,5 +1,6 @@
 """Databases of every layout, and the one clear error for each way that files can be wrong."""
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -17,7 +18,7 @@ from mint_utils.config import resolve
 from mint_utils.data import folders, synthetic
 from mint_utils.data import manifest as manifests
 from mint_utils.data.images import RecordImages
-from mint_utils.data.manifest import open_database, read_manifest
+from mint_utils.data.manifest import Database, open_database, read_manifest
 from mint_utils.data.recordio import write_records
 from mint_utils.errors import DataError, ParameterError
 
@@ -396,3 +397,10 @@ def test_the_tight_edition(faces, role):
         assert len(db) == manifest["images"] and manifest["role"] == role
         if role == "training":
             assert len(np.unique(db.identities)) == manifest["identities"]
+
+
+def test_persons_of_pairs_without_identities():
+    pairs = Database("p", np.arange(6), np.full(6, -1), None, np.array([True, False, True]), "p")
+    assert pairs.persons().tolist() == [0, 0, 2, 3, 4, 4]
+    known = dataclasses.replace(pairs, identities=np.array([5, 5, 5, 7, 9, 9]))
+    assert known.persons().tolist() == [5, 5, 5, 7, 9, 9]
