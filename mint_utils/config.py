@@ -40,15 +40,15 @@ class Rule:
     """What the values of a type must be besides."""
 
     holds: Callable[[Any], bool]
-    told: str
+    text: str
 
 
 def _one_of(*names: str) -> Rule:
     return Rule(lambda value: value in names, f"one of {', '.join(names)}")
 
 
-def _at_least(low: int, told: str = "") -> Rule:
-    return Rule(lambda value: value >= low, f"at least {low}{told}")
+def _at_least(low: int, more: str = "") -> Rule:
+    return Rule(lambda value: value >= low, f"at least {low}{more}")
 
 
 DIFFER = Rule(lambda values: len(set(values)) == len(values), "values that differ")
@@ -327,7 +327,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         value = coerce(name, value, hint.__origin__)
         for rule in hint.__metadata__:
             if not rule.holds(value):
-                raise ParameterError(f"{name} must be {rule.told}, not {value!r}.")
+                raise ParameterError(f"{name} must be {rule.text}, not {value!r}.")
         return value
     if origin is tuple:
         if isinstance(value, str) and value.startswith("["):  # so papermill's -p hands on a list

@@ -116,12 +116,12 @@ def fetch(
             shutil.rmtree(partial)
         partial.mkdir(exist_ok=True)
         started = time.perf_counter()
-        told = make(partial) or {}
+        more = make(partial) or {}
         record = {
             "digest": name,
             "kind": kind,
             "spec": plain(spec),
-            **plain(told),
+            **plain(more),
             "files": {
                 str(p.relative_to(partial)): p.stat().st_size
                 for p in sorted(partial.rglob("*"))

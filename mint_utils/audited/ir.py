@@ -155,8 +155,6 @@ def auditable(
     """
     if pooling not in POOLING:
         raise ParameterError(f"pooling must be {' or '.join(POOLING)}, not {pooling!r}.")
-    if hasattr(model, "auditable"):  # a network of another kind pools by its own means (`networks`)
-        return model.auditable(x, pooling)
     features, stages = model.forward_intermediates(x)
     outcome, _ = model.forward_head(features)
     return [POOLING[pooling](stage, dim=(2, 3)) for stage in stages], outcome

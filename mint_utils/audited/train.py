@@ -476,11 +476,8 @@ def _resume(folder: Path, step: Step, images: int) -> tuple[np.ndarray, int]:
     step.network.load_state_dict(state["network"])
     step.head.load_state_dict(state["head"])
     step.optimiser.load_state_dict(state["optimiser"])
-    if "history" in state:  # of a checkpoint from before the history was a file of its own
-        table = pd.DataFrame(state["history"], columns=list(COLUMNS))
-        table.to_csv(history, index=False)
     with open(history, "r+") as file:
-        steps = state.get("steps", len(state.get("history", ())))
+        steps = state["steps"]
         if not all(file.readline() for _ in range(1 + steps)):
             raise DataError(
                 f"{history} holds fewer than the {steps} steps of its checkpoint: delete the folder "

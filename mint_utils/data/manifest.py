@@ -24,7 +24,7 @@ from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
 PREPARED_BYTES = 16 << 30  # of pixels: a larger RecordIO file of the study's size is streamed
-TOLD = 10  # files that cannot be read, of which names are printed
+LISTED = 10  # files that cannot be read, of which names are printed
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
     db = _opened(recognised(manifest, "/"), "/", image_size)
     unread = tuple(sorted([*folders.image_files(folder).others, *db.unread]))
     if unread:
-        told = [f"  {key} {reason}" for key, reason in unread[:TOLD]]
-        told += [f"  and {len(unread) - TOLD:,} more"] * (len(unread) > TOLD)
+        lines = [f"  {key} {reason}" for key, reason in unread[:LISTED]]
+        lines += [f"  and {len(unread) - LISTED:,} more"] * (len(unread) > LISTED)
         files = f"{len(db):,} of {len(db) + len(unread):,} files"
-        print(f"{name}: {files} in {folder} were read, but not these:", *told, sep="\n")
+        print(f"{name}: {files} in {folder} were read, but not these:", *lines, sep="\n")
     return replace(db, unread=unread)
 
 
@@ -220,19 +220,19 @@ def _prepare(
             f"{manifest['name']} has {len(keys)} images and its manifest says {manifest['images']}: "
             f"the copy is not the one described in data_manifests/{manifest['name']}.yaml."
         )
-    told = {}
+    record = {}
     if is_streamed(manifest, size):
         next(chunks)  # a wrong size is told now, any other fault when the record is read
-        told["rec_bytes"] = locate(manifest, data).stat().st_size
+        record["rec_bytes"] = locate(manifest, data).stat().st_size
     else:
         _store_pixels(manifest["name"], chunks, (len(keys), size, size, 3), folder, unread)
     if unread:
-        told["unread"] = [(keys[i], reason) for i, reason in unread.items()]
+        record["unread"] = [(keys[i], reason) for i, reason in unread.items()]
         keys = np.delete(keys, list(unread))
         identities = folders.identities(keys.tolist())
     index = {"keys": keys, "identities": identities} | ({} if same is None else {"same": same})
     np.savez(folder / "index.npz", **index)
-    return told | {
+    return record | {
         "images": len(keys),
         "identities": len(np.unique(identities[identities >= 0])),
     }
@@ -258,8 +258,8 @@ def _store_pixels(
     array.flush()
     if unread:  # the array was made before anything was read: leave its empty end out
         if not done:
-            told = next(iter(unread.values()))
-            raise DataError(f"{name}: no image could be read. The first {told}")
+            first = next(iter(unread.values()))
+            raise DataError(f"{name}: no image could be read. The first {first}")
         shorter = path.with_name("shorter.npy")
         np.save(shorter, array[:done])
         shorter.replace(path)

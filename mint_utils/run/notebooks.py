@@ -118,10 +118,10 @@ def is_complete(study: Study, name: str, reports: Path) -> bool:
     done, record = reports / f"{name}.done", study.figures / "record.json"
     if not (done.exists() and record.exists() and (reports / f"{name}.html").exists()):
         return False
-    told = json.loads(record.read_text())
-    if told["config"] != study.config.results() or done.read_text() != state(study.config, name):
+    stored = json.loads(record.read_text())
+    if stored["config"] != study.config.results() or done.read_text() != state(study.config, name):
         return False
-    files = told["notebooks"].get(name, {"files": ["nothing"]})["files"]
+    files = stored["notebooks"].get(name, {"files": ["nothing"]})["files"]
     return all((study.figures / file).exists() for file in files)
 
 
@@ -138,10 +138,10 @@ def close(study: Study, reports: Path) -> None:
     found = sorted(study.figures.glob("*_answer.md"))
     answers = [f"Audit of a network (08): {path.read_text().strip()}" for path in found]
     print(*(f"\n{answer}" for answer in answers))
-    told = store.provenance()
+    made = store.provenance()
     changes = "".join(f", {name} {value}" for name, value in study.config.changes().items())
     summary = (
-        f"Profile {study.config.profile}{changes}; on {told['device']}, commit {told['commit']}."
+        f"Profile {study.config.profile}{changes}; on {made['device']}, commit {made['commit']}."
     )
     summary = " ".join([summary, *answers]).replace("**", "")
     decided = study.figures / "claims.csv"
