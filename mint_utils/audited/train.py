@@ -192,7 +192,7 @@ def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.opt
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
 
 
-def rate(recipe: Audited, step: int, steps: int) -> float:
+def learning_rate(recipe: Audited, step: int, steps: int) -> float:
     """Return the learning rate of a step (from 0) of so many: tenfold lower after each of the drops."""
     return recipe.lr * 0.1 ** sum(step >= round(drop * steps) for drop in DROPS)
 
@@ -363,7 +363,7 @@ def _run(
     )
     with progress, open(folder / HISTORY, "a") as history:
         for number, epoch, batch, keys, images, classes_ in schedule:
-            lr = rate(recipe, number, exposures.steps)
+            lr = learning_rate(recipe, number, exposures.steps)
             loss = step(images, classes_, keys, lr, _dropout_seed(recipe, number))
             np.add.at(ledger, batch, 1)
             pending.append((number, epoch, loss, lr, len(batch)))

@@ -55,26 +55,11 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
         StudyError: A cell failed; it says which.
     """
     import papermill  # here, because a machine that only makes models needs neither it nor nbconvert
-    from papermill.engines import NBClientEngine, papermill_engines
     from traitlets.config import Config as Traits
 
     from mint_utils.report import page
 
-    class Counting(NBClientEngine):
-        """Papermill's engine, which tells of each cell that is done."""
-
-        @classmethod
-        def execute_managed_notebook(cls, manager, *arguments, **options):
-            complete = manager.cell_complete
-
-            def count(*of_cell, **more):
-                workers.advance(1)
-                return complete(*of_cell, **more)
-
-            manager.cell_complete = count
-            return super().execute_managed_notebook(manager, *arguments, **options)
-
-    papermill_engines.register("counting", Counting)
+    _register_counting_engine()
     config, name, reports, changes = task
     executed = reports / f"{name}.ipynb"
     given = {"profile": config.profile, "data": config.data} | dict(changes)
@@ -98,6 +83,25 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
             ) from error
     page.write_notebook_page(executed)
     store.write_text(reports / f"{name}.done", state(config, name))
+
+
+def _register_counting_engine() -> None:
+    """Register papermill's engine as ``counting``, with progress for each cell that is done."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Counting(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, manager, *arguments, **options):
+            complete = manager.cell_complete
+
+            def count(*of_cell, **more):
+                workers.advance(1)
+                return complete(*of_cell, **more)
+
+            manager.cell_complete = count
+            return super().execute_managed_notebook(manager, *arguments, **options)
+
+    papermill_engines.register("counting", Counting)
 
 
 def state(config: Config, name: str | None = None) -> str:

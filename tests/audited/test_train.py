@@ -276,9 +276,9 @@ def test_it_learns(tmp_path):
 
 def test_rate_falls_where_adaface_lets_it_fall():
     expected = [0.1] * 12 + [0.01] * 8 + [0.001] * 4 + [0.0001] * 2
-    rates = [train.rate(recipe(lr=0.1), step, 26) for step in range(26)]
+    rates = [train.learning_rate(recipe(lr=0.1), step, 26) for step in range(26)]
     assert rates == pytest.approx(expected)
-    rates = [train.rate(recipe(lr=0.1), step, 26 * 15) for step in range(26 * 15)]
+    rates = [train.learning_rate(recipe(lr=0.1), step, 26 * 15) for step in range(26 * 15)]
     assert rates == pytest.approx(np.repeat(expected, 15))
 
 
