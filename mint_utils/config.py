@@ -69,7 +69,7 @@ Shown = Annotated[
         re.compile(
             "members|held_out|half-[ab]|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"
         ).fullmatch,
-        "members, held_out, half-a, half-b, shadow-0 and so on, people-a, -b, -c, or such as people-a-atmost-5",
+        "members, held_out, half-a, -b, shadow-0 and so on, people-a, -b, -c, or such as people-a-atmost-5",
     ),
 ]
 THREE = Rule(lambda values: len(values) in (0, 1, 3), "one number or three (of pixels / 255)")
