@@ -1,7 +1,7 @@
 """Preparation: images/s from files to a prepared database, against the same library's calls in a bare loop.
 
 The bare loop decodes, resamples and encodes one image after the other, and keeps nothing; ours also lists,
-checks, aligns, hashes, writes and syncs. The last column leaves the resampling out of the bare loop.
+checks, aligns, hashes and writes. The last column leaves the resampling out of the bare loop.
 """
 
 import functools
@@ -19,7 +19,7 @@ from benchmarks.timing import paired
 from mint_utils.data import align
 from mint_utils.data.prepare import prepare
 
-IMAGES, QUALITY = 600, 92  # so many that the one sync of each run does not count much
+IMAGES, QUALITY = 600, 92
 
 
 def write(source: Path, side: int) -> list[Path]:

@@ -9,10 +9,10 @@ import os
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
@@ -33,12 +33,47 @@ PROTOCOLS = ("paper", "held_out")
 PROTOCOL_NAMES = dict(zip(PROTOCOLS, ("other databases", "same database"), strict=True))
 LOSSES = ("adaface", "cosface", "arcface")
 PRECISIONS = ("auto", "float32", "bfloat16")
-SHOWN = "members|held_out|half-[ab]|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"
 
-SHOWN_TOLD = (
-    "members, held_out, half-a, half-b, shadow-0 and so on, "
-    "people-a, -b, -c, or such as people-a-atmost-5"
-)
+
+@dataclass(frozen=True)
+class Rule:
+    """What the values of a type must be besides."""
+
+    holds: Callable[[Any], bool]
+    text: str
+
+
+def _one_of(*names: str) -> Rule:
+    return Rule(lambda value: value in names, f"one of {', '.join(names)}")
+
+
+def _at_least(low: int, more: str = "") -> Rule:
+    return Rule(lambda value: value >= low, f"at least {low}{more}")
+
+
+DIFFER = Rule(lambda values: len(set(values)) == len(values), "values that differ")
+SOME = Rule(lambda values: len(values) > 0, "one value or more")
+Count = Annotated[int, _at_least(1)]
+Batch = Annotated[int, _at_least(2, ": BatchNorm cannot train on one image")]
+Pairs = Annotated[int, Rule(lambda n: n >= 4 and n % 2 == 0, "an even number from 4 on")]
+Positive = Annotated[float, Rule(lambda value: value > 0, "above 0")]
+Part = Annotated[float, Rule(lambda value: 0 < value < 1, "between 0 and 1")]
+Probability = Annotated[float, Rule(lambda value: 0 <= value <= 1, "from 0 to 1")]
+Dropout = Annotated[float, Rule(lambda value: 0 <= value < 1, "from 0 to below 1")]
+Loss = Annotated[str, _one_of(*LOSSES)]
+Split = Annotated[str, _one_of("image", "identity")]
+Colours = Annotated[str, _one_of("rgb", "bgr")]
+Shown = Annotated[
+    str,
+    Rule(
+        re.compile(
+            "members|held_out|half-[ab]|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"
+        ).fullmatch,
+        "members, held_out, half-a, -b, shadow-0 and so on, people-a, -b, -c, or such as people-a-atmost-5",
+    ),
+]
+THREE = Rule(lambda values: len(values) in (0, 1, 3), "one number or three (of pixels / 255)")
+Channels = Annotated[tuple[Probability, ...], THREE]
 
 
 @dataclass(frozen=True)
@@ -49,19 +84,14 @@ class Databases:
     external_train: tuple[str, ...] = ("ijb_c", "gandiffface", "fddb")  # E, for training T
     external_eval: str = "adience"  # E, for evaluating T
     verification: tuple[str, ...] = ("lfw_bin", "cfp_fp", "cplfw", "agedb_30")
-    image_size: int = 112  # side of the aligned crop, pixels
-    scale: float = 1.0  # embedded databases only: factor on their number of identities
-    held_out: float = 0.05  # share of D that M never sees
+    image_size: Annotated[int, _at_least(16, " pixels")] = 112  # side of the aligned crop
+    scale: Positive = 1.0  # embedded databases only: factor on their number of identities
+    held_out: Part = 0.05  # of D, that M never sees
     partition_seed: int = 0  # of every hash that forms a set
     # Published weights by whose embeddings databases are compared, a file below the folder of the databases;
     # None: they are compared by perceptual hash alone.
     recognition: str | None = None
     recognition_network: str = "ir_50"  # that they were made for
-
-    def __post_init__(self):
-        _check(self, "image_size", self.image_size >= 16, "at least 16 pixels")
-        _check(self, "scale", self.scale > 0, "above 0")
-        _check(self, "held_out", 0 < self.held_out < 1, "between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -69,112 +99,61 @@ class Audited:
     """How the Audited Model M is built and trained (AdaFace's published recipe, batch size 256)."""
 
     network: str = "ir_50"
-    loss: str = "adaface"  # adaface, cosface or arcface, each with its own published margin
-    batch_size: int = 256  # images that BatchNorm and AdaFace's statistics see together
-    epochs: int = 26  # the rate drops tenfold at 12/26, 20/26 and 24/26 of them
-    lr: float = 0.1
+    loss: Loss = "adaface"  # adaface, cosface or arcface, each with its own published margin
+    batch_size: Batch = 256  # images that BatchNorm and AdaFace's statistics see together
+    epochs: Count = 26  # the rate drops tenfold at 12/26, 20/26 and 24/26 of them
+    lr: Positive = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    dropout: float = 0.4
-    augmentation: float = 0.2  # probability of each of the three augmentations
-    repeats: tuple[int, ...] = (
-        1,
-    )  # exposures an epoch, one number for each equal part of the members
+    dropout: Dropout = 0.4
+    augmentation: Probability = 0.2  # probability of each of the three augmentations
+    # Exposures an epoch, one number for each equal part of the members.
+    repeats: Annotated[tuple[Count, ...], SOME] = (1,)
     # Which images of D train it: members, held_out (the swap), half-a or half-b (for null models where
     # held_out is not .5), shadow-0, shadow-1 and so on, or the members
     # among a third of the people: people-a, people-b, people-c; people-a-atmost-5: five of each person.
-    shown: str = "members"
+    shown: Shown = "members"
     seed: int = 0
     # Of convolutions and linear layers in training; auto: bfloat16 where the device multiplies it faster.
-    precision: str = "auto"
-
-    def __post_init__(self):
-        known = bool(re.fullmatch(SHOWN, self.shown))
-        _check(self, "shown", known, SHOWN_TOLD)
-        _check(self, "precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
-        _check(self, "loss", self.loss in LOSSES, f"one of {', '.join(LOSSES)}")
-        _check(
-            self,
-            "batch_size",
-            self.batch_size >= 2,
-            "at least 2: BatchNorm cannot train on one image",
-        )
-        _check(self, "epochs", self.epochs >= 1, "at least 1")
-        _check(self, "lr", self.lr > 0, "above 0")
-        _check(self, "dropout", 0 <= self.dropout < 1, "from 0 to below 1")
-        _check(self, "augmentation", 0 <= self.augmentation <= 1, "from 0 to 1")
-        _check(
-            self, "repeats", len(self.repeats) > 0 and min(self.repeats) >= 1, "numbers from 1 on"
-        )
+    precision: Annotated[str, _one_of(*PRECISIONS)] = "auto"
 
 
 @dataclass(frozen=True)
 class Mint:
     """How the MINT Model T is trained and evaluated (paper, Sections 3.3 and 4.1)."""
 
-    mint_samples: int = 100_000  # images T is trained on at most, half of them members
-    mint_seeds: int = 5  # trainings of T for each cell
-    mint_epochs: int = 20
-    mint_batch_size: int = 128
-    split: str = "image"  # what falls wholly in T's training or evaluation: image or identity
-    replicates: int = 2000  # bootstrap replicates of an interval
-
-    def __post_init__(self):
-        _check(self, "mint_samples", self.mint_samples >= 20, "at least 20")
-        _check(self, "mint_seeds", self.mint_seeds >= 1, "at least 1")
-        _check(self, "mint_epochs", self.mint_epochs >= 1, "at least 1")
-        _check(self, "mint_batch_size", self.mint_batch_size >= 2, "at least 2")
-        _check(self, "split", self.split in ("image", "identity"), "image or identity")
-        _check(self, "replicates", self.replicates >= 100, "at least 100")
+    # Images T is trained on at most, half of them members.
+    mint_samples: Annotated[int, _at_least(20)] = 100_000
+    mint_seeds: Count = 5  # trainings of T for each cell
+    mint_epochs: Count = 20
+    mint_batch_size: Batch = 128
+    split: Split = "image"  # what falls wholly in T's training or evaluation
+    replicates: Annotated[int, _at_least(100)] = 2000  # of the bootstrap, for an interval
 
 
 @dataclass(frozen=True)
 class Scenarios:
     """What the scenarios compare (paper, Sections 4.3 to 4.6), and how often each M is trained."""
 
-    frequencies: tuple[int, ...] = (
-        1,
-        10,
-        20,
-        30,
-    )  # exposures an epoch of equal parts of the members
-    batch_sizes: tuple[int, ...] = (8, 32, 64, 256)
-    dropouts: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
-    losses: tuple[str, ...] = LOSSES
-    batch_sizes_scaled: tuple[int, ...] | None = None  # with the rate scaled; None: the same sizes
-    audited_seeds: int = 1  # trainings of the baseline, from its seed on, and of the other half
-    factor_seeds: int | None = None  # of every other column; None: as many
-    people_seeds: int | None = None  # of the networks of the cut by people; None: as many
-    frequency_seeds: int = 1  # in Scenario 1, whose epochs are 15 times as long
-    frequency_epochs: int | None = None  # of Scenario 1; None: as many as the baseline's
-    shadow_models: int = 8  # of the attacks that need them, in pairs that share no image
-    images_a_person: tuple[int, ...] = ()  # of training, at most; a model each where there are any
+    # Exposures an epoch of equal parts of the members.
+    frequencies: Annotated[tuple[Count, ...], DIFFER, SOME] = (1, 10, 20, 30)
+    batch_sizes: Annotated[tuple[Batch, ...], DIFFER, SOME] = (8, 32, 64, 256)
+    dropouts: Annotated[tuple[Dropout, ...], DIFFER, SOME] = (0.0, 0.2, 0.4, 0.6)
+    losses: Annotated[tuple[Loss, ...], DIFFER, SOME] = LOSSES
+    batch_sizes_scaled: tuple[Batch, ...] | None = None  # the rate scaled; None: the same sizes
+    audited_seeds: Count = 1  # trainings of the baseline, from its seed on, and of the other half
+    factor_seeds: Count | None = None  # of every other column; None: as many
+    people_seeds: Count | None = None  # of the networks of the cut by people; None: as many
+    frequency_seeds: Count = 1  # in Scenario 1, whose epochs are 15 times as long
+    frequency_epochs: Count | None = None  # of Scenario 1; None: as many as the baseline's
+    shadow_models: Pairs = 8  # of the attacks that need them, in pairs that share no image
+    images_a_person: Annotated[tuple[Count, ...], DIFFER] = ()  # of training, at most; a model each
 
     def __post_init__(self):
-        for name in ("frequencies", "batch_sizes", "dropouts", "losses"):
-            values = getattr(self, name)
-            _check(self, name, len(set(values)) == len(values) > 0, "values that differ")
-        _check(self, "frequencies", min(self.frequencies) >= 1, "numbers from 1 on")
-        _check(self, "batch_sizes", min(self.batch_sizes) >= 2, "numbers from 2 on")
-        _check(self, "dropouts", all(0 <= d < 1 for d in self.dropouts), "from 0 to below 1")
-        _check(self, "losses", set(self.losses) <= set(LOSSES), f"some of {', '.join(LOSSES)}")
-        scaled = self.batch_sizes_scaled
-        _check(
-            self, "batch_sizes_scaled", scaled is None or min(scaled, default=2) >= 2, "from 2 on"
-        )
-        images = self.images_a_person
-        each = len(set(images)) == len(images) and all(k >= 1 for k in images)
-        _check(self, "images_a_person", each, "values from 1 on that differ, or none")
-        _check(self, "audited_seeds", self.audited_seeds >= 1, "at least 1")
         for name in ("factor_seeds", "people_seeds"):
-            count = getattr(self, name)
-            fits = count is None or 1 <= count <= self.audited_seeds
-            _check(self, name, fits, f"from 1 to audited_seeds, {self.audited_seeds}")
-        _check(self, "frequency_seeds", self.frequency_seeds >= 1, "at least 1")
-        even = self.shadow_models >= 4 and self.shadow_models % 2 == 0
-        _check(self, "shadow_models", even, "an even number from 4 on")
-        epochs = self.frequency_epochs
-        _check(self, "frequency_epochs", epochs is None or epochs >= 1, "at least 1")
+            count, most = getattr(self, name), self.audited_seeds
+            if count is not None and count > most:
+                raise ParameterError(f"{name} must be at most audited_seeds, {most}, not {count}.")
 
 
 @dataclass(frozen=True)
@@ -183,25 +162,19 @@ class Brought:
 
     # Folder with a file of weights and the folders members, non_members and questioned; None: the study's.
     case: str | None = None
-    colour_order: str | None = None  # of the network's input, rgb or bgr; None: that of its family
+    colour_order: Colours | None = None  # of the network's input; None: that of its family
     # Of the network's input, from 0 to 1, one number or one a channel in the network's order:
     # (pixel / 255 - mean) / std. Empty: .5, as AdaFace and InsightFace have it.
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: Channels = ()
+    std: Annotated[Channels, Rule(all, "above 0")] = ()
     # At most four layers of a network that is not the study's; empty: they are found.
     layers: tuple[str, ...] = ()
     # Its class centres, a file or file:entry; None: those of the file of weights, if it holds any.
     head: str | None = None
 
     def __post_init__(self):
-        if self.case is not None:  # the same wherever a notebook runs
+        if self.case is not None:
             object.__setattr__(self, "case", _absolute(self.case))
-        _check(self, "colour_order", self.colour_order in (None, "rgb", "bgr"), "rgb or bgr")
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            fits = len(values) in (0, 1, 3) and all(0 <= v <= 1 for v in values)
-            _check(self, name, fits, "one number or three, from 0 to 1 (of pixels / 255)")
-        _check(self, "std", 0 not in self.std, "above 0")
 
 
 @dataclass(frozen=True)
@@ -245,7 +218,7 @@ SECTIONS: dict[str, type] = {
 PARAMETERS: dict[str, tuple[str, Any]] = {
     name: (section, hint)
     for section, kind in SECTIONS.items()
-    for name, hint in typing.get_type_hints(kind).items()
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items()
 }
 
 
@@ -289,8 +262,7 @@ def parse(name: str, text: str) -> Any:
     """
     if is_text(name):
         return text
-    _, hint = PARAMETERS.get(name, (None, None))
-    kind = yaml.BaseLoader if str in typing.get_args(hint) else yaml.SafeLoader
+    kind = yaml.BaseLoader if _plain_type(name)[1] is str else yaml.SafeLoader
     try:
         return yaml.load(text, kind)
     except yaml.YAMLError as error:
@@ -299,8 +271,18 @@ def parse(name: str, text: str) -> Any:
 
 def is_text(name: str) -> bool:
     """Say whether a parameter is declared as text."""
+    return _plain_type(name)[0] is str
+
+
+def _plain_type(name: str) -> tuple[type | None, type | None]:
+    """Return the type of a parameter and that of its items, without rules and None."""
     _, hint = PARAMETERS.get(name, (None, None))
-    return hint is str or (isinstance(hint, types.UnionType) and str in typing.get_args(hint))
+    while typing.get_origin(hint) in (Annotated, typing.Union, types.UnionType):
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        return tuple, typing.get_args(item)[0] if typing.get_origin(item) is Annotated else item
+    return hint, None
 
 
 def plain(value: Any) -> Any:
@@ -336,11 +318,18 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     YAML reads ``1e-3`` as text and ``5`` as a whole number: both are good enough for a float.
 
     Raises:
-        ParameterError: The value is not of that type.
+        ParameterError: The value is not of that type, or does not keep to its rules.
     """
-    if isinstance(hint, types.UnionType):
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
         return None if value is None else coerce(name, value, typing.get_args(hint)[0])
-    if typing.get_origin(hint) is tuple:
+    if origin is Annotated:
+        value = coerce(name, value, hint.__origin__)
+        for rule in hint.__metadata__:
+            if not rule.holds(value):
+                raise ParameterError(f"{name} must be {rule.text}, not {value!r}.")
+        return value
+    if origin is tuple:
         if isinstance(value, str) and value.startswith("["):  # so papermill's -p hands on a list
             value = parse(name, value)
         items = value if isinstance(value, list | tuple) else [value]
@@ -376,11 +365,6 @@ def _text(name: str, value: str) -> str:
 
 def _absolute(path: str) -> str:
     return str(Path(os.path.expanduser(path)).resolve())  # the same wherever a notebook runs
-
-
-def _check(section: Any, name: str, holds: bool, rule: str) -> None:
-    if not holds:
-        raise ParameterError(f"{name} must be {rule}, not {getattr(section, name)!r}.")
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

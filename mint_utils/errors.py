@@ -26,13 +26,13 @@ class OutOfTime(StudyError):
 
 
 def command(main: Callable[..., int]) -> Callable[..., int]:
-    """Make the ``main`` of a command tell such an error in one line.
+    """Make the ``main`` of a command print such an error in one line, with exit status 2.
 
-    The exit status is then 2, and 130 of a command that was interrupted.
+    A command that was interrupted ends with status 130.
     """
 
     @functools.wraps(main)
-    def told(arguments: Sequence[str] | None = None) -> int:
+    def run(arguments: Sequence[str] | None = None) -> int:
         try:
             return main(arguments)
         except StudyError as error:
@@ -42,4 +42,4 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             print("\ninterrupted; the same command goes on from here", file=sys.stderr)
             return 130
 
-    return told
+    return run

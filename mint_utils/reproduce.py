@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     workers.keep_memory()
 
     if options.dry_run:
-        return batch.dry_run(config, chosen, options.jobs, options.rate)
+        return batch.dry_run(config, chosen, options.rate)
     if options.list:
         return batch.list_stages(config, chosen, changes)
     if options.stage:
@@ -142,8 +142,8 @@ def _check_parameters(chosen: list[str], changes: dict[str, Any]) -> None:
         for parameter in changes.keys() - known[name]:
             if others := [other for other in known if parameter in known[other]]:
                 only = " ".join(f"--only {other.split('_')[0]}" for other in others)
-                told = f"{name} has no parameter {parameter!r}, but {', '.join(others)} has"
-                raise ParameterError(f"{told}: say {only}.")
+                fault = f"{name} has no parameter {parameter!r}, but {', '.join(others)} has"
+                raise ParameterError(f"{fault}: say {only}.")
             raise ParameterError(f"in {name} {unknown('parameter', parameter, known[name])}")
 
 

@@ -116,20 +116,12 @@ def fetch(
             shutil.rmtree(partial)
         partial.mkdir(exist_ok=True)
         started = time.perf_counter()
-        told = make(partial) or {}
-        record = {
-            "digest": name,
-            "kind": kind,
-            "spec": plain(spec),
-            **plain(told),
-            "files": {
-                str(p.relative_to(partial)): p.stat().st_size
-                for p in sorted(partial.rglob("*"))
-                if p.is_file()
-            },
-            "seconds": round(time.perf_counter() - started, 3),
-            "provenance": provenance(),
-        }
+        more = make(partial) or {}
+        files = [p for p in sorted(partial.rglob("*")) if p.is_file()]
+        record = {"digest": name, "kind": kind, "spec": plain(spec), **plain(more)}
+        record["files"] = {str(p.relative_to(partial)): p.stat().st_size for p in files}
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        record["provenance"] = provenance()
         write_text(partial / "record.json", json.dumps(record, indent=1))
         partial.rename(folder)
     return Artifact(folder, record)
@@ -157,11 +149,8 @@ def pack(target: Path, largest: int, whole: Collection[str] = ()) -> int:
             record = json.loads(path.read_text())
             n += 1
             sizes = record["files"]
-            kept = (
-                sizes
-                if record["kind"] in whole
-                else {k: n for k, n in sizes.items() if n <= largest}
-            )
+            all_of_it = record["kind"] in whole
+            kept = {name: size for name, size in sizes.items() if all_of_it or size <= largest}
             left_out = {name: size for name, size in sizes.items() if name not in kept}
             record |= {"files": kept, "left_out": left_out}
             for name in record["files"]:

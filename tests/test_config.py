@@ -61,7 +61,7 @@ def test_numbers_as_yaml_reads_them():
         ("held_out", 0, "held_out must be between 0 and 1"),
         ("repeats", [1, 0], "repeats must be"),
         ("batch_sizes", "16,128", "batch_sizes is a list: write"),
-        ("split", "identities", "split must be image or identity"),
+        ("split", "identities", "split must be one of image, identity"),
         ("epoch", 3, "Did you mean 'epochs'?"),
     ],
 )

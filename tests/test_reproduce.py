@@ -31,7 +31,7 @@ def run(*arguments) -> int:
         (["-p", "batch_sizes", "[8]"], "but 03_reduced_batch_size has: say --only 03."),
         (["--only", "3", "-p", "batch_sizes", "16,128"], "is a list: write [16,128]"),
         (["-p", "epochs", "1", "-p", "epochs", "2"], "-p epochs is given twice"),
-        (["--only", "05", "-p", "losses", "[softmax]"], "losses must be some of"),
+        (["--only", "05", "-p", "losses", "[softmax]"], "losses must be one of"),
         (["--profile", "quik"], "Did you mean 'quick'"),
         (["--dry-run", "--rate", "0"], "--rate must be above 0"),
         (["--only", "99"], "there is no notebook '99'"),

@@ -26,22 +26,9 @@ from mint_utils.errors import DataError, ParameterError
 
 # Names of activation functions, as modules, TorchScript, ATen and ONNX have them, in lower case. A sigmoid is
 # none: it is the gate of squeeze-and-excitation, or one factor of a swish.
-ACTIVATIONS = {
-    *(
-        "relu",
-        "relu6",
-        "prelu",
-        "leakyrelu",
-        "rrelu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "swish",
-    ),
-    *("mish", "hardswish", "hardtanh", "clamp", "clip", "softplus", "tanh", "thresholdedrelu"),
-}
+ACTIVATIONS = re.compile(
+    "((p|r|leaky|thresholded)?relu6?|[csg]?elu|silu|swish|mish|hardswish|hardtanh|clamp|clip|softplus|tanh)"
+)
 # What a file of torch.export may call, and how it may write a size: its loader evaluates that as Python,
 # so it must be made of symbols, numbers and constructors of sympy.
 TARGETS = re.compile(
@@ -60,7 +47,7 @@ Reading = Callable[[torch.Tensor], tuple[Any, dict[str, torch.Tensor]]]
 
 def is_activation(name: str) -> bool:
     """Return whether an operator or a class of this name is an activation function."""
-    return name.lower().replace("_", "") in ACTIVATIONS
+    return bool(ACTIVATIONS.fullmatch(name.lower().replace("_", "")))
 
 
 def shuffle(weights: torch.Tensor) -> torch.Tensor:
@@ -289,32 +276,22 @@ class Onnx(nn.Module):
         nodes = [node for node in self.model.graph.node if node.op_type != "Constant"]
         return {name: is_activation(node.op_type) for node in nodes for name in node.output if name}
 
-    def reading(self, layers: Sequence[str], pooling: str | None = None) -> Reading:
+    def reading(self, layers: Sequence[str]) -> Reading:
         """Return a function from a batch to the output and the values named.
-
-        Args:
-            layers: Their names.
-            pooling: ``max`` or ``mean``: each map (N, C, H, W) is pooled to (N, C, 1, 1), inside the graph,
-                where it costs next to nothing.
 
         Raises:
             DataError: The graph holds an operator that onnxruntime does not have.
         """
-        model, helper = self.onnx.ModelProto(), self.onnx.helper
+        model = self.onnx.ModelProto()
         model.CopyFrom(self.model)
-        own, wanted = [value.name for value in model.graph.output], list(layers)
-        if pooling is not None:
-            kind = {"max": "GlobalMaxPool", "mean": "GlobalAveragePool"}[pooling]
-            wanted = [f"{name}/{kind}" for name in layers]
-            for name, pooled in zip(layers, wanted, strict=True):
-                model.graph.node.append(helper.make_node(kind, [name], [pooled]))
-        for name in wanted:
+        own = [value.name for value in model.graph.output]
+        for name in layers:
             if name not in own:
                 model.graph.output.append(self.onnx.ValueInfoProto(name=name))
         session = self._session(model)
 
         def read(x: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
-            found = session.run([*own, *wanted], {self.input: x.cpu().contiguous().numpy()})
+            found = session.run([*own, *layers], {self.input: x.cpu().contiguous().numpy()})
             tensors = [torch.from_numpy(np.asarray(one)).to(x.device) for one in found]
             outputs, maps = tensors[: len(own)], tensors[len(own) :]
             return outputs[0] if len(own) == 1 else outputs, dict(zip(layers, maps, strict=True))

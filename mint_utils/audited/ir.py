@@ -14,13 +14,12 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
+from timm.models import register_model
 from torch import nn
 
 from mint_utils.errors import DataError, ParameterError
@@ -28,7 +27,6 @@ from mint_utils.errors import DataError, ParameterError
 POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
 COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
 COUNTERS = ".num_batches_tracked"  # of BatchNorm, without effect in evaluation
-HEADS = ("head.kernel", "head.weight")  # AdaFace's, (D, C), and that of a linear layer, (C, D)
 OTHERS = {  # entries that no IR network has, line by line: the family
     r"(?m)(^|\.)blocks\.\d+\.attn\.": "a vision transformer",
     r"(?m)(^|\.)(block35|repeat_1|mixed_6a|conv2d_1a)\b": "facenet-pytorch's InceptionResnetV1",
@@ -80,7 +78,6 @@ class IRNet(nn.Module):
     ):
         super().__init__()
         self.num_features = num_features
-        self.num_classes = 0
         self.units = tuple(units)
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, widths[0], 3, 1, 1, bias=False),
@@ -127,35 +124,14 @@ class IRNet(nn.Module):
         return x / norm, norm
 
     def forward_intermediates(
-        self,
-        x: torch.Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
+        self, x: torch.Tensor, intermediates_only: bool = False
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return stage outputs, with timm's arguments.
-
-        Args:
-            x: (N, 3, S, S).
-            indices: Stages from 0; a number n means the last n, None all four.
-            norm: Without effect, as in timm's ResNet: no stage ends in a normalisation.
-            stop_early: Do not compute stages after the last wanted one.
-            output_fmt: NCHW, nothing else.
-            intermediates_only: Leave the last map out.
-
-        Returns:
-            The last map computed and the wanted stage outputs (N, C_i, s_i, s_i), or only these.
-        """
-        assert output_fmt == "NCHW", "Output format must be NCHW."
-        wanted, last = feature_take_indices(len(self.units), indices)
+        """Return the last map (N, C, s, s) and the four stage outputs (N, C_i, s_i, s_i), or only these."""
         x, outputs = self.input_layer(x), []
-        units = iter(self.body)
-        for stage, count in enumerate(self.units[: last + 1] if stop_early else self.units):
-            for unit in islice(units, count):
-                x = unit(x)
-            if stage in wanted:
+        ends = [end - 1 for end in accumulate(self.units)]
+        for i, unit in enumerate(self.body):
+            x = unit(x)
+            if i in ends:
                 outputs.append(x)
         return outputs if intermediates_only else (x, outputs)
 
@@ -179,8 +155,6 @@ def auditable(
     """
     if pooling not in POOLING:
         raise ParameterError(f"pooling must be {' or '.join(POOLING)}, not {pooling!r}.")
-    if hasattr(model, "auditable"):  # a network of another kind pools by its own means (`networks`)
-        return model.auditable(x, pooling)
     features, stages = model.forward_intermediates(x)
     outcome, _ = model.forward_head(features)
     return [POOLING[pooling](stage, dim=(2, 3)) for stage in stages], outcome
@@ -223,38 +197,6 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         model.body[0].shortcut_layer = projection.train(model.training)
     model.load_state_dict(state)
     return layout
-
-
-def load_centres(source: str | Path | Mapping[str, Any], embedding: int) -> torch.Tensor | None:
-    """Return the class centres of a head, (D, C), where a file holds them beside its weights.
-
-    Args:
-        source: As of `load_weights`. ``head.kernel`` is AdaFace's, (D, C); ``head.weight`` that of a linear
-            layer, (C, D). Another orientation is read by its shape.
-        embedding: D, the length of the Model Outcome.
-
-    Raises:
-        DataError: It is empty, holds no numbers, has no side of length D, or is a square ``head.kernel``,
-            of which either side may be the classes.
-    """
-    state, where = _state(source), _where(source)
-    name = next((name for name in HEADS if name in state), None)
-    if name is None:
-        return None
-    kernel, remedy = state[name], "save it as head.weight (classes, D), or leave it out"
-    if kernel.ndim != 2 or embedding not in kernel.shape or 0 in kernel.shape:
-        raise DataError(
-            f"{where}: {name} is {tuple(kernel.shape)} and not a class centre a column of length "
-            f"D = {embedding}: {remedy}."
-        )
-    if name == HEADS[0] and kernel.shape == (embedding, embedding):
-        raise DataError(
-            f"{where}: {name} is square, {tuple(kernel.shape)}, and either side may be the classes: {remedy}."
-        )
-    _refuse_no_numbers(where, {name: kernel})
-    if name == HEADS[1]:
-        return kernel.T if kernel.shape[1] == embedding else kernel
-    return kernel if kernel.shape[0] == embedding else kernel.T
 
 
 def _where(source: str | Path | Mapping[str, Any]) -> str:
@@ -425,70 +367,37 @@ def _units(state: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], tuple[in
     return tuple(found[width] for width in sorted(found)), tuple(sorted(found))
 
 
-_FACE = {"num_classes": 0, "mean": (0.5,) * 3, "std": (0.5,) * 3, "first_conv": "input_layer.0"}
-default_cfgs = generate_default_cfgs(
-    {
-        "ir_50": _FACE | {"input_size": (3, 112, 112)},
-        "ir_101": _FACE | {"input_size": (3, 112, 112)},
-        "ir_18": _FACE | {"input_size": (3, 112, 112)},
-        "ir_small": _FACE | {"input_size": (3, 56, 56)},
-        "ir_tiny": _FACE | {"input_size": (3, 40, 40)},
-    }
-)
-
-
-def _create(
-    variant: str, pretrained: bool, defaults: dict[str, Any], given: dict[str, Any]
-) -> IRNet:
-    return build_model_with_cfg(
-        IRNet,
-        variant,
-        pretrained,
-        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
-        kwargs_filter=(
-            "num_classes",
-            "global_pool",
-            "in_chans",
-        ),  # timm's defaults, without use here
-        **defaults | given,
-    )
-
-
+# AdaFace's IR-50 is the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px. Of IR-101 most
+# weights are published. IR-18 has the widths of IR-50 and two units a stage. The last two, for 56 and 40 px
+# on a CPU, are a choice of this study.
 WIDE = {"widths": (64, 128, 256, 512), "num_features": 512}
 SHAPES: dict[str, dict[str, Any]] = {
     "ir_50": {"units": (3, 4, 14, 3), **WIDE},
     "ir_101": {"units": (3, 13, 30, 3), **WIDE},
     "ir_18": {"units": (2, 2, 2, 2), **WIDE},
-    "ir_small": {"units": (2, 2, 2, 2), "widths": (32, 64, 128, 256), "num_features": 256},
-    "ir_tiny": {"units": (1, 1, 1, 1), "widths": (16, 32, 64, 128), "num_features": 128},
+    "ir_small": {
+        "units": (2, 2, 2, 2),
+        "widths": (32, 64, 128, 256),
+        "num_features": 256,
+        "img_size": 56,
+    },
+    "ir_tiny": {
+        "units": (1, 1, 1, 1),
+        "widths": (16, 32, 64, 128),
+        "num_features": 128,
+        "img_size": 40,
+    },
 }
 
 
-@register_model
-def ir_50(pretrained: bool = False, **kwargs: Any) -> IRNet:
-    """AdaFace's IR-50, the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px."""
-    return _create("ir_50", pretrained, SHAPES["ir_50"], kwargs)
+def _register(name: str) -> None:
+    def make(pretrained: bool = False, **given: Any) -> IRNet:
+        of_timm = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+        return IRNet(**SHAPES[name] | {k: v for k, v in given.items() if k not in of_timm})
+
+    make.__name__ = name
+    register_model(make)
 
 
-@register_model
-def ir_101(pretrained: bool = False, **kwargs: Any) -> IRNet:
-    """AdaFace's IR-101, of which most weights are published."""
-    return _create("ir_101", pretrained, SHAPES["ir_101"], kwargs)
-
-
-@register_model
-def ir_18(pretrained: bool = False, **kwargs: Any) -> IRNet:
-    """AdaFace's IR-18: the widths of IR-50, two units a stage."""
-    return _create("ir_18", pretrained, SHAPES["ir_18"], kwargs)
-
-
-@register_model
-def ir_small(pretrained: bool = False, **kwargs: Any) -> IRNet:
-    """IR-18 at half its widths, for 56 px on a CPU (a choice of this study)."""
-    return _create("ir_small", pretrained, {"img_size": 56, **SHAPES["ir_small"]}, kwargs)
-
-
-@register_model
-def ir_tiny(pretrained: bool = False, **kwargs: Any) -> IRNet:
-    """One unit a stage, a quarter of the widths, for 40 px on a CPU (a choice of this study)."""
-    return _create("ir_tiny", pretrained, {"img_size": 40, **SHAPES["ir_tiny"]}, kwargs)
+for _name in SHAPES:
+    _register(_name)

@@ -11,15 +11,15 @@ with gradient 1, and clipping theta to [0.001, pi - 0.001] never acts.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mint_utils.audited.ir import _read
-from mint_utils.errors import DataError, ParameterError, TrainingError
+from mint_utils.audited.ir import _read, _refuse_no_numbers, _state, _where
+from mint_utils.errors import DataError, TrainingError
 
 EPS = 1e-3  # AdaFace's, here of all three heads: they differ in the margin and in nothing else
 SHARD = re.compile(r"rank_(\d+)_softmax_weight\.pt")
@@ -140,33 +140,30 @@ def _rotated(cosine: torch.Tensor, angle: torch.Tensor | float) -> torch.Tensor:
 HEADS: dict[str, type[MarginHead]] = {"adaface": AdaFace, "cosface": CosFace, "arcface": ArcFace}
 
 
-def make_head(
-    name: str,
-    embedding: int,
-    classes: int,
-    m: float | None = None,
-    h: float | None = None,
-    s: float | None = None,
-) -> MarginHead:
-    """Return a head by its name; None stands for the value its paper published.
+def make_head(name: str, embedding: int, classes: int) -> MarginHead:
+    """Return a head by the name of its loss, with the margin and the scale that its paper published.
 
     Args:
         name: adaface, cosface or arcface.
         embedding: D.
         classes: C.
-        m: Margin.
-        h: How strongly AdaFace's margin follows the length.
-        s: Scale of the logits.
+    """
+    return HEADS[name](embedding, classes)
+
+
+def load_centres(weights: str | Path | Mapping[str, Any], width: int) -> torch.Tensor | None:
+    """Return the class centres of a head, (D, C), where a file of a network's weights holds them too.
+
+    Args:
+        weights: As of `ir.load_weights`. ``head.kernel`` is AdaFace's, ``head.weight`` a linear layer's.
+        width: D, the length of the Model Outcome.
 
     Raises:
-        ParameterError: Another name, or h for a head that has none.
+        DataError: As of `read_head`.
     """
-    if name not in HEADS:
-        raise ParameterError(f"Unknown loss {name!r}: the heads are {', '.join(HEADS)}.")
-    if h is not None and name != "adaface":
-        raise ParameterError(f"{name} has no h, only adaface has: leave h out or take adaface.")
-    given = {key: value for key, value in {"m": m, "h": h, "s": s}.items() if value is not None}
-    return HEADS[name](embedding, classes, **given)
+    state = _state(weights)
+    name = next((name for name in ("head.kernel", "head.weight") if name in state), None)
+    return None if name is None else _centres(name, state[name], width, _where(weights))
 
 
 def read_head(source: str, width: int) -> torch.Tensor:
@@ -178,34 +175,43 @@ def read_head(source: str, width: int) -> torch.Tensor:
         width: D, of the outcome. The file may hold (D, C) or (C, D).
 
     Raises:
-        DataError: There is no such entry, a shard is missing, or no side of it is D.
+        DataError: There is no such entry, a shard is missing, it holds no numbers, no side of it is D, or it
+            is square and does not say which side the classes are.
     """
     file, entry = (source, "") if Path(source).is_file() else source.rpartition(":")[::2]
     if SHARD.fullmatch(Path(file).name):
-        centres = _shards(Path(file).parent)
-    else:
-        entries = dict(_flat(_read(Path(file))))
-        names = [entry] if entry else [n for n in FILED if _named(entries, n)]
-        found = (
-            _named(entries, names[0])
-            if names
-            else list(entries.values())
-            if len(entries) == 1
-            else []
-        )
-        if len(found) != 1:
-            listed = ", ".join(n for n, v in entries.items() if v.ndim == 2 and width in v.shape)
-            raise DataError(
-                f"{file} holds {len(found)} entries {entry or 'for a head'}: name one as {file}:ENTRY. With "
-                f"a side of {width} it has: {listed or 'none'}."
-            )
-        centres = found[0]
-    if centres.ndim != 2 or width not in centres.shape:
+        return _centres("weight", _shards(Path(file).parent), width, source)
+    entries = {k: v for k, v in _flat(_read(Path(file))) if v.ndim == 2}
+    name = entry or next((n for n in FILED if any(_ends(k, n) for k in entries)), "")
+    found = [k for k in entries if _ends(k, name)] if name else list(entries)
+    if len(found) != 1:
+        listed = ", ".join(n for n, v in entries.items() if width in v.shape)
         raise DataError(
-            f"The head of {source} has the shape {tuple(centres.shape)}, and the outcome of the network has "
-            f"{width} numbers: name the head of this network."
+            f"{file} holds {len(found)} entries {entry or 'for a head'}: name one as {file}:ENTRY. With "
+            f"a side of {width} it has: {listed or 'none'}."
         )
-    return (centres if centres.shape[0] == width else centres.T).float().contiguous()
+    return _centres(found[0], entries[found[0]], width, source)
+
+
+def _ends(key: str, name: str) -> bool:
+    return f".{key}".endswith(f".{name}")
+
+
+def _centres(name: str, centres: torch.Tensor, width: int, where: str) -> torch.Tensor:
+    """Return class centres as (D, C) float32, in whichever orientation they are kept."""
+    if centres.ndim != 2 or width not in centres.shape or 0 in centres.shape:
+        raise DataError(
+            f"{where}: {name} has the shape {tuple(centres.shape)}, and the outcome of the network has "
+            f"{width} numbers: name the head of this network, or save it as head.weight (classes, numbers)."
+        )
+    if centres.shape == (width, width) and name.endswith("kernel"):
+        raise DataError(
+            f"{where}: {name} is square, {tuple(centres.shape)}, and either side may be the classes: save it "
+            "as head.weight (classes, numbers)."
+        )
+    _refuse_no_numbers(where, {name: centres})
+    kept = centres.shape[0] == width and centres.shape[1] != width
+    return (centres if kept else centres.T).float().contiguous()
 
 
 def _shards(folder: Path) -> torch.Tensor:
@@ -227,8 +233,3 @@ def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
     elif isinstance(content, dict):
         for name, value in content.items():
             yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
-
-
-def _named(entries: dict[str, torch.Tensor], name: str) -> list[torch.Tensor]:
-    """Return the entries of a name, whatever stands before it."""
-    return [v for key, v in entries.items() if f".{key}".endswith(f".{name}") and v.ndim == 2]

@@ -72,12 +72,7 @@ class Modules(nn.Module):
 
         return read
 
-    def shuffled(self) -> "Modules":
-        """Change the weights to shuffled ones, and return the source."""
-        with torch.no_grad():
-            for parameter in self.module.parameters():
-                parameter.copy_(graphs.shuffle(parameter))
-        return self
+    shuffled = graphs.Script.shuffled
 
 
 class Auditable(nn.Module):
@@ -119,8 +114,7 @@ class Auditable(nn.Module):
             raise ParameterError(
                 f"{where}: {', '.join(missing)} gives no map (N, C, height, width)."
             )
-        self._reading, self._pooled = source.reading(self.layers), {}
-        self._maps_alone = [found[name].ndim == 4 for name in self.layers]
+        self._reading = source.reading(self.layers)
         self.num_features = outcome.shape[1]
         self.feature_info = []
         for name in self.layers:
@@ -152,51 +146,23 @@ class Auditable(nn.Module):
         outcome, maps = self._read(x)
         return maps if intermediates_only else (outcome, maps)
 
-    def auditable(
-        self, x: torch.Tensor, pooling: str = "max"
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return what is left of the maps, (N, C_i) each, and the unit vector (N, D); as `ir.auditable`."""
-        inside = isinstance(self.source, graphs.Onnx) and all(self._maps_alone)
-        if inside and pooling not in self._pooled:
-            self._pooled[pooling] = self.source.reading(self.layers, pooling)
-        outcomes, pooled = [], []
-        for outcome, maps in self._parts(x, self._pooled[pooling] if inside else self._reading):
-            outcomes.append(outcome)
-            # Pooled by the graph, a map is one pixel: a tenth of the time would go into calls for it.
-            pooled.append(
-                maps if inside else [ir.POOLING[pooling](one, dim=(2, 3)) for one in maps]
-            )
-        layers = [torch.cat(of_layer).flatten(1) for of_layer in zip(*pooled, strict=True)]
-        return layers, self.forward_head(torch.cat(outcomes))[0]
-
     def _read(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        parts = list(self._parts(x, self._reading))
+        parts = list(self._parts(x))
         if len(parts) == 1:
             return parts[0]
         maps = [torch.cat(of_layer) for of_layer in zip(*(maps for _, maps in parts), strict=True)]
         return torch.cat([outcome for outcome, _ in parts]), maps
 
-    def _parts(
-        self, x: torch.Tensor, reading: graphs.Reading
-    ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+    def _parts(self, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
         """Yield outcomes and maps of a few images at a time, where the source is not given all at once."""
-        for part in self._scaled(x).split(self.source.at_once or max(1, len(x))):
+        for part in torch.addcmul(self.shift, x, self.scale).split(
+            self.source.at_once or max(1, len(x))
+        ):
             n, missing = len(part), -len(part) % (self.source.batch or 1)
             part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
-            outcome, found = self._read_once(part, reading)
+            outcome, found = self._read_once(part, self._reading)
             maps = [_map(found[name]) for name in self.layers]
             yield (outcome[:n], [one[:n] for one in maps]) if missing else (outcome, maps)
-
-    def _scaled(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (N, 3, S, S) from -1..1 on the network's own scale, and in the order of memory it takes."""
-        if not isinstance(self.source, graphs.Onnx):
-            return torch.addcmul(self.shift, x, self.scale)
-        planes = torch.empty(x.shape, dtype=x.dtype, device=x.device)  # one colour after another
-        for plane, colour, scale, shift in zip(
-            planes.unbind(1), x.unbind(1), self.scale.flatten(), self.shift.flatten(), strict=True
-        ):
-            torch.mul(colour, scale, out=plane).add_(shift)
-        return planes
 
     def _read_once(
         self, x: torch.Tensor, reading: graphs.Reading

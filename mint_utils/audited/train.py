@@ -185,13 +185,6 @@ def shape(network: str, image_size: int) -> tuple[list[int], int]:
     return [stage["num_chs"] for stage in model.feature_info], model.num_features
 
 
-def parameters(network: str, image_size: int) -> int:
-    """Return the number of parameters of a network without its head."""
-    with torch.device("meta"):
-        model, _ = build(Audited(network=network), image_size, identities=2)
-    return sum(p.numel() for p in model.parameters())
-
-
 def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.optim.SGD:
     """Return SGD with weight decay on everything except BatchNorm, as AdaFace's code has it."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -204,7 +197,7 @@ def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.opt
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
 
 
-def rate(recipe: Audited, step: int, steps: int) -> float:
+def learning_rate(recipe: Audited, step: int, steps: int) -> float:
     """Return the learning rate of a step (from 0) of so many: tenfold lower after each of the drops."""
     return recipe.lr * 0.1 ** sum(step >= round(drop * steps) for drop in DROPS)
 
@@ -375,7 +368,7 @@ def _run(
     )
     with progress, open(folder / HISTORY, "a") as history:
         for number, epoch, batch, keys, images, classes_ in schedule:
-            lr = rate(recipe, number, exposures.steps)
+            lr = learning_rate(recipe, number, exposures.steps)
             loss = step(images, classes_, keys, lr, _dropout_seed(recipe, number))
             np.add.at(ledger, batch, 1)
             pending.append((number, epoch, loss, lr, len(batch)))
@@ -488,11 +481,8 @@ def _resume(folder: Path, step: Step, images: int) -> tuple[np.ndarray, int]:
     step.network.load_state_dict(state["network"])
     step.head.load_state_dict(state["head"])
     step.optimiser.load_state_dict(state["optimiser"])
-    if "history" in state:  # of a checkpoint from before the history was a file of its own
-        table = pd.DataFrame(state["history"], columns=list(COLUMNS))
-        table.to_csv(history, index=False)
     with open(history, "r+") as file:
-        steps = state.get("steps", len(state.get("history", ())))
+        steps = state["steps"]
         if not all(file.readline() for _ in range(1 + steps)):
             raise DataError(
                 f"{history} holds fewer than the {steps} steps of its checkpoint: delete the folder "

@@ -25,6 +25,14 @@ TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )  # fmt: skip
 
+# The ends of the axes of an FDDB ellipse in the crop: top, bottom, left, right. It spans the head from the
+# crown to the chin, with the eyes half way (Farkas, Anthropometry of the Head and Face, 1994), so its centre
+# comes to the eyes of the template and its lower end to the chin, 5/3 of the way from eyes to mouth.
+EYES, MOUTH = TEMPLATE[:2].mean(0), TEMPLATE[3:].mean(0)
+MAJOR = (MOUTH - EYES)[1] * 5 / 3
+MINOR = MAJOR / 1.45  # the usual ratio of FDDB's radii
+HEAD = EYES + np.array([[0, -MAJOR], [0, MAJOR], [-MINOR, 0], [MINOR, 0]])
+
 # MS1MV3 was aligned by bilinear interpolation, so this is what comes nearest to it; and where a face is
 # larger than the crop it is antialiased, because aliasing would betray the databases of large images.
 RESAMPLING = "bilinear"

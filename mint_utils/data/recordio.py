@@ -10,7 +10,6 @@ parts without it. The ``.idx`` is text, a key and an offset a line, in any order
 """
 
 import mmap
-import os
 import re
 import struct
 import warnings
@@ -81,52 +80,38 @@ class RecordFile:
     def labels(self) -> np.ndarray:
         """(N,) int64, the identities in the order of ``keys``, read anew from all the headers.
 
-        The records are checked on the way; see `check`.
-        """
-        self.check()
-        order = np.argsort(self._offsets[self._images])  # from the front of the file to its end
-        labels = np.empty(len(self.keys), np.int64)
-        for i in range(0, len(order), CHUNK):
-            rows = order[i : i + CHUNK]
-            labels[rows], plain = self._plain_labels(self._offsets[self._images][rows])
-            for row in rows[~plain]:  # in several parts, which is rare, or damaged: this says so
-                labels[row] = self.label(self.keys[row])
-        return labels
-
-    def check(self) -> None:
-        """Go through all records: each line of the ``.idx`` has one, and each record a line.
+        All records are checked on the way: each line of the ``.idx`` has one, and each record a line.
 
         Raises:
             DataError: A record is damaged, or one lies in the ``.rec`` that the ``.idx`` does not name.
         """
-        order = np.argsort(self._offsets)
-        starts = self._offsets[order]
-        nexts = np.append(starts[1:], len(self._map))
+        labels = np.full(len(self._keys), -1)
+        order = np.argsort(self._offsets)  # from the front of the file to its end
+        nexts = np.append(self._offsets[order][1:], len(self._map))
         words = np.frombuffer(self._map, "<u4", count=len(self._map) // 4)
         for i in range(0, len(order), CHUNK):
-            start = starts[i : i + CHUNK]
-            word = words[start // 4 + 1]
+            rows, ends = order[i : i + CHUNK], nexts[i : i + CHUNK]
+            starts = self._offsets[rows]
+            # The last record may end before the words where other records have their labels.
+            record = words[np.minimum(starts[:, None] // 4 + np.arange(9), len(words) - 1)]
+            magic, word, flag = record[:, 0], record[:, 1], record[:, 2].astype(np.int64)
             length = (word & (1 << LENGTH_BITS) - 1).astype(np.int64)
-            fits = start + PART.size + length + -length % 4 == nexts[i : i + CHUNK]
-            whole = (words[start // 4] == MAGIC) & (word >> LENGTH_BITS == WHOLE)
-            for row in (
-                np.flatnonzero(~(fits & whole)) + i
-            ):  # in several parts, which is rare, or wrong
-                if (end := self._record(int(order[row]))[1]) != nexts[row]:
-                    key = self._keys[order[row]]
-                    self._fail(key, f"at its end, byte {end}, a record begins that the .idx lacks")
+            values = np.where(flag > 0, record[:, 8], record[:, 3]).view("<f4")
+            plain = (magic == MAGIC) & (word >> LENGTH_BITS == WHOLE)
+            plain &= starts + PART.size + length + -length % 4 == ends
+            plain &= (length >= IR_HEADER.size + 4 * flag) & (values == np.floor(values))
+            plain &= np.isfinite(values)
+            labels[rows[plain]] = values[plain]
+            for row, end in zip(rows[~plain], ends[~plain], strict=True):  # in parts, or wrong
+                labels[row] = self._checked_label(row, end)
+        return labels[self._images]
 
-    def _plain_labels(self, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels, and for which records they hold: whole ones with a sound header."""
-        words = np.frombuffer(self._map, "<u4", count=len(self._map) // 4)
-        # The last record may end before the words where other records have their labels.
-        record = words[np.minimum(offsets[:, None] // 4 + np.arange(9), len(words) - 1)]
-        magic, word, flag = record[:, 0], record[:, 1], record[:, 2].astype(np.int64)
-        values = np.where(flag > 0, record[:, 8], record[:, 3]).view("<f4")
-        plain = (magic == MAGIC) & (word >> LENGTH_BITS == WHOLE)
-        plain &= (word >= IR_HEADER.size + 4 * flag) & np.isfinite(values)
-        plain &= values == np.floor(values)
-        return np.where(plain, values, -1).astype(np.int64), plain
+    def _checked_label(self, row: int, end: int) -> int:
+        if (found := self._record(row)[1]) != end:
+            key = self._keys[row]
+            self._fail(key, f"at its end, byte {found}, a record begins that the .idx lacks")
+        is_image = self._images.start <= row < self._images.stop
+        return self.label(self._keys[row]) if is_image else -1
 
     def _check_offsets(self) -> None:
         outside = (self._offsets + PART.size > len(self._map)) | (self._offsets % 4 > 0)
@@ -313,68 +298,6 @@ def _write(path: Path, records: BinaryIO, index, images, header: bool) -> None:
             append((start, end), 0)
         records.seek(0)
         records.write(_packed(IR_HEADER.pack(2, 0, 0, 0) + struct.pack("<2f", images_end, key)))
-
-
-class RecordWriter:
-    """Appends images to a ``.rec`` and its ``.idx``, in the layout of MXNet's im2rec; a context manager.
-
-    The first image has key 0. What was appended since the last `sync` does not count: a writer that
-    begins where that one ended cuts it off, so that a killed run leaves no half-written record.
-
-    Attributes:
-        key: Of the next image.
-
-    Raises:
-        DataError: The files are shorter than they were at the last `sync`.
-    """
-
-    def __init__(self, path: Path, key: int = 0, end: int = 0, index_end: int = 0):
-        self.path, self.key, self._end = path, key, end
-        self._records = open_at(path, end)
-        self._index = open_at(path.with_suffix(".idx"), index_end)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._records.close()
-        self._index.close()
-
-    def append(self, label: int, content: bytes) -> None:
-        """Append an encoded image of an identity, -1 where it is unknown."""
-        _check_label(self.path, label)
-        record = _record(self.key, (), label, content)
-        self._index.write(f"{self.key}\t{self._end}\n".encode())
-        self._records.write(record)
-        self.key += 1
-        self._end += len(record)
-
-    def sync(self) -> dict[str, int]:
-        """Bring everything to the disk; return the arguments of the writer that goes on from here."""
-        ends = [sync(file) for file in (self._records, self._index)]
-        return {"key": self.key, "end": ends[0], "index_end": ends[1]}
-
-
-def open_at(path: Path, end: int) -> BinaryIO:
-    """Open a file for writing at byte ``end``, cutting off what follows; it is made where missing.
-
-    Raises:
-        DataError: It is shorter.
-    """
-    if (path.stat().st_size if path.exists() else 0) < end:
-        raise DataError(
-            f"{path} is shorter than the {end} bytes written before. Delete {path.parent}."
-        )
-    if path.exists():
-        os.truncate(path, end)
-    return open(path, "ab")
-
-
-def sync(file: BinaryIO) -> int:
-    """Bring what was written to the disk and return the length of the file."""
-    file.flush()
-    os.fsync(file.fileno())
-    return file.tell()
 
 
 def _check_label(path: Path, label: int) -> None:

@@ -19,8 +19,7 @@ from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.ir import COLOUR_ORDERS, load_weights
 from mint_utils.config import Audited
-from mint_utils.data.contamination import most_similar
-from mint_utils.data.identities import nearest_other
+from mint_utils.data.contamination import most_similar, nearest_other
 from mint_utils.data.manifest import Database
 from mint_utils.errors import DataError
 from mint_utils.mint import aad

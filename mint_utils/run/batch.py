@@ -43,7 +43,7 @@ def run(
     started = time.monotonic()
     casefiles.check(config)  # what is brought must be there, before anything starts
     study, models = Study(config), jobs or workers.default_jobs()
-    forecast.refuse(forecast.forecast(study, of_notebooks(config, chosen), models).needed)
+    forecast.refuse(forecast.forecast(study, of_notebooks(config, chosen)).disk)
     if within is None:
         _need_papermill()
     reports = notebooks.folder(study)
@@ -72,14 +72,13 @@ def run(
     return 1 if missing else 0
 
 
-def dry_run(config: Config, chosen: list[str], jobs: int | None, rate: float | None) -> int:
+def dry_run(config: Config, chosen: list[str], rate: float | None) -> int:
     """Print what a run would cost, at a rate of training in images/s; None: as it is measured here."""
     casefiles.check(config)
     study = Study(config)
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
     _print_changes(study)
-    names = of_notebooks(config, chosen)
-    forecast.announce(study, names, jobs or workers.default_jobs(), rate)
+    forecast.announce(study, of_notebooks(config, chosen), rate)
     return 0
 
 

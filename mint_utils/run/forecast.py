@@ -1,11 +1,10 @@
-"""What a run does and takes, told before it starts: databases, Audited Models, steps, hours, disk, memory.
+"""What a run does and takes, told before it starts: databases, Audited Models, steps, hours, disk.
 
-In: a study and the scenarios wanted of it. Out: lines of text, or one error where the run clearly cannot fit.
+In: a study and the scenarios wanted of it. Out: lines of text, or one error where the disk is too small.
 No database is opened that is not prepared: its manifest tells the counts, and exposures are expected numbers.
 """
 
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +20,7 @@ from mint_utils.errors import DataError, ParameterError
 from mint_utils.study.study import Study
 
 FLOAT = 4  # bytes; weights and features are float32
-INDEX = 60  # bytes of an image's key, person and exposures in files
 AUDITED_IMAGES = 2.25  # of an audit for each image that T is trained on: evaluation, two protocols
-REMEDIES = {
-    "disk space": "free some, or let MINT_ARTIFACTS name a larger disk",
-    "GPU memory": "lower batch_size or image_size, give fewer --jobs, or take a larger GPU",
-    "main memory": "give fewer --jobs, or lower batch_size",
-}
 
 
 @dataclass(frozen=True)
@@ -37,23 +30,22 @@ class Forecast:
     Attributes:
         databases: One line of text a database.
         models: Title, recipe, exposures of an epoch and whether it is stored, in the order of the tables.
-        classes: Identities of D.
-        needed: Kind of resource -> bytes that what is not stored yet takes at least.
+        identities: Of D.
+        disk: Bytes that what is not stored yet takes at least.
     """
 
     databases: list[str]
     models: list[tuple[str, Audited, int, bool]]
-    classes: int
-    needed: dict[str, int]
+    identities: int
+    disk: int
 
 
-def forecast(study: Study, names: Sequence[str], jobs: int, may_lack: bool = False) -> Forecast:
+def forecast(study: Study, names: Sequence[str], may_lack: bool = False) -> Forecast:
     """Return the plan of the scenarios of a study.
 
     Args:
         study: Which.
         names: Its scenarios.
-        jobs: Models trained side by side.
         may_lack: Databases may be missing where no folder of them is given.
 
     Raises:
@@ -76,79 +68,66 @@ def forecast(study: Study, names: Sequence[str], jobs: int, may_lack: bool = Fal
     exact = d not in missing and not (is_streamed(d, roles.image_size) and config.data is None)
     if not exact:
         lines.append(f"{d['name']} is not prepared yet: expected numbers of exposures")
-    models = []
+    models, disk = [], 0
     for recipe, (title, _) in study.needed(names).items():
         if exact:
             epoch = study.exposures(recipe) // recipe.epochs
         else:
             epoch = expected_exposures(recipe, d["images"], roles.held_out)
         models.append((title, recipe, epoch, exact and study.is_trained(recipe)))
-    needed = _needed(study, [recipe for _, recipe, _, stored in models if not stored], d, jobs)
+        disk += 0 if models[-1][-1] else _model_bytes(study, recipe, d)
     for manifest in missing:
-        pixels = 0 if is_streamed(manifest, roles.image_size) else 3 * roles.image_size**2
-        needed["disk space"] += expected_images(manifest) * (pixels + INDEX)
-    return Forecast(lines, models, d["identities"], needed)
+        if not is_streamed(manifest, roles.image_size):
+            disk += expected_images(manifest) * 3 * roles.image_size**2
+    return Forecast(lines, models, d["identities"], disk)
 
 
 def expected_exposures(recipe: Audited, images: int, held_out: float) -> int:
     """Return how many exposures an epoch is expected to have, of a D of so many images."""
     members = 1 - held_out
-    share = {"members": members, "held_out": held_out}.get(recipe.shown, 0.5)
+    shown = {"members": members, "held_out": held_out}.get(recipe.shown, 0.5)
     if recipe.shown.startswith("people-"):
-        share = members / len(THIRDS)
-    return round(images * share * sum(recipe.repeats) / len(recipe.repeats))
+        shown = members / len(THIRDS)
+    return round(images * shown * sum(recipe.repeats) / len(recipe.repeats))
 
 
-def _needed(study: Study, waiting: Sequence[Audited], d: dict, jobs: int) -> dict[str, int]:
-    """Return the bytes that models take at least: weights, features, checkpoints; weights in a step.
-
-    A batch's activations are not counted: where they decide, the first step fails at once.
-    """
-    size, disk, held = study.config.databases.image_size, 0, []
-    audited = round(AUDITED_IMAGES * min(study.config.mint.mint_samples, d["images"]))
-    for recipe in waiting:
-        widths, embedding = train.shape(recipe.network, size)
-        weights = train.parameters(recipe.network, size) + embedding * d["identities"]
-        disk += FLOAT * (weights + audited * (sum(widths) + embedding)) + INDEX * d["images"]
-        held.append(FLOAT * (3 * weights + recipe.batch_size * d["identities"]))  # 3: momentum too
-    together = sum(sorted(held)[-jobs:])
-    memory = "GPU memory" if train.default_device().type == "cuda" else "main memory"
-    return {"disk space": disk + 2 * together, memory: together}  # a new checkpoint beside the old
+def _model_bytes(study: Study, recipe: Audited, d: dict) -> int:
+    """Return what a model takes on the disk at least: its weights, and the features of audited images."""
+    with torch.device("meta"):
+        network, head = train.build(recipe, study.config.databases.image_size, d["identities"])
+    weights = sum(p.numel() for p in (*network.parameters(), *head.parameters()))
+    numbers = sum(stage["num_chs"] for stage in network.feature_info) + network.num_features
+    audited = AUDITED_IMAGES * min(study.config.mint.mint_samples, d["images"])
+    return round(FLOAT * (weights + audited * numbers))
 
 
-def available() -> dict[str, int]:
-    """Return the bytes that are free on the disk of artifacts and on the GPU, and all the main memory."""
+def free_bytes() -> int:
+    """Return the bytes that are free on the disk of artifacts."""
     folder = paths.artifacts().absolute()
     while not folder.exists():
         folder = folder.parent
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    found = {"disk space": shutil.disk_usage(folder).free, "main memory": memory}
-    gpu = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
-    return found | {"GPU memory": gpu}
+    return shutil.disk_usage(folder).free
 
 
-def refuse(needed: dict[str, int]) -> None:
-    """Refuse what cannot fit.
+def refuse(needed: int) -> None:
+    """Refuse what does not fit on the disk.
 
     Raises:
-        ParameterError: What is too small, by how much, and what helps.
+        ParameterError: How much is needed and there, and what helps.
     """
-    there = available()
-    for kind, wanted in needed.items():
-        if wanted > there[kind]:
-            raise ParameterError(
-                f"This run needs {wanted / 1e9:,.1f} GB of {kind} or more, and {there[kind] / 1e9:,.1f} GB "
-                f"are there: {REMEDIES[kind]}."
-            )
+    if needed > (there := free_bytes()):
+        raise ParameterError(
+            f"It needs {needed / 1e9:,.1f} GB of disk space or more, and {there / 1e9:,.1f} GB are free: "
+            "make room, or let MINT_ARTIFACTS name a larger disk."
+        )
 
 
-def announce(study: Study, names: Sequence[str], jobs: int, rate: float | None) -> None:
+def announce(study: Study, names: Sequence[str], rate: float | None) -> None:
     """Print what a run would do and what it would take here.
 
     Args:
         study: Which.
         names: Its scenarios.
-        jobs: Models trained side by side.
         rate: Images a second in training; None: measured here, on blank images.
 
     Raises:
@@ -156,7 +135,7 @@ def announce(study: Study, names: Sequence[str], jobs: int, rate: float | None) 
     """
     if rate is not None and not rate > 0:
         raise ParameterError(f"--rate must be above 0 images a second, not {rate:g}.")
-    plan, size = forecast(study, names, jobs, may_lack=True), study.config.databases.image_size
+    plan, size = forecast(study, names, may_lack=True), study.config.databases.image_size
     print(*(f"  {line}" for line in plan.databases), sep="\n")
     rates: dict[tuple[str, int], float] = {}
     seconds = 0.0
@@ -165,16 +144,16 @@ def announce(study: Study, names: Sequence[str], jobs: int, rate: float | None) 
         took, kind = "stored", (recipe.network, recipe.batch_size)
         if not stored:
             if kind not in rates:
-                rates[kind] = rate or train.images_per_second(recipe, size, plan.classes)
+                rates[kind] = rate or train.images_per_second(recipe, size, plan.identities)
             seconds += total / rates[kind]
             took = f"about {duration(total / rates[kind])} at {rates[kind]:,.0f} images/s"
         print(f"  {title}: {recipe.network}, {steps:,} steps, {total:,} exposures: {took}")
     print(f"training in all: {duration(seconds)}, one after the other;")
     print("then the MINT Models, and the notebooks")
-    there = available()
-    for kind, needed in plan.needed.items():
-        print(f"{kind}: at least {needed / 1e9:,.1f} GB needed, {there[kind] / 1e9:,.1f} GB there")
-    refuse(plan.needed)
+    print(
+        f"disk space: at least {plan.disk / 1e9:,.1f} GB needed, {free_bytes() / 1e9:,.1f} GB there"
+    )
+    refuse(plan.disk)
 
 
 def duration(seconds: float) -> str:

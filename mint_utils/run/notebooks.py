@@ -56,26 +56,11 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
         StudyError: A cell failed; it says which.
     """
     import papermill  # here, because a machine that only makes models needs neither it nor nbconvert
-    from papermill.engines import NBClientEngine, papermill_engines
     from traitlets.config import Config as Traits
 
     from mint_utils.report import page
 
-    class Counting(NBClientEngine):
-        """Papermill's engine, which tells of each cell that is done."""
-
-        @classmethod
-        def execute_managed_notebook(cls, manager, *arguments, **options):
-            complete = manager.cell_complete
-
-            def count(*of_cell, **more):
-                workers.advance(1)
-                return complete(*of_cell, **more)
-
-            manager.cell_complete = count
-            return super().execute_managed_notebook(manager, *arguments, **options)
-
-    papermill_engines.register("counting", Counting)
+    _register_counting_engine()
     # It warns of every parameter that a notebook takes without listing it.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     config, name, reports, changes = task
@@ -103,6 +88,25 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
     store.write_text(reports / f"{name}.done", state(config, name))
 
 
+def _register_counting_engine() -> None:
+    """Register papermill's engine as ``counting``, with progress for each cell that is done."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Counting(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, manager, *arguments, **options):
+            complete = manager.cell_complete
+
+            def count(*of_cell, **more):
+                workers.advance(1)
+                return complete(*of_cell, **more)
+
+            manager.cell_complete = count
+            return super().execute_managed_notebook(manager, *arguments, **options)
+
+    papermill_engines.register("counting", Counting)
+
+
 def state(config: Config, name: str | None = None) -> str:
     """Return a hash of what results depend on: the configuration, the package, a notebook if one is named."""
     sources = [*([paths.NOTEBOOKS / f"{name}.ipynb"] if name else []), *_package()]
@@ -121,10 +125,10 @@ def is_complete(study: Study, name: str, reports: Path) -> bool:
     done, record = reports / f"{name}.done", study.figures / "record.json"
     if not (done.exists() and record.exists() and (reports / f"{name}.html").exists()):
         return False
-    told = json.loads(record.read_text())
-    if told["config"] != study.config.results() or done.read_text() != state(study.config, name):
+    stored = json.loads(record.read_text())
+    if stored["config"] != study.config.results() or done.read_text() != state(study.config, name):
         return False
-    files = told["notebooks"].get(name, {"files": ["nothing"]})["files"]
+    files = stored["notebooks"].get(name, {"files": ["nothing"]})["files"]
     return all((study.figures / file).exists() for file in files)
 
 
@@ -141,10 +145,10 @@ def close(study: Study, reports: Path) -> None:
     found = sorted(study.figures.glob("*_answer.md"))
     answers = [f"Audit of a network (08): {path.read_text().strip()}" for path in found]
     print(*(f"\n{answer}" for answer in answers))
-    told = store.provenance()
+    made = store.provenance()
     changes = "".join(f", {name} {value}" for name, value in study.config.changes().items())
     summary = (
-        f"Profile {study.config.profile}{changes}; on {told['device']}, commit {told['commit']}."
+        f"Profile {study.config.profile}{changes}; on {made['device']}, commit {made['commit']}."
     )
     summary = " ".join([summary, *answers]).replace("**", "")
     decided = study.figures / "claims.csv"

@@ -21,7 +21,6 @@ from mint_utils.audited import train
 from mint_utils.audited.exposure import Plan, plan
 from mint_utils.audited.train import AuditedModel
 from mint_utils.config import PROTOCOLS, Audited, Config, plain
-from mint_utils.data import identities
 from mint_utils.data.contamination import contaminated
 from mint_utils.data.manifest import Database, open_database
 from mint_utils.data.membership import part
@@ -200,34 +199,6 @@ class Audit:
             return _one_line_an_image(by_hash, None)
         copies = [self.likeness.copies(self.training, db, self.copies_from) for db in externals]
         return _one_line_an_image(by_hash, pd.concat(copies))
-
-    def shared_people(self) -> pd.DataFrame:
-        """Return how many people of the verification sets are in D: one line a set.
-
-        Returns:
-            database, people (see `identities.persons`), by_name; not a number where the manifests tell none.
-        """
-        roles, data, lines = self.config.databases, self.config.data, []
-        ours, shared = identities.names(roles.training, data), self.shared_names()
-        for db in self.verification_sets:
-            named = ours and identities.names(db.name, data)
-            of_db = shared[shared["database"] == db.name]["identity"]
-            line = {"database": db.name, "people": len(np.unique(identities.persons(db)))}
-            line["by_name"] = of_db.nunique() if named else None
-            lines.append(line)
-        return pd.DataFrame(lines).astype({"by_name": "Int64"})
-
-    def shared_names(self) -> pd.DataFrame:
-        """Return the people of D who are in the verification sets too: database, identities, name.
-
-        Only of databases whose manifest names a file of ``names``; of others nothing is known by name.
-        """
-        roles, tables = self.config.databases, []
-        ours = identities.names(roles.training, self.config.data)
-        for database in roles.verification:
-            found = identities.shared_names(ours, identities.names(database, self.config.data))
-            tables.append(found.assign(database=database))
-        return pd.concat(tables, ignore_index=True)
 
     def plan(self, recipe: Audited | None = None) -> Plan:
         """Return the plan of exposures of an Audited Model; None: of the baseline."""

@@ -20,8 +20,8 @@ from torch import nn
 
 from mint_utils import store
 from mint_utils.audited import networks, train
-from mint_utils.audited.ir import COLOUR_ORDERS, COUNTERS, SHAPES, load_centres, load_weights
-from mint_utils.audited.margins import make_head, read_head
+from mint_utils.audited.ir import COLOUR_ORDERS, COUNTERS, SHAPES, load_weights
+from mint_utils.audited.margins import load_centres, make_head, read_head
 from mint_utils.audited.untrained import calibrated
 from mint_utils.config import Audited, Config
 from mint_utils.data import description

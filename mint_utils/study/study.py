@@ -25,7 +25,6 @@ from mint_utils.audited.train import AuditedModel, default_device
 from mint_utils.config import Audited, Config, resolve
 from mint_utils.data.contamination import NEAR
 from mint_utils.data.description import manifests, read_manifest
-from mint_utils.data.identities import persons
 from mint_utils.errors import DataError
 from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.measure.detection import FAILED, ONCE
@@ -405,7 +404,7 @@ class Study(Audit):
         reservation = FAILED if failed else ONCE if len(models) == 1 else ""
         for pairs in self.verification_sets:
             right = np.stack([one[pairs.name] for one in found])
-            people = np.char.add(f"{pairs.name}/", of_pairs(persons(pairs)).astype(str))
+            people = np.char.add(f"{pairs.name}/", of_pairs(pairs.persons()).astype(str))
             decided = Decided(np.ones(len(people), bool), right, people, reservation)
             parts.append((1 / len(found[0]), decided))
         return parts

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mint_utils.audited import graphs, networks
+from mint_utils.audited import graphs, ir, networks
 from mint_utils.errors import DataError
 
 SIZE = 16
@@ -121,8 +121,8 @@ def test_layers_and_outcome_of_a_file_are_those_of_the_module(tmp_path, kind):
     with torch.inference_mode():
         unit, norm = network(images())
         _, found = network.forward_intermediates(images())
-        pooled, again = network.auditable(images())
-        mean, _ = network.auditable(images(), "mean")
+        pooled, again = ir.auditable(network, images())
+        mean, _ = ir.auditable(network, images(), "mean")
     np.testing.assert_allclose(unit * norm, outcome, atol=1e-5)
     np.testing.assert_allclose(again, outcome / outcome.norm(dim=1, keepdim=True), atol=1e-5)
     for one, of_maps, of_mean, expected in zip(pooled, found, mean, maps, strict=True):
@@ -152,7 +152,7 @@ def test_a_file_for_two_images_at_once_takes_any_number_and_says_its_size(tmp_pa
     outcome, maps = by_hooks(Small(), images())
     with torch.inference_mode():
         found, of_maps = opened.network.forward_intermediates(images())
-        pooled, _ = opened.network.auditable(images())
+        pooled, _ = ir.auditable(opened.network, images())
     np.testing.assert_allclose(found, outcome, atol=1e-5)
     np.testing.assert_allclose(of_maps[1], maps[1], atol=1e-5)
     np.testing.assert_allclose(pooled[2], maps[2].amax((2, 3)), atol=1e-5)

@@ -61,7 +61,7 @@ def test_a_function_is_called_and_the_last_activation_before_each_halving_is_rea
     pd.testing.assert_frame_equal(frame, pd.DataFrame(expected))
     outcome, maps = by_hooks(Small(), images())
     with torch.inference_mode():
-        pooled, unit = found.network.auditable(images())
+        pooled, unit = ir.auditable(found.network, images())
         of_pair, norm = opened("Pair").network(images())
     np.testing.assert_allclose(unit, outcome / outcome.norm(dim=1, keepdim=True), atol=1e-6)
     np.testing.assert_allclose(of_pair * norm, outcome, atol=1e-5)

@@ -114,22 +114,6 @@ def test_a_history_that_went_on_after_the_checkpoint_is_cut_and_a_lost_one_is_to
     assert history.read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
 
 
-def test_an_older_checkpoint_that_holds_its_history_goes_on(tmp_path, monkeypatch):
-    whole = trained(tmp_path / "whole")
-    with monkeypatch.context() as patch, pytest.raises(OutOfTime):
-        patch.setattr(train.workers, "out_of_time", lambda: True)
-        trained(tmp_path / "parts")
-    path, history = tmp_path / "parts" / "checkpoint.pt", tmp_path / "parts" / "history.csv"
-    state = torch.load(path, weights_only=True)
-    line = history.read_text().splitlines()[1].split(",")
-    state["history"] = [(int(line[0]), int(line[1]), float(line[2]), float(line[3]), int(line[4]))]
-    del state["steps"]
-    torch.save(state, path)
-    history.unlink()
-    assert same(trained(tmp_path / "parts")[1], whole[1])
-    assert history.read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
-
-
 @pytest.fixture
 def one_thread():
     threads = torch.get_num_threads()
@@ -292,9 +276,9 @@ def test_it_learns(tmp_path):
 
 def test_rate_falls_where_adaface_lets_it_fall():
     expected = [0.1] * 12 + [0.01] * 8 + [0.001] * 4 + [0.0001] * 2
-    rates = [train.rate(recipe(lr=0.1), step, 26) for step in range(26)]
+    rates = [train.learning_rate(recipe(lr=0.1), step, 26) for step in range(26)]
     assert rates == pytest.approx(expected)
-    rates = [train.rate(recipe(lr=0.1), step, 26 * 15) for step in range(26 * 15)]
+    rates = [train.learning_rate(recipe(lr=0.1), step, 26 * 15) for step in range(26 * 15)]
     assert rates == pytest.approx(np.repeat(expected, 15))
 
 

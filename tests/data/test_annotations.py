@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mint_utils.data import align, annotations
-from mint_utils.data.distributions import HEAD
 from mint_utils.errors import DataError
 
 FIVE = ((46.06, 62.026), (87.785, 60.323), (68.851, 77.656), (52.162, 99.875), (86.45, 98.648))
@@ -118,7 +117,7 @@ def test_fddb(tmp_path):
 def test_an_upright_ellipse_comes_upright_to_its_place_in_the_crop(tmp_path):
     fddb_folds(tmp_path, "a\n1\n145 100 1.5707963 300 200 1\n")
     (face,) = annotations.fddb(tmp_path)
-    m = align.similarity(np.array(face.points), HEAD)
+    m = align.similarity(np.array(face.points), align.HEAD)
     np.testing.assert_allclose(m @ [300, 200, 1], align.TEMPLATE[:2].mean(0), atol=1e-4)
     assert abs(m[1, 0]) < 1e-6 and m[0, 0] > 0
 
@@ -176,39 +175,13 @@ def test_folders_in_the_order_of_paths(tmp_path):
 def test_a_byte_order_mark_is_read_over_and_another_encoding_told(tmp_path):
     """Excel begins what it saves as CSV in UTF-8 with a mark."""
     adience_folds(tmp_path, {0: ["9@N05\ta.jpg\t2"]})
-    path, places = tmp_path / "fold_0_data.txt", tmp_path / "places.txt"
+    path = tmp_path / "fold_0_data.txt"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     face = "faces/9@N05/coarse_tilt_aligned_face.2.a.jpg"
     assert [f.file for f in annotations.adience(tmp_path)] == [face]
-    places.write_text(f"{face} {NUMBERS}\n", encoding="utf-8-sig")
-    found = annotations.with_landmarks(annotations.adience(tmp_path), places)
-    assert [f.points for f in found] == [FIVE]
-    places.write_text(f"{face} {NUMBERS}\n", encoding="utf-16")
-    with pytest.raises(
-        DataError, match=r"places\.txt: it is no text in UTF-8\. Get the file again"
-    ):
-        list(annotations.with_landmarks(annotations.adience(tmp_path), places))
-
-
-def faces_of(*files):
-    return (annotations.Face(file, i) for i, file in enumerate(files))
-
-
-def test_landmarks_from_a_file(tmp_path):
-    path = tmp_path / "places.txt"
-    path.write_text(f"a/1.jpg {NUMBERS} 0.5\nb/my face.jpg {NUMBERS}\n")
-    found = list(annotations.with_landmarks(faces_of("a/1.jpg", "a/2.jpg", "b/my face.jpg"), path))
-    assert [face.points for face in found] == [FIVE, None, FIVE]
-    assert [face.missing for face in found] == [None, "no landmarks in places.txt", None]
-    assert [face.identity for face in found] == [0, 1, 2]
-
-
-@pytest.mark.parametrize("order", [["b.jpg", "a.jpg"], ["a.jpg", "a.jpg"], ["a.jpg", "c.jpg"]])
-def test_landmarks_out_of_order_twice_or_of_another_database(tmp_path, order):
-    path = tmp_path / "places.txt"
-    path.write_text("".join(f"{name} {NUMBERS}\n" for name in order))
-    with pytest.raises(DataError, match=r"is no image of the database, or not in order"):
-        list(annotations.with_landmarks(faces_of("a.jpg", "b.jpg"), path))
+    path.write_text("user_id", encoding="utf-16")
+    with pytest.raises(DataError, match=r"data\.txt: it is no text in UTF-8\. Get the file again"):
+        list(annotations.adience(tmp_path))
 
 
 @pytest.mark.parametrize("read", [annotations.ijbc, annotations.fddb, annotations.adience])

@@ -1,7 +1,6 @@
 """Manifests against their schema, and fingerprints of files that nobody published a checksum of."""
 
 import hashlib
-import re
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import yaml
 from mint_utils import paths
 from mint_utils.config import profiles, resolve
 from mint_utils.data import description, folders, synthetic
-from mint_utils.data.description import fingerprint, manifests, read_manifest, read_names
+from mint_utils.data.description import fingerprint, manifests, read_manifest
 from mint_utils.errors import DataError
 
 SOUND = {"layout": "recordio", "path": "db/db.rec", "image_size": 112, "sha256": "0a" * 32}
@@ -65,13 +64,14 @@ def test_the_papers_databases_are_described():
     assert read_manifest("ms1mv3")["images"] == 5_179_510
     assert read_manifest("ms1mv3")["identities"] == 93_431
     assert "withdrew" in read_manifest("ms1mv3")["licence"]
-    assert read_manifest("calfw")["layout"] == "recordio_pairs"
+    assert read_manifest("calfw")["layout"] == "bin"
 
 
 def test_the_schema_is_one_and_explains_its_fields():
-    description.jsonschema.Draft202012Validator.check_schema(description._schema())
+    schema = description._validator().schema
+    description.jsonschema.Draft202012Validator.check_schema(schema)
     readme = (paths.ROOT / "data_manifests" / "README.md").read_text()
-    for field in description._schema()["properties"]:
+    for field in schema["properties"]:
         assert f"`{field}`" in readme, field
 
 
@@ -85,18 +85,15 @@ def test_a_sound_one_is_returned_as_it_is(write):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"layout": "zip"}, r"db\.yaml, field layout, must be one of embedded.*, not 'zip'"),
-        ({"image_size": "112"}, r"field image_size, must be a whole number, not '112' \(side in"),
-        ({"image_size": 8}, r"field image_size, must be .*minimum: 16.*, not 8"),
-        ({"images": 2.5}, r"field images, must be a whole number, not 2\.5"),
-        ({"sha256": "12"}, r"field sha256, must be .*\^\[0-9a-f\]\{64\}"),
-        ({"sha265": "0" * 64}, r"db\.yaml has an unknown field sha265\. There are: name, "),
-        ({"role": "member"}, r"field role, must be one of training, external_train"),
-        ({"published": {"pictures": 3}}, r"has an unknown field pictures\. There are: images, id"),
-        ({"published": {"images": "many"}}, r"field published\.images, must be a whole number"),
-        ({"url": "ask them"}, r"field url, must be .*https"),
+        ({"layout": "zip"}, r"db\.yaml, field layout: 'zip' is not one of \['embedded'"),
+        ({"image_size": "112"}, r"field image_size: '112' is not of type 'integer'"),
+        ({"image_size": 8}, r"field image_size: 8 is less than the minimum of 16"),
+        ({"sha256": "12"}, r"field sha256: '12' does not match '\^\[0-9a-f\]\{64\}"),
+        ({"sha265": "0" * 64}, r"db\.yaml: .*'sha265' was unexpected"),
+        ({"published": {"images": "many"}}, r"field published\.images: 'many' is not of type"),
+        ({"url": "ask them"}, r"field url: .*https"),
         ({"name": "other"}, r"field name, is 'other': it must be the file's own, 'db'"),
-        ({"layout": "embedded"}, r"lacks style, first_identity, images: add what data_manifests/"),
+        ({"layout": "embedded"}, r"db\.yaml: '\w+' is a required property.*README\.md tells"),
     ],
 )
 def test_a_wrong_field_is_one_sentence_with_file_field_and_remedy(write, fields, message):
@@ -107,21 +104,12 @@ def test_a_wrong_field_is_one_sentence_with_file_field_and_remedy(write, fields,
     assert "\n" not in str(raised.value)
 
 
-def test_missing_fields_are_all_named_first(write):
-    write(without=["licence", "origin"], images="many")
-    with pytest.raises(DataError, match=r"db\.yaml lacks licence, origin: add"):
-        read_manifest("db")
-    write(without=["image_size"])
-    with pytest.raises(DataError, match=r"db\.yaml lacks image_size"):
-        read_manifest("db")
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("name: db\n  layout: [", r"db\.yaml, line 2 is no YAML"),
-        ("- a\n- b\n", r"db\.yaml is not a list of fields"),
-        ("", r"db\.yaml is not a list of fields"),
+        ("- a\n- b\n", r"db\.yaml: .* is not of type 'object'"),
+        ("", r"db\.yaml: .* is not of type 'object'"),
     ],
 )
 def test_a_file_that_is_no_manifest(write, text, message):
@@ -179,29 +167,3 @@ def test_between_the_blocks_nothing_is_noticed(large):
     content[5000] ^= 1
     large.write_bytes(content)
     assert fingerprint(large) == before
-
-
-# ---- names of identities -----------------------------------------------------------------------
-
-
-def test_names(tmp_path):
-    path = tmp_path / "names.tsv"
-    path.write_text("0\tAda Lovelace\n12\tÉmile Zola \n", encoding="utf-8")
-    assert read_names(path) == {0: "Ada Lovelace", 12: "Émile Zola"}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("0\tAda\nEmile\n", r"names\.tsv, line 2, is not an identity, a tab and a name: 'Emile'"),
-        ("0\tAda\n-1\tEmile\n", r"line 2, is not an identity"),
-        ("0\tAda\n0\tEmile\n", r"line 2: identity 0 has a name\. Remove one"),
-    ],
-)
-def test_names_that_are_none(tmp_path, text, message):
-    path = tmp_path / "names.tsv"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_names(path)
-    with pytest.raises(DataError, match=re.escape(str(tmp_path / "no.tsv"))):
-        read_names(tmp_path / "no.tsv")

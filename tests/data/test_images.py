@@ -280,27 +280,6 @@ def test_low_resolution_is_that_of_torch():
         assert abs(ours[i] - pixels[0].permute(1, 2, 0).numpy()).max() < 2
 
 
-@pytest.mark.parametrize("side", [24, 40, 112])
-def test_a_block_of_lines_is_made_from_all_that_weigh_on_it(side):
-    """Whatever the sizes and the kinds of resampling: as by whole matrices, in integers."""
-    both = np.array([(down, up) for down in range(4) for up in range(4)])
-    draws = np.zeros((len(both), images.DRAWS))
-    draws[:, [images.DOWN, images.UP]] = (both + 0.5) / 4
-    pixels = RNG.integers(0, 256, (len(both), side, side, 3), dtype=np.uint8)
-
-    def rounded(sums):
-        return np.rint(sums / 2**images.WEIGHT_BITS).clip(0, 255).astype(int)
-
-    for small in range(int(0.2 * side), side):
-        draws[:, images.SIDE] = ((small + 0.5) / side - 0.2) / 0.8
-        ours = images._low_res(torch.from_numpy(pixels), draws).numpy()
-        m = np.array([images._resampling(side, small, *b).numpy() for b in both], dtype=float)
-        rows = rounded(np.einsum("nij,njwc->niwc", m, pixels, optimize=True))
-        np.testing.assert_array_equal(
-            ours, rounded(np.einsum("nij,nhjc->nhic", m, rows, optimize=True))
-        )
-
-
 def test_jitter_is_that_of_pil():
     """Brightness, contrast and saturation one after the other, as torchvision does to a PIL image."""
     from PIL import ImageEnhance

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from mint_utils.data import synthetic
-from mint_utils.data.synthetic import portrait
+from mint_utils.data.synthetic import canvas
 from mint_utils.data.synthetic.camera import _compress, _walsh
 from mint_utils.errors import ParameterError
 
@@ -66,7 +66,7 @@ def test_the_windows_cut_nothing_off(monkeypatch, size):
     identities, samples = np.arange(48) // 4, np.arange(48)
     whole = (slice(None), slice(None), slice(None))
     windows = [synthetic.draw(style, identities, samples, size) for style in synthetic.STYLES]
-    monkeypatch.setattr(portrait.Portrait, "_window", lambda *_: nullcontext(whole))
+    monkeypatch.setattr(canvas.Canvas, "window", lambda *_: nullcontext(whole))
     full = [synthetic.draw(style, identities, samples, size) for style in synthetic.STYLES]
     np.testing.assert_array_equal(windows, full)
 

@@ -77,15 +77,15 @@ def test_a_rate_of_dropout_that_is_not_in_the_sweep_is_still_with_dropout():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"batch_sizes": [8, 1]}, "batch_sizes must be numbers from 2 on"),
+        ({"batch_sizes": [8, 1]}, "batch_sizes must be at least 2"),
         ({"batch_sizes": [8, 8]}, "batch_sizes must be values that differ"),
-        ({"frequencies": []}, "frequencies must be values that differ"),
-        ({"frequencies": [0, 1]}, "frequencies must be numbers from 1 on"),
+        ({"frequencies": []}, "frequencies must be one value or more"),
+        ({"frequencies": [0, 1]}, "frequencies must be at least 1"),
         ({"dropouts": [1.0]}, "dropouts must be from 0 to below 1"),
-        ({"losses": ["softmax"]}, "losses must be some of adaface"),
+        ({"losses": ["softmax"]}, "losses must be one of adaface"),
         ({"losses": 3}, "losses must be text"),
-        ({"images_a_person": [5, 5]}, "images_a_person must be values from 1 on that differ"),
-        ({"images_a_person": [0]}, "images_a_person must be values from 1 on that differ"),
+        ({"images_a_person": [5, 5]}, "images_a_person must be values that differ"),
+        ({"images_a_person": [0]}, "images_a_person must be at least 1"),
         ({"audited_seeds": 0}, "audited_seeds must be at least 1"),
     ],
 )

@@ -126,7 +126,6 @@ def test_the_catalogue_has_every_manifest(s):
     assert told.loc["ms1mv3", "images"] == 5_179_510 and told.loc["adience", "identities"] == 2284
     assert told.loc["embedded_web", "at hand"] == "yes" and told.loc["ms1mv3", "at hand"] == "no"
     assert told["how obtained"].str.len().all() and told["role"].notna().all()
-    assert s.shared_names().empty
 
 
 def test_conclusions_are_written_by_the_numbers(s):

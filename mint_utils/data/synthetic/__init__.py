@@ -14,7 +14,7 @@ occlusion, background, blur, noise, compression.
 import numpy as np
 
 from mint_utils.data.synthetic.camera import photograph
-from mint_utils.data.synthetic.portrait import Portrait
+from mint_utils.data.synthetic.portrait import paint
 from mint_utils.data.synthetic.randomness import Draws
 from mint_utils.data.synthetic.styles import STYLES
 from mint_utils.errors import ParameterError
@@ -49,6 +49,6 @@ def draw(style: str, identities: np.ndarray, samples: np.ndarray, size: int) -> 
     for i in range(0, len(out), step):
         who, which = np.asarray(identities[i : i + step]), np.asarray(samples[i : i + step])
         person, occasion = Draws(1, who), Draws(2, number, who, which)
-        image = Portrait(look, person, occasion, size).paint()
+        image = paint(look, person, occasion, size)
         out[i : i + step] = photograph(image, look, occasion)
     return out
