@@ -48,10 +48,6 @@ class Databases:
     scale: float = 1.0  # embedded databases only: factor on their number of identities
     held_out: float = 0.05  # share of D that M never sees
     partition_seed: int = 0  # of every hash that forms a set
-    # Published weights by whose embeddings databases are compared, a file below the folder of the databases;
-    # None: they are compared by perceptual hash alone.
-    recognition: str | None = None
-    recognition_network: str = "ir_50"  # that they were made for
 
     def __post_init__(self):
         _check(self, "image_size", self.image_size >= 16, "at least 16 pixels")

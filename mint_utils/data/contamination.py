@@ -1,6 +1,6 @@
 """Is an external image in D already? Then it is no non-member, whatever database it comes from.
 
-In: D and an External Dataset, as `Database`; or the embeddings of both by any network. Out: the external
+In: D and an External Dataset, as `Database`. Out: the external
 images of which D holds a near-duplicate, one line each.
 
 Images are compared by perceptual hash: the signs of 16 x 16 low frequencies, 256 bits. Aligned faces look
@@ -17,7 +17,6 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -31,7 +30,6 @@ CHUNK = 256  # images decoded together
 PIECE = 1 << 15  # images between two stops that a killed run goes on from
 CANDIDATES = 1 << 20  # pairs compared at once
 ROWS_HASHED = 256  # hashes of one side compared at once with all before them
-ROWS = 1 << 12  # embeddings of each side compared at once
 # Neighbouring frequencies say much the same, so a block of the search takes one of every row and column.
 SPREAD = np.argsort(np.add.outer(np.arange(SIDE), np.arange(SIDE)).ravel() % SIDE, kind="stable")
 FLIPS = np.concatenate([[0], 1 << np.arange(16)]).astype(np.uint16)
@@ -173,37 +171,6 @@ def nearest_hash(
             np.minimum.at(best, query[near], (distance[near] << 40) + order[at[near]])
     none = best == NOTHING
     return np.where(none, -1, best & (1 << 40) - 1), np.where(none, -1, best >> 40)
-
-
-def most_similar(
-    first: np.ndarray, second: np.ndarray, cosine: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find for each embedding the most similar of others, where the cosine is at least ``cosine``.
-
-    All pairs are compared, block by block, on a GPU if there is one.
-
-    Args:
-        first: (N, D) float32, unit length; may be memory-mapped.
-        second: (M, D) float32, unit length.
-        cosine: The least similarity.
-
-    Returns:
-        rows: (n,) int64 of ``first``, ascending: those with a match.
-        matches: (n,) int64 of ``second``.
-        cosines: (n,) float32.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    best = np.full(len(first), -np.inf, np.float32)
-    match = np.full(len(first), -1)
-    blocks = [(i, j) for i in range(0, len(first), ROWS) for j in range(0, len(second), ROWS)]
-    for i, j in tqdm(blocks, desc="similar embeddings", unit="block", leave=False):
-        ours = torch.from_numpy(np.array(first[i : i + ROWS])).to(device)
-        theirs = torch.from_numpy(np.array(second[j : j + ROWS])).to(device)
-        values, rows = (found.cpu().numpy() for found in (ours @ theirs.T).max(dim=1))
-        better = (values >= cosine) & (values > best[i : i + ROWS])
-        best[i : i + ROWS][better], match[i : i + ROWS][better] = values[better], j + rows[better]
-    found = np.flatnonzero(match >= 0)
-    return found, match[found], best[found]
 
 
 def _hashes(database: Database, mirrored: bool) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Which people of D are in another database too, by their names; how alike the people of a database are.
+"""Which people of D are in another database too, by their names.
 
-In: names of identities, from the files that manifests call ``names``; embeddings with identities. Out: one
-line a person found on both sides; cosines. 46.93% of LFW's identities are in MS1MV2 (arXiv 2405.09403): a
+In: names of identities, from the files that manifests call ``names``. Out: one
+line a person found on both sides. 46.93% of LFW's identities are in MS1MV2 (arXiv 2405.09403): a
 verification set then measures partly the recognition of people seen in training.
 """
 
@@ -15,8 +15,6 @@ import pandas as pd
 
 from mint_utils.data.description import read_manifest, read_names
 from mint_utils.data.manifest import Database
-
-ROWS = 1 << 10  # embeddings that all queries are compared with at once
 
 
 def names(database: str, data: str | Path | None) -> dict[int, str]:
@@ -50,28 +48,6 @@ def shared_names(training: Mapping[int, str], other: Mapping[int, str]) -> pd.Da
     ours["written"], theirs["written"] = ours["name"].map(_plain), theirs["name"].map(_plain)
     found = ours.merge(theirs.drop(columns="name"), on="written").sort_values("written")
     return found[columns].reset_index(drop=True)
-
-
-def nearest_other(
-    queries: np.ndarray,
-    query_identities: np.ndarray,
-    stored: np.ndarray,
-    identities: np.ndarray,
-) -> np.ndarray:
-    """Return how near each embedding comes to one of another person: (N,) float32, the largest cosine.
-
-    Args:
-        queries: (N, D) float32, unit length.
-        query_identities: (N,) int64.
-        stored: (M, D) float32, unit length, of two people at least; may be memory-mapped.
-        identities: (M,) int64.
-    """
-    best = np.full(len(queries), -np.inf, np.float32)
-    for i in range(0, len(stored), ROWS):
-        cosines = queries @ np.asarray(stored[i : i + ROWS]).T
-        cosines[query_identities[:, None] == identities[i : i + ROWS]] = -np.inf
-        np.maximum(best, cosines.max(axis=1), out=best)
-    return best
 
 
 def persons(pairs: Database) -> np.ndarray:

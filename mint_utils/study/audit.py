@@ -29,7 +29,6 @@ from mint_utils.errors import DataError
 from mint_utils.measure.verification import verification_accuracy
 from mint_utils.mint import aad, readings
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
-from mint_utils.mint.likeness import Likeness
 from mint_utils.mint.protocol import AuditSet, audit_set
 from mint_utils.mint.readings import Readings
 from mint_utils.study import scenarios
@@ -133,21 +132,10 @@ class Outcomes:
 
 
 class Audit:
-    """The images of a configuration and all that is trained on them.
-
-    Attributes:
-        likeness: What published weights take for alike; None where the profile names none.
-
-    Raises:
-        DataError: The file of those weights is missing.
-    """
+    """The images of a configuration and all that is trained on them."""
 
     def __init__(self, config: Config):
-        self.config, roles = config, config.databases
-        self.likeness: Likeness | None = None
-        if roles.recognition is not None:
-            path = Path(config.data or "", roles.recognition)
-            self.likeness = Likeness(path, roles.recognition_network, roles.image_size)
+        self.config = config
         self._stages: dict[str, float] = {}
 
     # ---- databases ----------------------------------------------------------------------------
@@ -177,28 +165,14 @@ class Audit:
         """The pairs by which recognition is measured."""
         return [self.database(name) for name in self.config.databases.verification]
 
-    @functools.cached_property
-    def copies_from(self) -> float | None:
-        """From which cosine on two images are copies; None where there are no weights."""
-        return self.likeness and self.likeness.cosine(self.training, self.verification_sets)
-
     @functools.cache  # noqa: B019  (an audit lives as long as its notebook)
     def contamination(self) -> pd.DataFrame:
-        """Return the external images that D holds too, which are no non-members.
+        """Return the external images that D holds too, as `contaminated` finds them: one line an image.
 
-        Compared by perceptual hash (`contaminated`), and by embedding where there are weights (`Likeness`).
-        `audit_set` never chooses one.
-
-        Returns:
-            One line an image: database, key, training_key (the nearest image of D, by the hash if that found
-            it), found_by (hash, embedding, or both), distance and mirrored (of the hash), cosine.
+        They are no non-members, and `audit_set` never chooses one.
         """
         externals = (*self.external_train, self.external_eval)
-        by_hash = pd.concat([contaminated(self.training, db) for db in externals])
-        if self.likeness is None:
-            return _one_line_an_image(by_hash, None)
-        copies = [self.likeness.copies(self.training, db, self.copies_from) for db in externals]
-        return _one_line_an_image(by_hash, pd.concat(copies))
+        return pd.concat([contaminated(self.training, db) for db in externals], ignore_index=True)
 
     def shared_people(self) -> pd.DataFrame:
         """Return how many people of the verification sets are in D: one line a set.
@@ -553,21 +527,6 @@ def split_digests(chosen: AuditSet) -> dict[str, str]:
 def named(runs: Iterable[tuple[Database, np.ndarray]]) -> list[list[Any]]:
     """Return what stands for images in the specification of an artifact; see `Audit.runs`."""
     return [[db.fingerprint, indices.tolist()] for db, indices in runs]
-
-
-def _one_line_an_image(by_hash: pd.DataFrame, by_embedding: pd.DataFrame | None) -> pd.DataFrame:
-    """Return what was found by either way, or by both, sorted by database and key."""
-    if by_embedding is None:
-        empty = by_hash.iloc[:0]
-        by_embedding = empty[["database", "key", "training_key"]].assign(cosine=np.float32([]))
-    image = ["database", "key"]
-    found = by_hash.merge(by_embedding, "outer", image, suffixes=("", "_alike"), indicator="how")
-    found["training_key"] = found["training_key"].fillna(found["training_key_alike"])
-    told = {"left_only": "hash", "right_only": "embedding", "both": "hash and embedding"}
-    found["found_by"] = found["how"].astype(str).map(told)
-    return found[[*image, "training_key", "found_by", "distance", "mirrored", "cosine"]].astype(
-        {"distance": "Int64", "mirrored": "boolean"}
-    )
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,13 +22,11 @@ from matplotlib.figure import Figure
 from mint_utils import paths, store, workers
 from mint_utils.audited.train import AuditedModel, default_device
 from mint_utils.config import Audited, Config, resolve
-from mint_utils.data.contamination import NEAR
 from mint_utils.data.description import manifests, read_manifest
 from mint_utils.data.identities import persons
 from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.measure.detection import FAILED, ONCE
 from mint_utils.measure.verification import of_pairs
-from mint_utils.mint.likeness import STRANGERS, TWO_PHOTOGRAPHS
 from mint_utils.report import paper, style, tables
 from mint_utils.study import scenarios
 from mint_utils.study.audit import KINDS, Audit
@@ -125,20 +123,6 @@ class Study(Audit):
                 }
             )
         return pd.DataFrame(lines).astype({"images": "Int64", "identities": "Int64"})
-
-    def compared(self) -> str:
-        """Return in words how databases were compared, and from which cosine on faces are taken for alike."""
-        told = f"Compared by perceptual hash: copies differ in at most {NEAR} of 256 bits. "
-        if self.likeness is None:
-            return (
-                f"{told}Not compared by embedding: the profile names no recognition weights "
-                "(`recognition` in its section databases, a file below the folder of the databases)."
-            )
-        return (
-            f"{told}Compared by embedding ({self.config.databases.recognition}): images are copies from a "
-            f"cosine of {self.copies_from:.3f} on, which at most {TWO_PHOTOGRAPHS:.1%} of the verification "
-            f"pairs of one person reach, and at most {STRANGERS:.0%} of the images of D with somebody else's."
-        )
 
     # ---- exposures ----------------------------------------------------------------------------
 
@@ -449,26 +433,12 @@ class Study(Audit):
                 roles, found = self.config.databases, self.contamination()["database"]
                 external = (*roles.external_train, roles.external_eval)
                 record["contamination"] = {name: int((found == name).sum()) for name in external}
-                record["compared_by_embedding"] = self._by_embedding()
             record["notebooks"][notebook] = {
                 "files": sorted({p.name for p in self._written}),
                 "seconds": self._stages,
                 "provenance": store.provenance(),
             }
             store.write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
-
-    def _by_embedding(self) -> dict[str, Any] | str:
-        """Return what the record says of the comparison by embedding."""
-        if self.likeness is None:
-            return "no: the profile names no recognition weights"
-        found, roles = self.contamination(), self.config.databases
-        alike = found[found["cosine"].notna()]["database"]
-        external = (*roles.external_train, roles.external_eval)
-        return {
-            "weights": self.likeness.sha256,
-            "cosine": self.copies_from,
-            "images": {name: int((alike == name).sum()) for name in external},
-        }
 
 
 def _prepare(task: tuple[Config, Audited, tuple[str, ...]]) -> None:

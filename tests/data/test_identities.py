@@ -1,4 +1,4 @@
-"""People on both sides, by name and by face."""
+"""People on both sides, by name."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import yaml
 
 from mint_utils import paths
 from mint_utils.data import identities
-from mint_utils.data.identities import nearest_other, persons, shared_names
+from mint_utils.data.identities import persons, shared_names
 from mint_utils.data.manifest import Database
 from mint_utils.errors import DataError
 
@@ -39,23 +39,6 @@ def test_names_of_manifests(tmp_path, monkeypatch):
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "names.tsv").write_text("4\tAda Lovelace\n")
     assert identities.names("db", tmp_path) == {4: "Ada Lovelace"}
-
-
-def people(rng, centres, each):
-    noisy = centres.repeat(each, 0) + 0.1 * rng.normal(size=(len(centres) * each, 32))
-    return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
-
-
-def test_the_nearest_other_person(monkeypatch):
-    rng = np.random.default_rng(2)
-    stored = people(rng, rng.normal(size=(7, 32)), 3)
-    labels = np.repeat(np.arange(7), 3)
-    cosines = stored[::2].astype(float) @ stored.T.astype(float)
-    cosines[labels[::2, None] == labels] = -1
-    for rows in (1 << 10, 4):
-        monkeypatch.setattr(identities, "ROWS", rows)
-        found = nearest_other(stored[::2], labels[::2], stored, labels)
-        np.testing.assert_allclose(found, cosines.max(1), atol=1e-6)
 
 
 def test_persons_of_pairs_without_identities():
