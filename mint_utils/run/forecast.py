@@ -18,6 +18,7 @@ from mint_utils.config import Audited
 from mint_utils.data.manifest import described, expected_images, is_prepared, is_streamed, locate
 from mint_utils.data.membership import THIRDS
 from mint_utils.errors import DataError, ParameterError
+from mint_utils.study import scenarios
 from mint_utils.study.study import Study
 
 FLOAT = 4  # bytes; weights and features are float32
@@ -77,12 +78,12 @@ def forecast(study: Study, names: Sequence[str], jobs: int, may_lack: bool = Fal
     if not exact:
         lines.append(f"{d['name']} is not prepared yet: expected numbers of exposures")
     models = []
-    for recipe, (title, _) in study.needed(names).items():
+    for recipe, (title, _) in scenarios.needed(config, names).items():
         if exact:
-            epoch = study.exposures(recipe) // recipe.epochs
+            epoch = study.images.exposures(recipe) // recipe.epochs
         else:
             epoch = expected_exposures(recipe, d["images"], roles.held_out)
-        models.append((title, recipe, epoch, exact and study.is_trained(recipe)))
+        models.append((title, recipe, epoch, exact and study.audit.is_trained(recipe)))
     needed = _needed(study, [recipe for _, recipe, _, stored in models if not stored], d, jobs)
     for manifest in missing:
         pixels = 0 if is_streamed(manifest, roles.image_size) else 3 * roles.image_size**2

@@ -28,8 +28,9 @@ from mint_utils.measure.bootstrap import Decided, share
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
 from mint_utils.study import probes, scenarios
-from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, Trainings, named
+from mint_utils.study.audit import Audit, Features, Scores, Trainings
 from mint_utils.study.claims import STABLE, judged
+from mint_utils.study.images import SWAPPED, Images, named
 from mint_utils.study.results import MintTable, estimate
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
@@ -114,10 +115,13 @@ class Controls:
 
     @functools.cached_property
     def _preparations(self) -> dict[str, Audit]:
-        by_identity = Audit(self.audit.config.replace(split="identity"))
-        alike = _Equalised(self.audit, softening(self.audit))
-        plain = {AS_THEY_ARE: self.audit, IDENTITY: by_identity}
-        return plain | {EQUALISED: _Equalised(self.audit), ALIKE: alike}
+        config, images = self.audit.config, self.audit.images
+        return {
+            AS_THEY_ARE: self.audit,
+            IDENTITY: Audit(config.replace(split="identity")),
+            EQUALISED: Audit(config, _Equalised(images)),
+            ALIKE: Audit(config, _Equalised(images, softening(images))),
+        }
 
     def left_out(self) -> pd.DataFrame:
         """Return the paper's protocol with each external database in turn as the evaluation's.
@@ -293,7 +297,7 @@ class Controls:
     def _blind(self, audit: Audit) -> Scores:
         """Return the scores of the blind baselines: every training of M has the same images."""
         chosen = audit.chosen(self.models[0])
-        return audit.mint(blind_features(audit.runs(chosen)), chosen)
+        return audit.mint(blind_features(audit.images.runs(chosen)), chosen)
 
     def _table(self, columns: dict[str, list[Scores]], failed: Collection[str] = ()) -> MintTable:
         found = {name: (scores, "members") for name, scores in columns.items()}
@@ -301,7 +305,7 @@ class Controls:
 
 
 def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
-    """Return the features of the blind baselines, a row of a table each, for images; see `Audit.runs`."""
+    """Return the features of the blind baselines, a row of a table each, for images; see `Images.runs`."""
 
     def make(folder: Path) -> dict[str, list[int]]:
         pieces = [(db.images, indices) for db, indices in runs]
@@ -317,23 +321,22 @@ def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
     return Features(array, dict(zip(blind.BASELINES, slices, strict=True)), done.digest)
 
 
-def softening(audit: Audit) -> dict[str, float]:
-    """Return how far each database of an audit is softened to be as sharp as the softest.
+def softening(images: Images) -> dict[str, float]:
+    """Return how far each database is softened to be as sharp as the softest.
 
     Returns:
         Name -> width in pixels, `equalise.alike` of at most `SAMPLED` images, chosen by hash.
     """
-    databases = audit.training, *audit.external_train, audit.external_eval
 
     def make(folder: Path) -> dict[str, dict[str, float]]:
         samples = {}
-        for db in databases:
+        for db in images.audited:
             order = np.argsort(uniform(db.name, db.keys, "sharpness", 0), kind="stable")
             samples[db.name] = db.images[np.sort(order[:SAMPLED])]
         return {"widths": equalise.alike(samples)}
 
     spec = {"quality": equalise.QUALITY, "sampled": SAMPLED, "step": equalise.STEP}
-    spec["databases"] = [db.fingerprint for db in databases]
+    spec["databases"] = [db.fingerprint for db in images.audited]
     return store.fetch("softening", spec, make).record["widths"]
 
 
@@ -357,16 +360,16 @@ def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", 
     return pd.DataFrame(lines.values())
 
 
-class _Equalised(Audit):
-    """The same audit with every image through one identical preparation as it is read.
+class _Equalised(Images):
+    """The same images through one identical preparation as they are read.
 
     Attributes:
         softening: Name of a database that is softened before -> width in pixels.
     """
 
-    def __init__(self, audit: Audit, softening: Mapping[str, float] | None = None):
-        super().__init__(audit.config)
-        self.plain = audit
+    def __init__(self, plain: Images, softening: Mapping[str, float] | None = None):
+        super().__init__(plain.config)
+        self.plain = plain
         self.softening = softening or {}
 
     def contamination(self) -> pd.DataFrame:
@@ -374,6 +377,7 @@ class _Equalised(Audit):
         return self.plain.contamination()
 
     def database(self, name: str) -> Database:
+        """Return a database whose images are prepared when they are asked for."""
         plain = self.plain.database(name)
         width = self.softening.get(name, 0.0)
         fingerprint = f"{plain.fingerprint} equalised {equalise.QUALITY}"

@@ -183,7 +183,7 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
     def make(folder: Path) -> dict[str, int]:
         device = train.default_device()
         network, _ = model.load(device)
-        pieces = [(db.images, indices) for db, indices in audit.runs(chosen)]
+        pieces = [(db.images, indices) for db, indices in audit.images.runs(chosen)]
         source = aad.maps(network, train.COLOUR_ORDER, pieces, device)
         tasks = [(chosen.splits[name], seed) for name in names for seed in range(seeds)]
         found = cnn.fit(source, tasks, audit.mint_recipe, device)

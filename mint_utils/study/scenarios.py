@@ -36,16 +36,9 @@ TABLES = {  # of the paper
     "dropout": 4,
     "loss": 5,
 }
-TITLES = {
-    "baseline": "baseline",
-    "frequency": "augmented data frequency",
-    "batch_size": "reduced batch size",
-    "batch_size_scaled": "batch size, rate scaled",
-    "dropout": "dropout",
-    "loss": "loss function",
-}
 SHADOW_SEED = 100  # of the first shadow model: theirs are no other model's
 LOSS_NAMES = {"adaface": "AdaFace", "cosface": "CosFace", "arcface": "ArcFace"}
+KINDS = ("members", "parts")  # of groups whose images are positives
 NEVER = "x0"  # the part of D that no model saw, in the place of members
 
 
@@ -65,6 +58,11 @@ class Column:
     model: str
     recipe: Audited
     group: str | None = "members"
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of groups that its own is of, see `Images.groups`; None where it has none."""
+        return self.group and KINDS[self.group != "members"]
 
 
 def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:
@@ -92,6 +90,29 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
     elif replace(recipe, shown="members") != config.audited:
         count = chosen.factor_seeds or count
     return [replace(recipe, seed=recipe.seed + i) for i in range(count)]
+
+
+def needed(config: Config, names: Iterable[str]) -> dict[Audited, tuple[str, set[str]]]:
+    """Return the recipes that scenarios need: recipe -> (a name to tell, the kinds of groups)."""
+    found: dict[Audited, tuple[str, set[str]]] = {}
+    every = [(scenario, column) for scenario in names for column in columns(config, scenario)]
+    for scenario, column in every:
+        for recipe in recipes(config, scenario, column):
+            title = f"{column.model}, seed {recipe.seed}"
+            kinds = found.setdefault(recipe, (title, set()))[1]
+            kinds.update([column.kind] if column.kind else [])
+    return found
+
+
+def models(config: Config, scenario: str) -> list[Column]:
+    """Return one column for each Audited Model of a scenario, its first, in order."""
+    return list({c.model: c for c in reversed(columns(config, scenario))}.values())[::-1]
+
+
+def compared_plans(config: Config) -> list[Column]:
+    """Return the columns whose plans of exposures the paper's Figure 3 compares."""
+    augmented, baseline, _ = models(config, "frequency")
+    return [baseline, augmented]
 
 
 def end_points(config: Config) -> dict[str, Column]:

@@ -177,7 +177,7 @@ def test_a_plan_makes_all_that_the_table_reads(tmp_path, monkeypatch):
         weights.rename(weights.with_suffix(".elsewhere"))
         record = weights.parent / "record.json"
         record.write_text(record.read_text().replace('"model.pt"', '"model.elsewhere"'))
-    p = People(s)
+    p = People(s.audit)
     assert {"none", "third people", "other people", "untrained"} <= set(p.table["control"])
     (model,) = p.models("a")
     exposures, known = (model.ledger[name].to_numpy() for name in ("exposures", "class"))
