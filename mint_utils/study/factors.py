@@ -203,12 +203,8 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
     }
     done = store.fetch("mint_cnn", spec, make)
     with np.load(done.folder / "scores.npz") as file:
-        found = {
-            (name, row): file[str(i)][j]
-            for i, name in enumerate(names)
-            for j, row in enumerate(LAYERS)
-        }
-    return Scores(chosen, found)
+        each = {name: dict(zip(LAYERS, file[str(i)], strict=True)) for i, name in enumerate(names)}
+    return Scores(chosen, {(name, row): of[row] for name, of in each.items() for row in LAYERS})
 
 
 def _factor(

@@ -28,14 +28,8 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "08_audit_your_model": ("baseline",),
     "09_was_i_used": ("people", "images_a_person"),
 }
-TABLES = {  # of the paper
-    "baseline": 1,
-    "frequency": 2,
-    "batch_size": 3,
-    "batch_size_scaled": 3,
-    "dropout": 4,
-    "loss": 5,
-}
+# Numbers of the paper's tables.
+TABLES = dict(baseline=1, frequency=2, batch_size=3, batch_size_scaled=3, dropout=4, loss=5)
 SHADOW_SEED = 100  # of the first shadow model: theirs are no other model's
 LOSS_NAMES = {"adaface": "AdaFace", "cosface": "CosFace", "arcface": "ArcFace"}
 KINDS = ("members", "parts")  # of groups whose images are positives
@@ -193,15 +187,11 @@ def _dropout(config: Config) -> list[Column]:
     """Return with and without dropout, as the paper has them, then the other rates of the sweep."""
     own = config.audited.dropout
     names = {own: "with dropout", 0.0: "without dropout"}
-    rates = dict.fromkeys([*names, *config.scenarios.dropouts])
-    return [
-        Column(
-            names.get(rate, f"rate {rate:g}"),
-            f"dropout {rate:g}",
-            replace(config.audited, dropout=rate),
-        )
-        for rate in rates
-    ]
+    found = []
+    for rate in dict.fromkeys([*names, *config.scenarios.dropouts]):
+        name, recipe = names.get(rate, f"rate {rate:g}"), replace(config.audited, dropout=rate)
+        found.append(Column(name, f"dropout {rate:g}", recipe))
+    return found
 
 
 def _loss(config: Config) -> list[Column]:
@@ -221,16 +211,11 @@ def _people(config: Config) -> list[Column]:
 
     Each takes about as many steps as the baseline: its epochs are three times as many.
     """
-    epochs = len(THIRDS) * config.audited.epochs
-    return [
-        Column(
-            f"people {third.upper()}",
-            f"People {third.upper()}",
-            replace(config.audited, shown=f"people-{third}", epochs=epochs),
-            None,
-        )
-        for third in THIRDS
-    ]
+    epochs, found = len(THIRDS) * config.audited.epochs, []
+    for third in THIRDS:
+        recipe = replace(config.audited, shown=f"people-{third}", epochs=epochs)
+        found.append(Column(f"people {third.upper()}", f"People {third.upper()}", recipe, None))
+    return found
 
 
 def _images_a_person(config: Config) -> list[Column]:
@@ -242,9 +227,8 @@ def _images_a_person(config: Config) -> list[Column]:
     wanted, roles = config.scenarios.images_a_person, config.databases
     if not wanted:
         return []
-    from mint_utils.data.manifest import (
-        described,
-    )  # here: a command's help should not wait for PyTorch
+    # Here: a command's help should not wait for PyTorch.
+    from mint_utils.data.manifest import described
 
     d = described(roles.training, config.data, roles.scale)
     average = (1 - roles.held_out) * d["images"] / d["identities"]

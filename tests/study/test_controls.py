@@ -93,7 +93,7 @@ def test_every_column_is_read_from_the_network_that_it_names(c, s):
     expected = {
         ("nulls", controls.THIS): s.scores(m),
         ("nulls", controls.OTHER): s.scores(other, audited=m),
-        ("nulls", controls.UNTRAINED): s.scores(c.untrained(m), audited=m),
+        ("nulls", controls.UNTRAINED): s.scores(controls.untrained(c.audit, m), audited=m),
         ("swapped", controls.OTHER): s.scores(other, SWAPPED, protocols=["paper"]),
         ("swapped", controls.THIS): s.scores(m, SWAPPED, other, ["paper"]),
     }
@@ -107,7 +107,7 @@ def test_every_column_is_read_from_the_network_that_it_names(c, s):
 
 def test_the_untrained_network_is_m_before_its_first_step(c):
     (m,) = c.models
-    network, _ = c.untrained(m).load()
+    network, _ = controls.untrained(c.audit, m).load()
     fresh, _ = train.build(m.recipe, 16, m.artifact.record["classes"])
     names = [name for name, _ in fresh.named_parameters()]
     found, expected = network.state_dict(), fresh.state_dict()
@@ -466,7 +466,7 @@ def test_a_planted_difference_of_databases_is_no_membership():
     audit = world(darker, network="ir_tiny", epochs=1, batch_size=32)
     c = controls.Controls(audit)
     (m,) = c.models
-    found = c._table({"untrained": [audit.scores(c.untrained(m), audited=m)]}).cells
+    found = c._table({"untrained": [audit.scores(controls.untrained(c.audit, m), audited=m)]}).cells
     found = found[found["row"] == "All Conv Layers"].set_index("protocol")
     assert found.loc["paper", "accuracy"] > 0.9
     assert found.loc["held_out", "low"] < 0.5 < found.loc["held_out", "high"]

@@ -121,7 +121,7 @@ def test_intervals_cover_one_half_where_outcomes_are_random(monkeypatch):
         asked = people.Asked(np.arange(80), shown, [])
         deals = people.permuted(read, shown)
         for name, scores in people.scored(read, shown).items():
-            found = people.told(asked, scores, 300, deals[name][1])
+            found = people.measured(asked, scores, 300, deals[name][1])
             held.setdefault(name, []).append(found["low"] <= 0.5 <= found["high"])
             line, wider = deals[name]
             assert line["low"] < 0.5 < line["high"] and 1 <= wider < 2

@@ -287,4 +287,4 @@ def test_a_network_that_nobody_registered():
 
 def test_real_databases_must_be_at_hand(monkeypatch):
     with pytest.raises(DataError, match="--data DIR"):
-        study.open_study("faces").training  # noqa: B018
+        study.open_study("faces").images.training  # noqa: B018
