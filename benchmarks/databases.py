@@ -50,7 +50,9 @@ def main(data: str | None = None) -> None:
         print(f"  {s.images.training.name} against {external.name}: AUC {found:.2f}")
     known = np.concatenate([thumbnails(external.images) for external in s.images.external_train])
     found = auc([d[:half], known], [d[half:], thumbnails(s.images.external_eval.images)])
-    print(f"  trained on the first three, evaluated on {s.images.external_eval.name}: AUC {found:.2f}")
+    print(
+        f"  trained on the first three, evaluated on {s.images.external_eval.name}: AUC {found:.2f}"
+    )
 
 
 if __name__ == "__main__":
