@@ -41,16 +41,18 @@ def auc(train: list[np.ndarray], evaluation: list[np.ndarray]) -> float:
 def main(data: str | None = None) -> None:
     """Print the AUC for each external database, and across databases as MINT is evaluated."""
     s = study.open_study("faces_distributed" if data else "quick", data)
-    d = thumbnails(s.training.images)
+    d = thumbnails(s.images.training.images)
     d = d[np.random.default_rng(0).permutation(len(d))]
     half = len(d) // 2
-    for external in (*s.external_train, s.external_eval):
+    for external in (*s.images.external_train, s.images.external_eval):
         other = thumbnails(external.images)
         found = auc([d[:half], other[::2]], [d[half:], other[1::2]])
-        print(f"  {s.training.name} against {external.name}: AUC {found:.2f}")
-    known = np.concatenate([thumbnails(external.images) for external in s.external_train])
-    found = auc([d[:half], known], [d[half:], thumbnails(s.external_eval.images)])
-    print(f"  trained on the first three, evaluated on {s.external_eval.name}: AUC {found:.2f}")
+        print(f"  {s.images.training.name} against {external.name}: AUC {found:.2f}")
+    known = np.concatenate([thumbnails(external.images) for external in s.images.external_train])
+    found = auc([d[:half], known], [d[half:], thumbnails(s.images.external_eval.images)])
+    print(
+        f"  trained on the first three, evaluated on {s.images.external_eval.name}: AUC {found:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -88,10 +88,6 @@ class Databases:
     scale: Positive = 1.0  # embedded databases only: factor on their number of identities
     held_out: Part = 0.05  # of D, that M never sees
     partition_seed: int = 0  # of every hash that forms a set
-    # Published weights by whose embeddings databases are compared, a file below the folder of the databases;
-    # None: they are compared by perceptual hash alone.
-    recognition: str | None = None
-    recognition_network: str = "ir_50"  # that they were made for
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from mint_utils import paths, reproduce
 from mint_utils.run import notebooks
-from mint_utils.study import study
+from mint_utils.study import audit
 from mint_utils.study.scenarios import NOTEBOOKS
 
 
@@ -151,7 +151,7 @@ def test_a_second_call_repeats_nothing(small, capsys, monkeypatch):
     for name in ("ARTIFACTS", "FIGURES", "REPORTS"):
         monkeypatch.setenv(f"MINT_{name}", str(folder / name.lower()))
     monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("executed again"))
-    monkeypatch.setattr(study.Study, "prepare", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(audit.Audit, "prepare", lambda *_: pytest.fail("trained again"))
     assert run(*SMALL) == 0
     assert "table1" in capsys.readouterr().out
 

@@ -1,6 +1,6 @@
 """Is an external image in D already? Then it is no non-member, whatever database it comes from.
 
-In: D and an External Dataset, as `Database`; or the embeddings of both by any network. Out: the external
+In: D and an External Dataset, as `Database`. Out: the external
 images of which D holds a near-duplicate, one line each.
 
 Images are compared by perceptual hash: the signs of 16 x 16 low frequencies, 256 bits. Aligned faces look
@@ -26,10 +26,10 @@ from mint_utils.data.manifest import Database
 VERSION = 1  # of hashes and search: raised when the same images give another table
 SIDE = 16  # of the square of frequencies: 256 bits
 NEAR = 31  # bits that may differ between copies
+NONE = np.iinfo(np.int64).max
 CHUNK = 256  # images decoded together
 PIECE = 1 << 15  # images between two stops that a killed run goes on from
-NONE = np.iinfo(np.int64).max
-ROWS = 1 << 12  # hashes or embeddings of each side compared at once
+ROWS = 1 << 12  # hashes of each side compared at once
 # The order of the bits in the store: neighbouring frequencies lie apart.
 SPREAD = np.argsort(np.add.outer(np.arange(SIDE), np.arange(SIDE)).ravel() % SIDE, kind="stable")
 COLUMNS = ("database", "key", "training_key", "distance", "mirrored")
@@ -177,28 +177,6 @@ def most_similar(
             match[i : i + ROWS][better] = j + rows[better]
     found = np.flatnonzero(match >= 0)
     return found, match[found], best[found]
-
-
-def nearest_other(
-    queries: np.ndarray,
-    query_identities: np.ndarray,
-    stored: np.ndarray,
-    identities: np.ndarray,
-) -> np.ndarray:
-    """Return how near each embedding comes to one of another person: (N,) float32, the largest cosine.
-
-    Args:
-        queries: (N, D) float32, unit length.
-        query_identities: (N,) int64.
-        stored: (M, D) float32, unit length, of two people at least; may be memory-mapped.
-        identities: (M,) int64.
-    """
-    best = np.full(len(queries), -np.inf, np.float32)
-    for i in range(0, len(stored), ROWS):
-        cosines = queries @ np.asarray(stored[i : i + ROWS]).T
-        cosines[query_identities[:, None] == identities[i : i + ROWS]] = -np.inf
-        np.maximum(best, cosines.max(axis=1), out=best)
-    return best
 
 
 def _hashes(database: Database, mirrored: bool) -> np.ndarray:

@@ -25,9 +25,8 @@ LEVEL = 0.95
 SMALLER, LARGER = "smaller than the paper's", "larger than the paper's"  # verdicts on a difference
 FARTHEST = 1e6  # a share that is beyond it is said to have no end
 AT_ONCE = 1 << 24  # weights held at once: replicates x clusters
-PAIRS = (
-    16  # pairs a score up to which comparing them once is faster than ranking in every replicate
-)
+# Pairs a score up to which comparing them once is faster than ranking in every replicate.
+PAIRS = 16
 
 
 class Estimate(NamedTuple):
@@ -204,12 +203,8 @@ def auc(
         trainings = trainings.reshape(scores.shape[:2]).mean(axis=1)
     few = labels.sum() * (~labels).sum() <= PAIRS * each.size
     above = pairs(labels, each) if few else None
-    drawn = np.concatenate(
-        [
-            _areas(labels, each, weights[:, which], above)
-            for weights in _weights(rng, replicates, max(len(names), len(labels)), len(names))
-        ]
-    )
+    blocks = _weights(rng, replicates, max(len(names), len(labels)), len(names))
+    drawn = np.concatenate([_areas(labels, each, block[:, which], above) for block in blocks])
     fewest = [np.bincount(which[mask], minlength=len(names)) for mask in (labels, ~labels)]
     drawn = _drawn_out(drawn, trainings.mean(), max(_factor(sizes) for sizes in fewest))
     return _estimate(trainings.mean(), drawn + _noise(trainings, replicates, rng))
@@ -264,12 +259,9 @@ def auc_within(
     groups = [rows for rows in groups if labels[rows].any() and not labels[rows].all()]
     if not groups:
         return Estimate(np.nan, np.nan, np.nan)
-    right = np.array(
-        [
-            [_auc(labels[g], one[g], np.ones((1, len(g))))[0] for g in groups]
-            for one in scores.reshape(-1, len(labels))
-        ]
-    )  # (S, clusters)
+    each = scores.reshape(-1, len(labels))
+    right = [[_auc(labels[g], one[g], np.ones((1, len(g))))[0] for g in groups] for one in each]
+    right = np.array(right)  # (S, clusters)
     if scores.ndim == 3 and len(scores) > 1:
         right = right.reshape(*scores.shape[:2], -1).mean(axis=1)
     everything = np.full(len(groups), True)
@@ -336,10 +328,8 @@ def _of_clusters(cell: Decided, mask: np.ndarray, which: np.ndarray, count: int)
     two = np.zeros(len(of), bool) if of.ndim == 1 else of[:, 0] != of[:, 1]
     first = of if of.ndim == 1 else of[:, 0]
     # A pair of two people is drawn as often as either, less once: what pairs share through either counts.
-    both, value = (
-        np.concatenate([first, of[two, 1]]) if two.any() else first,
-        np.concatenate([mean, mean[two]]),
-    )
+    both = np.concatenate([first, of[two, 1]]) if two.any() else first
+    value = np.concatenate([mean, mean[two]])
     sizes = np.bincount(both, minlength=count).astype(np.float64)
     sums = np.bincount(both, value, minlength=count)
     return _Kind(sums, sizes, (mean[two].sum(), two.sum()), _factor(sizes), mean.mean())
@@ -356,9 +346,7 @@ def _drawn_out(drawn: np.ndarray, centre: float, factor: float) -> np.ndarray:
     return centre + factor * (drawn - centre)
 
 
-def _weights(
-    rng: np.random.Generator, replicates: int, width: int, count: int
-) -> Iterable[np.ndarray]:
+def _weights(rng: np.random.Generator, replicates: int, width: int, count: int) -> Iterable:
     """Yield (b, count) how often each cluster is drawn, in blocks of b x width that fit into memory."""
     step = max(1, AT_ONCE // width)
     for start in range(0, replicates, step):

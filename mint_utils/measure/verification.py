@@ -20,12 +20,10 @@ class Verification:
 
     Attributes:
         folds: (10,) float64, accuracy of each fold.
-        threshold: (10,) float64, the squared distance below which a pair is one person.
         right: (n,) bool, whether each pair was decided rightly in its fold.
     """
 
     folds: np.ndarray
-    threshold: np.ndarray
     right: np.ndarray
 
     @property
@@ -64,13 +62,12 @@ def verification_accuracy(
     unit = embeddings / lengths
     distances = ((unit[0::2] - unit[1::2]) ** 2).sum(axis=1)
     right = (distances[:, None] < THRESHOLDS) == same[:, None]  # (n, thresholds)
-    accuracies, chosen, decided = [], [], []
+    accuracies, decided = [], []
     for rest, fold in KFold(folds).split(right):
         best = right[rest].mean(axis=0).argmax()
         decided.append(right[fold, best])
         accuracies.append(decided[-1].mean())
-        chosen.append(THRESHOLDS[best])
-    return Verification(np.array(accuracies), np.array(chosen), np.concatenate(decided))
+    return Verification(np.array(accuracies), np.concatenate(decided))
 
 
 def of_pairs(persons: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ read: these baselines are a lower bound of what the files give away.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import timm
@@ -67,18 +66,11 @@ def general(images: np.ndarray) -> np.ndarray:
     return torch.cat([stage.mean(dim=(2, 3)) for stage in stages], dim=1).numpy()
 
 
-@dataclass(frozen=True)
-class Blind:
-    """A blind baseline: (N, S, S, 3) uint8 RGB to (N, L) float32, and what that is in words."""
-
-    features: Callable[[np.ndarray], np.ndarray]
-    description: str
-
-
-BASELINES: dict[str, Blind] = {
-    "pixels": Blind(pixels, "thumbnail of 8 x 8 pixels"),
-    "statistics": Blind(statistics, "colour, JPEG grid, spectrum, noise and framing"),
-    "general": Blind(general, "ResNet-18 with random weights, means of its maps"),
+# A blind baseline makes (N, L) float32 of (N, S, S, 3) uint8 RGB.
+BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "pixels": pixels,
+    "statistics": statistics,
+    "general": general,
 }
 
 
@@ -104,7 +96,7 @@ def extract(name: str, pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.nd
             for i in range(0, len(indices), BATCH):
                 batch = images[indices[i : i + BATCH]]
                 _check(batch)
-                found.append(BASELINES[name].features(batch))
+                found.append(BASELINES[name](batch))
                 progress.update(len(batch))
     return np.concatenate(found)
 

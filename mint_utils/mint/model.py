@@ -9,9 +9,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # not in every build
-WIDE = (
-    512  # inputs from which on a product through oneDNN is worth a call of its own for each network
-)
+# Inputs from which on a product through oneDNN is worth a call of its own for each network.
+WIDE = 512
 
 
 class VanillaMint(nn.Module):

@@ -11,7 +11,7 @@ person's samples lie to each other and to those of other people.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -23,36 +23,26 @@ FOLDS = 3  # of the MINT Model: trained on two thirds of the people, as the pape
 RIDGE = 0.1  # C of the logistic regression, each person counted once
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What is read of a person.
-
-    Attributes:
-        head: Whether it needs the class centres.
-        least: Photographs that it needs.
-        description: In words.
-    """
+class Reading(NamedTuple):
+    """A reading: whether it needs the class centres, and how many photographs it needs at least."""
 
     head: bool
     least: int
-    description: str
 
 
 READINGS: dict[str, Reading] = {
-    "largest cosine": Reading(True, 1, "largest mean cosine to a class centre"),
-    "lead": Reading(True, 1, "its lead over the second largest"),
-    "steadiness": Reading(True, 2, "less deviation of the photographs' cosines to that centre"),
-    "similarity": Reading(False, 2, "mean cosine between two of the photographs"),
-    "even similarity": Reading(False, 2, "less deviation of these cosines"),
-    "least similarity": Reading(False, 2, "the smallest of these cosines"),
-    "most similarity": Reading(False, 2, "the largest of these cosines"),
-    "even about the mean": Reading(
-        False, 2, "less deviation of the cosines to the person's own mean"
-    ),
-    "least to the mean": Reading(False, 2, "the smallest of the cosines to the person's own mean"),
-    "away from others": Reading(False, 1, "less cosine of the own mean to the nearest of a crowd"),
-    "apart": Reading(False, 2, "similarity, less the cosine of the own mean to that one"),
-    "length": Reading(False, 1, "mean length of the outcomes before they are units"),
+    "largest cosine": Reading(True, 1),  # the largest mean cosine to a class centre
+    "lead": Reading(True, 1),  # its lead over the second largest
+    "steadiness": Reading(True, 2),  # less deviation of the photographs' cosines to that centre
+    "similarity": Reading(False, 2),  # mean cosine between two of the photographs
+    "even similarity": Reading(False, 2),  # less deviation of these cosines
+    "least similarity": Reading(False, 2),  # the smallest of these cosines
+    "most similarity": Reading(False, 2),  # the largest of these cosines
+    "even about the mean": Reading(False, 2),  # less deviation of the cosines to their own mean
+    "least to the mean": Reading(False, 2),  # the smallest of the cosines to their own mean
+    "away from others": Reading(False, 1),  # less cosine of the own mean to the nearest of a crowd
+    "apart": Reading(False, 2),  # similarity, less the cosine of the own mean to that one
+    "length": Reading(False, 1),  # mean length of the outcomes before they are units
 }
 
 
@@ -81,11 +71,8 @@ def chosen(
     if fewest < photographs:
         raise ParameterError(f"A person has {fewest} photographs where {photographs} are asked of.")
     rng = np.random.default_rng((seed, photographs))
-    return np.stack(
-        [
-            np.stack([rng.permutation(own)[:photographs] for own in candidates])
-            for _ in range(choices)
-        ]
+    return np.array(
+        [[rng.permutation(own)[:photographs] for own in candidates] for _ in range(choices)]
     )
 
 
@@ -127,16 +114,11 @@ def read(
 
 
 def _to_centres(units: np.ndarray, means: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]:
-    cosines = (
-        means @ centres.T
-    )  # the mean of cosines is the cosine's with the mean, times its length
+    # The mean of cosines is the cosine's with the mean, times its length.
+    cosines = means @ centres.T
     second, first = np.sort(np.partition(cosines, -2, axis=1)[:, -2:], axis=1).T
     to_best = np.einsum("pkd,pd->pk", units, centres[cosines.argmax(axis=1)])
-    return {
-        "largest cosine": first,
-        "lead": first - second,
-        "steadiness": -to_best.std(axis=1),
-    }
+    return {"largest cosine": first, "lead": first - second, "steadiness": -to_best.std(axis=1)}
 
 
 def folds(labels: np.ndarray) -> np.ndarray:

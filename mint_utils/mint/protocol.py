@@ -64,7 +64,7 @@ def audit_set(
     never_shown: Collection[str] = (),
     excluded: Mapping[str, Collection[str]] | None = None,
 ) -> AuditSet:
-    """Choose the images of an audit.
+    """Choose the images of an audit; ``mint.mint_samples`` is an upper bound, the smallest class decides.
 
     Args:
         training: D.
@@ -74,59 +74,68 @@ def audit_set(
         groups: Name of a column -> (N,) bool, the members that are its positives.
         roles: For the seed of the cuts.
         mint: Number of samples, and whether images or identities fall together.
-        never_shown: Names of the groups that are of held-out images; the negatives under ``held_out``
-            are then the other held-out images.
+        never_shown: Groups of held-out images; under ``held_out`` the negatives are then the others.
         excluded: Name of an External Dataset -> keys of its images that D holds too, which are never chosen.
-
-    Returns:
-        The audit set; ``mint.mint_samples`` is an upper bound, the smallest class decides.
 
     Raises:
         ParameterError: A group holds an image never exposed (or, where it is declared never shown, one
             that was), or a class is too small.
     """
     seed = roles.partition_seed
-    order = _order(training, seed)
-    in_training = _in_training(training, mint.split, seed)
-    held_out = exposures == 0
-    sides = {
-        "train": (in_training, list(external_train), mint.mint_samples // 2),
-        "evaluation": (~in_training, [external_eval], mint.mint_samples // 4),
+    order, unseen = _order(training, seed), exposures == 0
+    inside = _in_training(training, mint.split, seed)
+    external = {
+        db.name: (db, _candidates(db, seed, (excluded or {}).get(db.name, ())))
+        for db in (*external_train, external_eval)
+    }
+    sides = {  # who may take part, of which External Datasets, and how many of a class
+        "train": (inside, [external[db.name] for db in external_train], mint.mint_samples // 2),
+        "evaluation": (~inside, [external[external_eval.name]], mint.mint_samples // 4),
     }
     rows, splits = _Rows(), {}
     for name, members in groups.items():
-        if name in never_shown and (members & ~held_out).any():
-            raise ParameterError(f"Group {name!r} is never shown and holds images that M saw.")
-        if name not in never_shown and (members & held_out).any():
-            raise ParameterError(f"Group {name!r} of members holds images that M never saw.")
-        others = held_out & ~members
+        _check_group(name, members, unseen, name in never_shown)
         chosen = {}
-        for side, (inside, externals, limit) in sides.items():
-            positives = order[(members & inside)[order]]
-            negatives = order[(others & inside)[order]]
-            candidates = [
-                _candidates(db, seed, (excluded or {}).get(db.name, ())) for db in externals
-            ]
-            sizes = [len(found) for found in candidates]
-            n = min(limit, len(positives), len(negatives), sum(sizes))
-            if n < FEWEST:
-                raise ParameterError(
-                    f"T's {side} of {name!r} would have {n} images a class: there are {len(positives)} "
-                    f"members, {len(negatives)} held-out and {sum(sizes)} external images to take from, "
-                    f"and {FEWEST} is the least. Take larger databases or another held_out."
-                )
-            shares = zip(externals, candidates, equal_shares(n, sizes), strict=True)
-            chosen[side] = {
-                "member": rows.of(training, positives[:n]),
-                "held_out": rows.of(training, negatives[:n]),
-                "paper": np.concatenate([rows.of(db, found[:k]) for db, found, k in shares]),
-            }
+        for side, (allowed, externals, limit) in sides.items():
+            of = (order[(mask & allowed)[order]] for mask in (members, unseen & ~members))
+            chosen[side] = _taken(f"T's {side} of {name!r}", rows, training, *of, externals, limit)
         for protocol in PROTOCOLS:
-            splits[name, protocol] = Split(
-                *_labelled(chosen["train"]["member"], chosen["train"][protocol]),
-                *_labelled(chosen["evaluation"]["member"], chosen["evaluation"][protocol]),
-            )
+            each = [_labelled(chosen[side]["member"], chosen[side][protocol]) for side in sides]
+            splits[name, protocol] = Split(*each[0], *each[1])
     return AuditSet(rows.table(training, exposures), splits, frozenset(never_shown))
+
+
+def _taken(
+    what: str,
+    rows: "_Rows",
+    training: Database,
+    positives: np.ndarray,
+    negatives: np.ndarray,
+    externals: list[tuple[Database, np.ndarray]],
+    limit: int,
+) -> dict[str, np.ndarray]:
+    """Return as many rows of members as of the negatives of each protocol, at most so many."""
+    sizes = [len(found) for _, found in externals]
+    n = min(limit, len(positives), len(negatives), sum(sizes))
+    if n < FEWEST:
+        raise ParameterError(
+            f"{what} would have {n} images a class: there are {len(positives)} members, {len(negatives)} "
+            f"held-out and {sum(sizes)} external images to take from, and {FEWEST} is the least. Take larger "
+            "databases or another held_out."
+        )
+    taken = zip(externals, equal_shares(n, sizes), strict=True)
+    return {
+        "member": rows.of(training, positives[:n]),
+        "held_out": rows.of(training, negatives[:n]),
+        "paper": np.concatenate([rows.of(db, found[:k]) for (db, found), k in taken]),
+    }
+
+
+def _check_group(name: str, members: np.ndarray, unseen: np.ndarray, never_shown: bool) -> None:
+    if never_shown and (members & ~unseen).any():
+        raise ParameterError(f"Group {name!r} is never shown and holds images that M saw.")
+    if not never_shown and (members & unseen).any():
+        raise ParameterError(f"Group {name!r} of members holds images that M never saw.")
 
 
 def permuted(chosen: AuditSet, seed: int = 0) -> AuditSet:

@@ -52,8 +52,8 @@ def run(
         _print_changes(study)
         works = plan.works(config, pending)
         done = _Done(1 + len(works) + len(pending))
-        study.roles()  # prepares and compares the images before several processes ask for them
-        study.contamination()
+        study.images.roles()  # prepares and compares the images before several processes ask for them
+        study.images.contamination()
         done(f"databases of profile {config.profile}")
         left = plan.make(study, works, models, within and started + within - time.monotonic(), done)
         if left:

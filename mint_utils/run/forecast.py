@@ -17,6 +17,7 @@ from mint_utils.config import Audited
 from mint_utils.data.manifest import described, expected_images, is_prepared, is_streamed, locate
 from mint_utils.data.membership import THIRDS
 from mint_utils.errors import DataError, ParameterError
+from mint_utils.study import scenarios
 from mint_utils.study.study import Study
 
 FLOAT = 4  # bytes; weights and features are float32
@@ -69,12 +70,12 @@ def forecast(study: Study, names: Sequence[str], may_lack: bool = False) -> Fore
     if not exact:
         lines.append(f"{d['name']} is not prepared yet: expected numbers of exposures")
     models, disk = [], 0
-    for recipe, (title, _) in study.needed(names).items():
+    for recipe, (title, _) in scenarios.needed(config, names).items():
         if exact:
-            epoch = study.exposures(recipe) // recipe.epochs
+            epoch = study.images.exposures(recipe) // recipe.epochs
         else:
             epoch = expected_exposures(recipe, d["images"], roles.held_out)
-        models.append((title, recipe, epoch, exact and study.is_trained(recipe)))
+        models.append((title, recipe, epoch, exact and study.audit.is_trained(recipe)))
         disk += 0 if models[-1][-1] else _model_bytes(study, recipe, d)
     for manifest in missing:
         if not is_streamed(manifest, roles.image_size):

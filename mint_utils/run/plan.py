@@ -14,11 +14,11 @@ from mint_utils import workers
 from mint_utils.config import Audited, Config, Scenarios
 from mint_utils.errors import OutOfTime, StudyError
 from mint_utils.study import factors, scenarios
-from mint_utils.study.audit import KINDS, Audit
+from mint_utils.study.audit import Audit
 from mint_utils.study.controls import Controls
 from mint_utils.study.detectors import Detectors
 from mint_utils.study.people import People
-from mint_utils.study.scenarios import Column
+from mint_utils.study.scenarios import KINDS, Column
 from mint_utils.study.study import Study
 
 # What is said first of a network: what it is, its nulls, the person, the paper's other factors.
@@ -49,7 +49,7 @@ def works(config: Config, notebooks: Sequence[str]) -> list[Work]:
         notebooks: Their names.
     """
     names = scenarios.of_notebooks(config, notebooks)
-    needed = Study(config).needed(names)
+    needed = scenarios.needed(config, names)
     read_by = tuple(name for name in ("swap", "shadows") if name in names)
     seen: set[Audited] = set()
     found: list[Work] = []
@@ -135,7 +135,7 @@ def persons(config: Config) -> None:
 
 def again(config: Config, scenario: str, column: Column, read_by: tuple[str, ...]) -> None:
     """Make what stands in for failed trainings of a column, once the others are there."""
-    kinds = () if column.group is None else (KINDS[column.group != "members"],)
+    kinds = (column.kind,) if column.kind else ()
     for trained in Audit(config).trained(scenario, column).models:
         model(config, scenario, trained.recipe, kinds, read_by)
 
@@ -180,7 +180,9 @@ def make(
     """
     workers.limit(None if seconds is None else time.time() + seconds)
     recipes = [work.arguments[2] for work in found if work.make is model]
-    total = sum(study.exposures(recipe) for recipe in recipes if not study.is_trained(recipe))
+    total = sum(
+        study.images.exposures(recipe) for recipe in recipes if not study.audit.is_trained(recipe)
+    )
     left = {work: work.title for work in found}
     failed = []
     try:

@@ -17,6 +17,7 @@ from mint_utils import paths, store
 from mint_utils.config import Audited
 from mint_utils.errors import ParameterError, StudyError
 from mint_utils.run import notebooks
+from mint_utils.study import scenarios
 from mint_utils.study.scenarios import of_notebooks
 from mint_utils.study.study import Study
 
@@ -71,15 +72,17 @@ def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict
         spec = {"state": notebooks.state(config, notebook), "data": config.data, **what}
         return f"{kind}-{store.digest(spec)}"
 
-    databases = Stage(id_of("databases"), f"databases of profile {config.profile}", (), study.roles)
+    databases = Stage(
+        id_of("databases"), f"databases of profile {config.profile}", (), study.images.roles
+    )
     models: dict[Audited, Stage] = {}
-    needed = study.needed(of_notebooks(config, chosen))
+    needed = scenarios.needed(config, of_notebooks(config, chosen))
     for recipe, (title, kinds) in needed.items():
         models[recipe] = Stage(
             id_of("audited", recipe=recipe, kinds=sorted(kinds)),
             f"audited: {title}",
             (databases.id,),
-            lambda recipe=recipe, kinds=kinds: study.prepare(recipe, kinds),
+            lambda recipe=recipe, kinds=kinds: study.audit.prepare(recipe, kinds),
         )
     shown = {
         name: Stage(
@@ -87,7 +90,10 @@ def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict
             f"notebook {name}",
             (
                 databases.id,
-                *(models[recipe].id for recipe in study.needed(of_notebooks(config, [name]))),
+                *(
+                    models[recipe].id
+                    for recipe in scenarios.needed(config, of_notebooks(config, [name]))
+                ),
             ),
             lambda name=name: _execute(study, name, changes),
         )

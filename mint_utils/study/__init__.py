@@ -7,13 +7,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mint_utils.study.study import on_real_faces, open_study
+    from mint_utils.study.folder import on_real_faces
+    from mint_utils.study.study import open_study
 
 __all__ = ["on_real_faces", "open_study"]
+HOMES = {"on_real_faces": "folder", "open_study": "study"}
 
 
 def __getattr__(name: str) -> Any:
     """Import the front door when it is asked for: the other modules here should not take its seconds."""
-    if name in __all__:
-        return getattr(importlib.import_module("mint_utils.study.study"), name)
+    if name in HOMES:
+        return getattr(importlib.import_module(f"mint_utils.study.{HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

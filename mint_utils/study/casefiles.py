@@ -31,8 +31,9 @@ from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError
 from mint_utils.mint import aad, readings
 from mint_utils.study import design, scenarios
-from mint_utils.study.audit import Audit, Features, named
+from mint_utils.study.audit import Audit, Features
 from mint_utils.study.design import FOLDERS, KNOWN, QUESTIONED
+from mint_utils.study.images import named
 
 VERSION = 2  # raised when the same weights and images give other features or another demonstration
 NETWORK, UNTRAINED = "the network", "untrained"

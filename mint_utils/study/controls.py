@@ -28,8 +28,9 @@ from mint_utils.measure.bootstrap import Decided, interval, share
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
 from mint_utils.study import probes, scenarios
-from mint_utils.study.audit import Audit, Features, Scores, Trainings, named
+from mint_utils.study.audit import Audit, Features, Scores, Trainings
 from mint_utils.study.claims import STABLE, judged
+from mint_utils.study.images import Images, named
 from mint_utils.study.results import MintTable, effect, estimate
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
@@ -69,11 +70,12 @@ class Controls:
     @functools.cached_property
     def nulls(self) -> MintTable:
         """The six rows, both protocols: M, the null models on the same images, and permuted labels."""
-        pairs, kind = list(zip(self.models, self.others, strict=True)), self.audit.fair[0]
+        audit, pairs = self.audit, list(zip(self.models, self.others, strict=True))
+        kind = audit.fair[0]
         columns = {
-            THIS: [self.audit.scores(m, kind) for m in self.models],
-            OTHER: [self.audit.scores(other, kind, m) for m, other in pairs],
-            UNTRAINED: [self.audit.scores(self.untrained(m), kind, m) for m in self.models],
+            THIS: [audit.scores(m, kind) for m in self.models],
+            OTHER: [audit.scores(other, kind, m) for m, other in pairs],
+            UNTRAINED: [audit.scores(untrained(audit, m), kind, m) for m in self.models],
             PERMUTED: [self._permuted(m) for m in self.models],
         }
         return self._table(columns, self._failed)
@@ -106,10 +108,7 @@ class Controls:
 
     @functools.cached_property
     def prepared(self) -> MintTable:
-        """M and the blind baselines: images as they are, people kept apart, one identical preparation.
-
-        Rows are the paper's and the names of the baselines.
-        """
+        """M and the blind baselines: images as they are, people kept apart, one identical preparation."""
         columns = {}
         for name, audit in self._preparations.items():
             of_m = [audit.scores(m, audit.fair[0]) for m in self.models]
@@ -120,20 +119,20 @@ class Controls:
 
     @functools.cached_property
     def _preparations(self) -> dict[str, Audit]:
-        by_identity = Audit(self.audit.config.replace(split="identity"))
-        alike = _Equalised(self.audit, softening(self.audit))
-        plain = {AS_THEY_ARE: self.audit, IDENTITY: by_identity}
-        return plain | {EQUALISED: _Equalised(self.audit), ALIKE: alike}
+        config, images = self.audit.config, self.audit.images
+        return {
+            AS_THEY_ARE: self.audit,
+            IDENTITY: Audit(config.replace(split="identity")),
+            EQUALISED: Audit(config, _Equalised(images)),
+            ALIKE: Audit(config, _Equalised(images, softening(images))),
+        }
 
-    def left_out(self) -> pd.DataFrame:
-        """Return the paper's protocol with each external database in turn as the evaluation's.
+    @functools.cached_property
+    def turned(self) -> MintTable:
+        """The paper's protocol with each external database in turn as the evaluation's, a column each.
 
-        Returns:
-            Cells with a column for each evaluated database; T is trained on the others.
+        T is trained on the others.
         """
-        return self._table(self._left_out()).cells
-
-    def _left_out(self) -> dict[str, list[Scores]]:
         roles = self.audit.config.databases
         externals = [*roles.external_train, roles.external_eval]
         columns = {}
@@ -143,11 +142,15 @@ class Controls:
             columns[name] = [
                 turned.scores(m, turned.fair[0], protocols=["paper"]) for m in self.models
             ]
-        return columns
+        return self._table(columns)
+
+    def left_out(self) -> pd.DataFrame:
+        """Return the cells of `turned`."""
+        return self.turned.cells
 
     def make(self) -> None:
         """Make all that is read of Audited Models: everything but the blind baselines."""
-        _ = self.nulls, self.swapped, self._left_out()
+        _ = self.nulls, self.swapped, self.turned
         probes.make(self.audit, self._trained("baseline").models)
         for audit in self._preparations.values():
             for m in self.models:
@@ -159,17 +162,16 @@ class Controls:
         Returns:
             row, step, accuracy, low, high; the best blind baseline is one number for all rows.
         """
+        numbers = ["accuracy", "low", "high"]
         of_blind = self.blind.cells.set_index(["protocol", "row"]).loc["paper", self.blind_row]
-        best = of_blind[["accuracy", "low", "high"]].to_dict()
-        lines = [best | {"row": row, "step": BEST_BLIND} for row in ROWS]
         cells = self.nulls.cells.set_index(["column", "protocol", "row"])
-        for step, (column, protocol) in STEPS.items():
-            for row in ROWS:
-                found = cells.loc[column, protocol, row]
-                lines.append(
-                    {"row": row, "step": step} | found[["accuracy", "low", "high"]].to_dict()
-                )
-        return pd.DataFrame(lines)[["row", "step", "accuracy", "low", "high"]]
+        lines = [{"row": row, "step": BEST_BLIND, **of_blind[numbers]} for row in ROWS]
+        lines += [
+            {"row": row, "step": step, **cells.loc[(*where, row), numbers]}
+            for step, where in STEPS.items()
+            for row in ROWS
+        ]
+        return pd.DataFrame(lines)
 
     @property
     def blind_row(self) -> str:
@@ -181,54 +183,31 @@ class Controls:
     def shares(self) -> pd.DataFrame:
         """Return for each row which share of the paper's excess over .50 is left without the database.
 
-        Returns:
-            row, value, low, high: (held_out - .5) / (paper - .5), with infinite ends where the interval of
-            the paper's protocol holds chance. ``null``, ``null_low``, ``null_high``: the share that the
-            network that saw other images reaches as well.
+        row, value, low, high: (held_out - .5) / (paper - .5), see `share`. ``null``, ``null_low``,
+        ``null_high``: the share that the network that saw other images reaches as well.
         """
-        lines = []
+        names, lines = ("value", "low", "high", "null", "null_low", "null_high"), []
         for row in ROWS:
             whole = self.nulls.decided(THIS, "paper", row)
-            left = share(
-                self.nulls.decided(THIS, "held_out", row), whole, replicates=self.replicates
+            parts = (
+                self.nulls.decided(THIS, "held_out", row),
+                self.nulls.decided(OTHER, "paper", row),
             )
-            null = share(self.nulls.decided(OTHER, "paper", row), whole, replicates=self.replicates)
-            names = ("value", "low", "high", "null", "null_low", "null_high")
-            lines.append({"row": row} | dict(zip(names, (*left, *null), strict=True)))
+            ends = [end for part in parts for end in share(part, whole, replicates=self.replicates)]
+            lines.append({"row": row} | dict(zip(names, ends, strict=True)))
         return pd.DataFrame(lines)
 
     def claims(self) -> pd.DataFrame:
-        """Return what the controls say, decided by the intervals of differences over the same images.
+        """Return what the controls say, with the columns of `claims.decide`.
 
-        Returns:
-            The columns of `claims.decide`, of which ``protocol`` is where the first cell is from.
+        ``protocol`` is where the first cell is from.
         """
-        lines = []
-        for row in ("All Conv Layers", "Model Outcome"):
-            for text, protocol, terms, above, margin in self._asked(row):
-                told = {"where": "added", "claim": f"{row}: {text}", "printed": "–"}
-                told |= {"protocol": protocol}
-                lines.append(told | judged(terms, self.replicates, above, margin))
-        return pd.DataFrame(lines)
-
-    def _asked(self, row: str) -> list[tuple[str, str, list[tuple[int, Decided]], float, float]]:
-        """Return what is asked of a row: text, protocol, terms of a sum, what it exceeds, its margin."""
-        of_m = {name: self.nulls.decided(name, "paper", row) for name in (THIS, OTHER, UNTRAINED)}
-        held = self.nulls.decided(THIS, "held_out", row)
-        swapped = [(1, self.swapped.decided(OTHER, "paper", row))]
-        swapped += [(-1, self.swapped.decided(THIS, "paper", row))]
-        # No network was trained once there.
-        blind = replace(self.blind.decided(BLIND, "paper", self.blind_row), reservation="")
-        this = (1, of_m[THIS])
-        return [
-            ("the paper's protocol tells more than a coin", "paper", [this], 0.5, 0.0),
-            (f"more than for a {_UNSEEN}", "paper", [this, (-1, of_m[OTHER])], 0.0, 0.0),
-            ("the same for the other half's members", "paper", swapped, 0.0, STABLE),
-            ("more than for an untrained network", "paper", [this, (-1, of_m[UNTRAINED])], 0.0, 0.0),
-            (f"more than for no network at all ({self.blind_row})", "paper", [this, (-1, blind)],
-             0.0, 0.0),
-            ("with non-members of the same database", "held_out", [(1, held)], 0.5, 0.0),
-        ]  # fmt: skip
+        return pd.DataFrame(
+            {"where": "added", "claim": f"{row}: {text}", "printed": "–", "protocol": protocol}
+            | judged(terms, self.replicates, above, margin)
+            for row in ("All Conv Layers", "Model Outcome")
+            for text, protocol, terms, above, margin in _asked(self, row)
+        )
 
     def conclusion(self) -> str:
         """Return what the controls say, in words made of their numbers."""
@@ -249,48 +228,25 @@ class Controls:
         )
 
     def end_points(self) -> pd.DataFrame:
-        """Return the decomposition at the end points of the scenarios.
+        """Return the cells at the end points of the scenarios, with the column ``positives``.
 
-        Returns:
-            Cells of `MintTable.cells` with the column ``positives``: members, or in their place images that
-            this very M was never shown (the paper's protocol on those is what the database alone gives).
+        Those are members, or in their place images that this very M was never shown: the paper's protocol
+        gives on those what the database alone gives.
         """
         frames = []
         for name, column in scenarios.end_points(self.audit.config).items():
             trained = self.audit.trained("ends", column)
             models, failed = trained.models, {name} if trained.holds_failed else set()
-            if column.group == "members":
-                shown = [self.audit.scores(m) for m in models]
+            shown = [self.audit.scores(m, column.kind) for m in models]
+            groups = {"members": (shown, column.group), "never shown": (shown, scenarios.NEVER)}
+            if column.group == "members":  # a part has as large a part of the others beside it
                 never = [self.audit.never_shown(m) for m in models]
-                groups = {"members": (shown, "members"), "never shown": (never, "members")}
-            else:  # a part of the members, beside which stands as large a part of the others
-                of_parts = [self.audit.scores(m, "parts") for m in models]
-                groups = {
-                    "members": (of_parts, column.group),
-                    "never shown": (of_parts, scenarios.NEVER),
-                }
+                groups["never shown"] = never, "members"
             for positives, found in groups.items():
                 cells = MintTable.of({name: found}, self.replicates, failed).cells
                 wanted = (cells["protocol"] == "paper") | (positives == "members")
                 frames.append(cells[wanted].assign(positives=positives))
         return pd.concat(frames, ignore_index=True)
-
-    def untrained(self, model: AuditedModel) -> AuditedModel:
-        """Return M as it was initialised, its BatchNorm statistics those of images of D, seen or not."""
-        images, record = self.audit.training.images, model.artifact.record
-
-        def make(folder: Path) -> dict[str, int]:
-            network, head = train.build(model.recipe, record["image_size"], record["classes"])
-            # Of held-out images too: statistics of the members alone would tell something of them.
-            some = np.random.default_rng(0).permutation(len(images))[:UNTRAINED_IMAGES]
-            network.to(train.default_device(), memory_format=torch.channels_last)
-            calibrated(network, images, some, train.COLOUR_ORDER).cpu()
-            weights = {"network": network.state_dict(), "head": head.state_dict()}
-            torch.save(weights, folder / "model.pt")
-            return {name: record[name] for name in ("image_size", "classes")}
-
-        spec = {"version": UNTRAINED_VERSION, "model": model.artifact.digest}
-        return AuditedModel(store.fetch("untrained", spec, make), model.recipe)
 
     @functools.cache  # noqa: B019  (controls live as long as their notebook)
     def _trained(self, scenario: str) -> Trainings:
@@ -303,15 +259,55 @@ class Controls:
     def _blind(self, audit: Audit) -> Scores:
         """Return the scores of the blind baselines: every training of M has the same images."""
         chosen = audit.chosen(self.models[0], audit.fair[0])
-        return audit.mint(blind_features(audit.runs(chosen)), chosen)
+        return audit.mint(blind_features(audit.images.runs(chosen)), chosen)
 
     def _table(self, columns: dict[str, list[Scores]], failed: Collection[str] = ()) -> MintTable:
         found = {name: (scores, "members") for name, scores in columns.items()}
         return MintTable.of(found, self.replicates, failed)
 
 
+def _asked(
+    controls: Controls, row: str
+) -> list[tuple[str, str, list[tuple[int, Decided]], float, float]]:
+    """Return what is asked of a row: text, protocol, terms of a sum, what it exceeds, its margin."""
+    of_m = {name: controls.nulls.decided(name, "paper", row) for name in (THIS, OTHER, UNTRAINED)}
+    held = controls.nulls.decided(THIS, "held_out", row)
+    swapped = [(1, controls.swapped.decided(OTHER, "paper", row))]
+    swapped += [(-1, controls.swapped.decided(THIS, "paper", row))]
+    # No network was trained once there.
+    blind = replace(controls.blind.decided(BLIND, "paper", controls.blind_row), reservation="")
+    this = (1, of_m[THIS])
+    return [
+        ("the paper's protocol tells more than a coin", "paper", [this], 0.5, 0.0),
+        (f"more than for a {_UNSEEN}", "paper", [this, (-1, of_m[OTHER])], 0.0, 0.0),
+        ("the same for the other half's members", "paper", swapped, 0.0, STABLE),
+        ("more than for an untrained network", "paper", [this, (-1, of_m[UNTRAINED])], 0.0, 0.0),
+        (f"more than for no network at all ({controls.blind_row})", "paper", [this, (-1, blind)],
+         0.0, 0.0),
+        ("with non-members of the same database", "held_out", [(1, held)], 0.5, 0.0),
+    ]  # fmt: skip
+
+
+def untrained(audit: Audit, model: AuditedModel) -> AuditedModel:
+    """Return M as it was initialised, its BatchNorm statistics those of images of D, seen or not."""
+    images, record = audit.training.images, model.artifact.record
+
+    def make(folder: Path) -> dict[str, int]:
+        network, head = train.build(model.recipe, record["image_size"], record["classes"])
+        # Of held-out images too: statistics of the members alone would tell something of them.
+        some = np.random.default_rng(0).permutation(len(images))[:UNTRAINED_IMAGES]
+        network.to(train.default_device(), memory_format=torch.channels_last)
+        calibrated(network, images, some, train.COLOUR_ORDER).cpu()
+        weights = {"network": network.state_dict(), "head": head.state_dict()}
+        torch.save(weights, folder / "model.pt")
+        return {name: record[name] for name in ("image_size", "classes")}
+
+    spec = {"version": UNTRAINED_VERSION, "model": model.artifact.digest}
+    return AuditedModel(store.fetch("untrained", spec, make), model.recipe)
+
+
 def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
-    """Return the features of the blind baselines, a row of a table each, for images; see `Audit.runs`."""
+    """Return the features of the blind baselines, a row of a table each, for images; see `Images.runs`."""
 
     def make(folder: Path) -> dict[str, list[int]]:
         pieces = [(db.images, indices) for db, indices in runs]
@@ -327,23 +323,22 @@ def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
     return Features(array, dict(zip(blind.BASELINES, slices, strict=True)), done.digest)
 
 
-def softening(audit: Audit) -> dict[str, float]:
-    """Return how far each database of an audit is softened to be as sharp as the softest.
+def softening(images: Images) -> dict[str, float]:
+    """Return how far each database is softened to be as sharp as the softest.
 
     Returns:
         Name -> width in pixels, `equalise.alike` of at most `SAMPLED` images, chosen by hash.
     """
-    databases = audit.training, *audit.external_train, audit.external_eval
 
     def make(folder: Path) -> dict[str, dict[str, float]]:
         samples = {}
-        for db in databases:
+        for db in images.audited:
             order = np.argsort(uniform(db.name, db.keys, "sharpness", 0), kind="stable")
             samples[db.name] = db.images[np.sort(order[:SAMPLED])]
         return {"widths": equalise.alike(samples)}
 
     spec = {"quality": equalise.QUALITY, "sampled": SAMPLED, "step": equalise.STEP}
-    spec["databases"] = [db.fingerprint for db in databases]
+    spec["databases"] = [db.fingerprint for db in images.audited]
     return store.fetch("softening", spec, make).record["widths"]
 
 
@@ -367,16 +362,16 @@ def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", 
     return pd.DataFrame(lines.values())
 
 
-class _Equalised(Audit):
-    """The same audit with every image through one identical preparation as it is read.
+class _Equalised(Images):
+    """The same images through one identical preparation as they are read.
 
     Attributes:
         softening: Name of a database that is softened before -> width in pixels.
     """
 
-    def __init__(self, audit: Audit, softening: Mapping[str, float] | None = None):
-        super().__init__(audit.config)
-        self.plain = audit
+    def __init__(self, plain: Images, softening: Mapping[str, float] | None = None):
+        super().__init__(plain.config)
+        self.plain = plain
         self.softening = softening or {}
 
     def contamination(self) -> pd.DataFrame:
@@ -384,6 +379,7 @@ class _Equalised(Audit):
         return self.plain.contamination()
 
     def database(self, name: str) -> Database:
+        """Return a database whose images are prepared when they are asked for."""
         plain = self.plain.database(name)
         width = self.softening.get(name, 0.0)
         fingerprint = f"{plain.fingerprint} equalised {equalise.QUALITY}"

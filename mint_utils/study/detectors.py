@@ -22,7 +22,7 @@ from mint_utils.mint.attacks import ATTACKS
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
-from mint_utils.study.audit import KINDS, Audit, Features, split_digests
+from mint_utils.study.audit import Audit, Features, split_digests
 from mint_utils.study.results import MintTable
 
 KEY = "members", "held_out"
@@ -51,7 +51,7 @@ class Detectors:
     def _table(self, read: Callable[[AuditedModel, AuditSet], Features]) -> MintTable:
         found, failed = {}, set()
         for name, column in scenarios.end_points(self.audit.config).items():
-            kind = KINDS[column.group != "members"]
+            kind = column.kind
             trained, scores = self.audit.trained("ends", column), []
             for model in trained.models:
                 chosen = self.audit.chosen(model, kind)

@@ -250,7 +250,7 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
     def make(folder: Path) -> dict[str, int]:
         device = train.default_device()
         network, _ = model.load(device)
-        pieces = [(db.images, indices) for db, indices in audit.runs(chosen)]
+        pieces = [(db.images, indices) for db, indices in audit.images.runs(chosen)]
         source = aad.maps(network, train.COLOUR_ORDER, pieces, device)
         tasks = [(chosen.splits[name], seed) for name in names for seed in range(seeds)]
         found = cnn.fit(source, tasks, audit.mint_recipe, device)
@@ -270,12 +270,8 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
     }
     done = store.fetch("mint_cnn", spec, make)
     with np.load(done.folder / "scores.npz") as file:
-        found = {
-            (name, row): file[str(i)][j]
-            for i, name in enumerate(names)
-            for j, row in enumerate(LAYERS)
-        }
-    return Scores(chosen, found)
+        each = {name: dict(zip(LAYERS, file[str(i)], strict=True)) for i, name in enumerate(names)}
+    return Scores(chosen, {(name, row): of[row] for name, of in each.items() for row in LAYERS})
 
 
 def _factor(

@@ -27,7 +27,7 @@ from mint_utils.mint import people
 from mint_utils.report.tables import MISSING
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit, Outcomes
-from mint_utils.study.controls import Controls, blind_features
+from mint_utils.study.controls import blind_features, untrained
 
 PHOTOGRAPHS = (1, 2, 3, 5, 10, 20)
 CHOICES = 10  # random choices of the photographs of each person
@@ -39,15 +39,9 @@ ADVANTAGE = "2 AUC - 1"
 VERSION = 1  # of the table: raised when the same outcomes give other numbers
 MINT, LARGEST, SIMILARITY = "MINT Model", "largest cosine", "similarity"
 TOLD = 5  # photographs of which sentences are made
-NONE, THIRD, OTHER, UNTRAINED, BLIND, PERMUTED, MATCHED = CONTROLS = (
-    "none",
-    "third people",
-    "other people",
-    "untrained",
-    "blind",
-    "permuted",
-    "matched",
-)
+NONE, THIRD, OTHER, UNTRAINED = "none", "third people", "other people", "untrained"
+BLIND, PERMUTED, MATCHED = "blind", "permuted", "matched"
+CONTROLS = NONE, THIRD, OTHER, UNTRAINED, BLIND, PERMUTED, MATCHED
 COLUMNS = (
     *("reading", "head", "photographs", "used", "control", "auc", "low", "high"),
     *("tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "n"),
@@ -127,15 +121,9 @@ class People:
         }
         identities, lines = self.audit.training.identities, []
         for name, mask in kinds.items():
-            ends = exposures[mask].min(), exposures[mask].max()
-            lines.append(
-                {
-                    "photographs": name,
-                    "people": len(np.unique(identities[mask])),
-                    "images": int(mask.sum()),
-                    "exposures": f"{ends[0]} to {ends[1]}" if ends[0] != ends[1] else f"{ends[0]}",
-                }
-            )
+            persons, ends = np.unique(identities[mask]), np.unique(exposures[mask])[[0, -1]]
+            line = {"photographs": name, "people": len(persons), "images": int(mask.sum())}
+            lines.append(line | {"exposures": " to ".join(map(str, dict.fromkeys(ends.tolist())))})
         return pd.DataFrame(lines)
 
     def asked(self, used: bool, photographs: int) -> Asked:
@@ -160,17 +148,16 @@ class People:
             if not able:
                 continue
             order = np.argsort(uniform(d.name, identities[able], "people-asked", seed))[:MOST]
-            found += [
-                (int(identities[able[i]]), third == "a", by_person[able[i]]) for i in sorted(order)
-            ]
+            chosen = [able[i] for i in sorted(order)]
+            found += [(int(identities[i]), third == "a", by_person[i]) for i in chosen]
         names, labels, own = zip(*found, strict=True) if found else ((), (), ())
         return Asked(np.array(names, np.int64), np.array(labels, bool), list(own))
 
     # ---- networks that are read ---------------------------------------------------------------
 
     def untrained(self, model: AuditedModel) -> Outcomes:
-        """Return the outcomes of a network before its training (`Controls.untrained`)."""
-        return self.audit.outcomes(Controls(self.audit).untrained(model), audited=model)
+        """Return the outcomes of a network before its training."""
+        return self.audit.outcomes(untrained(self.audit, model), audited=model)
 
     @functools.cached_property
     def blind(self) -> Outcomes:
@@ -267,10 +254,12 @@ class People:
             yield name, PERMUTED, line
         for control, (of, found) in groups.items():
             for name, scores in scored(found, of.shown).items():
-                yield name, control, told(of, scores, self.replicates, deals[name][1])
+                yield name, control, measured(of, scores, self.replicates, deals[name][1])
 
 
-def told(asked: Asked, scores: np.ndarray, replicates: int, wider: float = 1.0) -> dict[str, float]:
+def measured(
+    asked: Asked, scores: np.ndarray, replicates: int, wider: float = 1.0
+) -> dict[str, float]:
     """Return how well people are told: auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
 
     Args:
@@ -309,25 +298,14 @@ def scored(
         read: For each of M networks, reading -> (R, P).
         shown: (P,) bool.
     """
-    names = list(read[0])
-    found = {
-        (name, people.READINGS[name].head): np.stack([of[name] for of in read]) for name in names
-    }
-    return found | _mint(read, shown)
-
-
-def _mint(read: Sequence[Mapping[str, np.ndarray]], shown: np.ndarray):
-    names = {
-        head: [n for n in read[0] if head or not people.READINGS[n].head] for head in (True, False)
-    }
-    if names[True] == names[False]:  # there is no head
-        del names[True]
-    return {
-        (MINT, head): np.stack(
-            [people.cross_fitted(np.stack([of[n] for n in own], axis=2), shown) for of in read]
-        )
-        for head, own in names.items()
-    }
+    heads = {name: people.READINGS[name].head for name in read[0]}
+    found = {(name, head): np.stack([of[name] for of in read]) for name, head in heads.items()}
+    for with_head in (True, False) if any(heads.values()) else (False,):
+        names = [name for name, head in heads.items() if with_head or not head]
+        inputs = [np.stack([of[name] for name in names], axis=2) for of in read]
+        fitted = [people.cross_fitted(one, shown) for one in inputs]
+        found[MINT, with_head] = np.stack(fitted)
+    return found
 
 
 def permuted(
@@ -350,9 +328,8 @@ def permuted(
         labels = rng.permutation(shown)
         for name, scores in scored(read, labels).items():
             each = scores.reshape(-1, len(labels))
-            found.setdefault(name, []).append(
-                (*_area(labels, each), *low_fpr(labels, each).values())
-            )
+            numbers = *_area(labels, each), *low_fpr(labels, each).values()
+            found.setdefault(name, []).append(numbers)
     return {name: _deals(name[0], np.array(values), len(shown)) for name, values in found.items()}
 
 
@@ -391,7 +368,7 @@ def images_a_person(of: People) -> pd.DataFrame:
         line = {"most": int(column.name), "images": used.sum() / (ledger["class"].max() + 1)}
         line |= {"exposures": exposures[used].mean()}
         for question, asked, scores in _questions(of, read, known, used):
-            found = told(asked, scores, of.replicates)
+            found = measured(asked, scores, of.replicates)
             lines.append({"question": question} | line | found)
     columns = ["question", "most", "images", "exposures", *COLUMNS[5:]]
     return pd.DataFrame(lines, columns=columns)
@@ -425,11 +402,8 @@ def power_laws(found: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for question, of in found.groupby("question", sort=False):
-        advantages = {
-            ADVANTAGE: 2 * of["auc"] - 1,
-            "TPR - FPR at 1%": of["tpr_at_1pct_fpr"] - 0.01,
-        }
-        for name, advantage in advantages.items():
+        at_1pct = of["tpr_at_1pct_fpr"] - 0.01
+        for name, advantage in ((ADVANTAGE, 2 * of["auc"] - 1), ("TPR - FPR at 1%", at_1pct)):
             above = advantage > 0
             line = {"question": question, "of": name, "points": int(above.sum())}
             if above.sum() >= LEAST_POINTS:
@@ -438,9 +412,8 @@ def power_laws(found: pd.DataFrame) -> pd.DataFrame:
                 line |= {"exponent": fitted.slope}
                 line |= {"low": fitted.slope - half, "high": fitted.slope + half}
             lines.append(line)
-    return pd.DataFrame(lines).reindex(
-        columns=["question", "of", "exponent", "low", "high", "points"]
-    )
+    names = ["question", "of", "exponent", "low", "high", "points"]
+    return pd.DataFrame(lines).reindex(columns=names)
 
 
 def at(table: pd.DataFrame, used: bool) -> int:
@@ -472,15 +445,12 @@ def claims(table: pd.DataFrame) -> pd.DataFrame:
     asked: list[tuple[str, tuple, str]] = []
     for used in (False, True):
         kind = f"{at(table, used)} {'used' if used else 'unused'}"
-        asked += [
-            (
-                f"{kind}, with the head: people who were shown are told",
-                (LARGEST, True, used),
-                "above",
-            ),
-            (f"{kind}, without the head: they are told", (SIMILARITY, False, used), "above"),
-            (f"{kind}, MINT Model without the head: they are told", (MINT, False, used), "above"),
-        ]
+        readings = {
+            "with the head: people who were shown are told": (LARGEST, True),
+            "without the head: they are told": (SIMILARITY, False),
+            "MINT Model without the head: they are told": (MINT, False),
+        }
+        asked += [(f"{kind}, {text}", (*of, used), "above") for text, of in readings.items()]
     head, without = (LARGEST, True, False), (MINT, False, False)
     asked += [
         ("a network that saw neither tells nothing", (*head, THIRD), "chance"),
@@ -494,14 +464,8 @@ def claims(table: pd.DataFrame) -> pd.DataFrame:
     for text, where, expected in asked:
         found = line_of(table, *where)
         if found is not None:
-            lines.append(
-                {
-                    "claim": text,
-                    "area": str(estimate(found)),
-                    "people": int(found["n"]),
-                    "verdict": _verdict(found, expected),
-                }
-            )
+            line = {"claim": text, "area": str(estimate(found)), "people": int(found["n"])}
+            lines.append(line | {"verdict": _verdict(found, expected)})
     return pd.DataFrame(lines)
 
 

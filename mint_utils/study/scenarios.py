@@ -28,24 +28,11 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "08_audit_your_model": ("baseline",),
     "09_was_i_used": ("people", "images_a_person"),
 }
-TABLES = {  # of the paper
-    "baseline": 1,
-    "frequency": 2,
-    "batch_size": 3,
-    "batch_size_scaled": 3,
-    "dropout": 4,
-    "loss": 5,
-}
-TITLES = {
-    "baseline": "baseline",
-    "frequency": "augmented data frequency",
-    "batch_size": "reduced batch size",
-    "batch_size_scaled": "batch size, rate scaled",
-    "dropout": "dropout",
-    "loss": "loss function",
-}
+# Numbers of the paper's tables.
+TABLES = dict(baseline=1, frequency=2, batch_size=3, batch_size_scaled=3, dropout=4, loss=5)
 SHADOW_SEED = 100  # of the first shadow model: theirs are no other model's
 LOSS_NAMES = {"adaface": "AdaFace", "cosface": "CosFace", "arcface": "ArcFace"}
+KINDS = ("members", "parts")  # of groups whose images are positives
 NEVER = "x0"  # the part of D that no model saw, in the place of members
 
 
@@ -65,6 +52,11 @@ class Column:
     model: str
     recipe: Audited
     group: str | None = "members"
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of groups that its own is of, see `Images.groups`; None where it has none."""
+        return self.group and KINDS[self.group != "members"]
 
 
 def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:
@@ -92,6 +84,29 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
     elif replace(recipe, shown="members") != config.audited:
         count = chosen.factor_seeds or count
     return [replace(recipe, seed=recipe.seed + i) for i in range(count)]
+
+
+def needed(config: Config, names: Iterable[str]) -> dict[Audited, tuple[str, set[str]]]:
+    """Return the recipes that scenarios need: recipe -> (a name to tell, the kinds of groups)."""
+    found: dict[Audited, tuple[str, set[str]]] = {}
+    every = [(scenario, column) for scenario in names for column in columns(config, scenario)]
+    for scenario, column in every:
+        for recipe in recipes(config, scenario, column):
+            title = f"{column.model}, seed {recipe.seed}"
+            kinds = found.setdefault(recipe, (title, set()))[1]
+            kinds.update([column.kind] if column.kind else [])
+    return found
+
+
+def models(config: Config, scenario: str) -> list[Column]:
+    """Return one column for each Audited Model of a scenario, its first, in order."""
+    return list({c.model: c for c in reversed(columns(config, scenario))}.values())[::-1]
+
+
+def compared_plans(config: Config) -> list[Column]:
+    """Return the columns whose plans of exposures the paper's Figure 3 compares."""
+    augmented, baseline, _ = models(config, "frequency")
+    return [baseline, augmented]
 
 
 def end_points(config: Config) -> dict[str, Column]:
@@ -172,15 +187,11 @@ def _dropout(config: Config) -> list[Column]:
     """Return with and without dropout, as the paper has them, then the other rates of the sweep."""
     own = config.audited.dropout
     names = {own: "with dropout", 0.0: "without dropout"}
-    rates = dict.fromkeys([*names, *config.scenarios.dropouts])
-    return [
-        Column(
-            names.get(rate, f"rate {rate:g}"),
-            f"dropout {rate:g}",
-            replace(config.audited, dropout=rate),
-        )
-        for rate in rates
-    ]
+    found = []
+    for rate in dict.fromkeys([*names, *config.scenarios.dropouts]):
+        name, recipe = names.get(rate, f"rate {rate:g}"), replace(config.audited, dropout=rate)
+        found.append(Column(name, f"dropout {rate:g}", recipe))
+    return found
 
 
 def _loss(config: Config) -> list[Column]:
@@ -234,16 +245,11 @@ def _people(config: Config) -> list[Column]:
 
     Each takes about as many steps as the baseline: its epochs are three times as many.
     """
-    epochs = len(THIRDS) * config.audited.epochs
-    return [
-        Column(
-            f"people {third.upper()}",
-            f"People {third.upper()}",
-            replace(config.audited, shown=f"people-{third}", epochs=epochs),
-            None,
-        )
-        for third in THIRDS
-    ]
+    epochs, found = len(THIRDS) * config.audited.epochs, []
+    for third in THIRDS:
+        recipe = replace(config.audited, shown=f"people-{third}", epochs=epochs)
+        found.append(Column(f"people {third.upper()}", f"People {third.upper()}", recipe, None))
+    return found
 
 
 def _images_a_person(config: Config) -> list[Column]:
@@ -255,9 +261,8 @@ def _images_a_person(config: Config) -> list[Column]:
     wanted, roles = config.scenarios.images_a_person, config.databases
     if not wanted:
         return []
-    from mint_utils.data.manifest import (
-        described,
-    )  # here: a command's help should not wait for PyTorch
+    # Here: a command's help should not wait for PyTorch.
+    from mint_utils.data.manifest import described
 
     d = described(roles.training, config.data, roles.scale)
     average = (1 - roles.held_out) * d["images"] / d["identities"]

@@ -13,7 +13,6 @@ from mint_utils.data import contamination, synthetic
 from mint_utils.data.contamination import (
     NEAR,
     contaminated,
-    most_similar,
     nearest_hash,
     nearest_other,
     perceptual_hashes,
@@ -171,24 +170,6 @@ def test_copies_of_real_faces_are_found_and_other_faces_are_not(faces):
 
 
 # ---- embeddings ------------------------------------------------------------------------------
-
-
-def test_similar_embeddings(monkeypatch):
-    rng = np.random.default_rng(0)
-    first, second = (rng.normal(size=(n, 16)).astype(np.float32) for n in (30, 50))
-    second[41] = first[7] + 0.1 * rng.normal(size=16)
-    second[3] = 2 * first[20]
-    first, second = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (first, second))
-    cosines = first.astype(float) @ second.T.astype(float)
-    for block in (4096, 8):
-        monkeypatch.setattr(contamination, "ROWS", block)
-        rows, matches, values = most_similar(first, second, 0.5)
-        expected = np.flatnonzero(cosines.max(1) >= 0.5)
-        np.testing.assert_array_equal(rows, expected)
-        np.testing.assert_array_equal(matches, cosines[expected].argmax(1))
-        np.testing.assert_allclose(values, cosines[expected].max(1), atol=1e-6)
-        assert {7, 20} <= set(rows) and dict(zip(rows, matches, strict=True))[7] == 41
-    assert most_similar(first, second, 1.1)[0].size == 0
 
 
 def test_copies_within_a_database_are_those_of_an_earlier_image(d, monkeypatch):

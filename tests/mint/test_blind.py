@@ -46,7 +46,7 @@ def test_shape_type_and_numbers(name, size, images):
 @EVERY
 def test_a_row_depends_on_no_other_image(name, images, monkeypatch):
     whole = blind.extract(name, [(images, np.arange(24))])
-    alone = np.concatenate([blind.BASELINES[name].features(images[i : i + 1]) for i in range(24)])
+    alone = np.concatenate([blind.BASELINES[name](images[i : i + 1]) for i in range(24)])
     np.testing.assert_allclose(whole, alone, atol=1e-4)
     monkeypatch.setattr(blind, "BATCH", 7)
     pieces = [(images[:9], np.array([8, 2])), (images[9:], np.arange(15))]

@@ -98,13 +98,13 @@ def test_numbers_are_exact_where_d_is_at_hand_and_stored_models_take_nothing():
     before = forecast.forecast(s, ["baseline"])
     ((_, _, expected, stored),) = before.models
     assert "expected numbers" in before.databases[-1] and expected == 300 and not stored
-    s.roles()
+    s.images.roles()
     at_hand = forecast.forecast(s, ["baseline"])
     ((_, _, exact, _),) = at_hand.models
-    assert exact == s.exposures(s.config.audited) != expected
+    assert exact == s.images.exposures(s.config.audited) != expected
     assert "expected numbers" not in at_hand.databases[-1]
     assert at_hand.disk < before.disk
-    s.model(s.config.audited)
+    s.audit.model(s.config.audited)
     ended = forecast.forecast(s, ["baseline"])
     assert ended.models[0][3] and ended.disk == 0
 

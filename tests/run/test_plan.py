@@ -24,7 +24,7 @@ def titles(chosen) -> list[str]:
 
 def test_the_baseline_is_first_and_every_model_of_the_notebooks_is_made_once():
     config = resolve("quick")
-    needed = Study(config).needed([name for of in NOTEBOOKS.values() for name in of])
+    needed = scenarios.needed(config, [name for of in NOTEBOOKS.values() for name in of])
     works = plan.works(config, list(NOTEBOOKS))
     made = [work.arguments[2] for work in works if work.make is plan.model]
     assert made[0] == config.audited and len(made) == len(needed) and set(made) == set(needed)
@@ -56,7 +56,7 @@ def test_where_little_is_held_out_networks_of_two_halves_are_compared(name):
 @pytest.fixture
 def study():
     s = Study(resolve("quick", **SMALL))
-    s.roles()
+    s.images.roles()
     return s
 
 
@@ -82,8 +82,8 @@ def test_over_before_it_began_it_says_what_is_left_and_goes_on_from_the_checkpoi
     monkeypatch.setattr(train, "_gathered", counted)
     done = []
     assert plan.make(study, found[:1], 1, 3600.0, done.append) == []
-    assert done == ["Baseline, seed 0"] and study.is_trained(study.config.audited)
-    assert steps[0] > 0 and steps == list(range(steps[0], study.plan().steps))
+    assert done == ["Baseline, seed 0"] and study.audit.is_trained(study.config.audited)
+    assert steps[0] > 0 and steps == list(range(steps[0], study.images.plan().steps))
     assert not workers.out_of_time()
 
 
@@ -95,7 +95,7 @@ def test_one_that_fails_does_not_stop_the_others(study, monkeypatch):
         StudyError, match=r"1 of 2 works failed, the first: a bad one: ValueError.*asked"
     ):
         plan.make(study, [bad, *found], 1, None, done.append)
-    assert done[1] == "Baseline, seed 0" and study.is_trained(study.config.audited)
+    assert done[1] == "Baseline, seed 0" and study.audit.is_trained(study.config.audited)
 
 
 TINY = [word for name, value in SMALL.items() for word in ("-p", name, str(value))]

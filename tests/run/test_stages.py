@@ -13,6 +13,8 @@ from mint_utils import paths, reproduce
 from mint_utils.config import resolve
 from mint_utils.run import notebooks
 from mint_utils.run.stages import Stage, stages
+from mint_utils.study import scenarios
+from mint_utils.study.audit import Audit
 from mint_utils.study.scenarios import NOTEBOOKS
 from mint_utils.study.study import Study
 
@@ -31,7 +33,7 @@ def of(kind: str, listed: dict[str, Stage]) -> list[Stage]:
 def test_every_model_and_notebook_is_a_stage_and_no_database_is_opened():
     listed = found(audited_seeds=2)
     everything = [scenario for of_one in NOTEBOOKS.values() for scenario in of_one]
-    needed = Study(resolve("quick", audited_seeds=2)).needed(everything)
+    needed = scenarios.needed(resolve("quick", audited_seeds=2), everything)
     titles = [stage.title for stage in of("audited", listed)]
     assert titles == [f"audited: {title}" for title, _ in needed.values()]
     assert len(set(titles)) == len(titles) > 20
@@ -55,7 +57,7 @@ def test_a_stage_comes_after_what_it_needs_and_nothing_else():
         "audited: CosFace, seed 0",
         "audited: ArcFace, seed 0",
     ]
-    of_summary = Study(resolve("quick")).needed(NOTEBOOKS["07_summary"])
+    of_summary = scenarios.needed(resolve("quick"), NOTEBOOKS["07_summary"])
     assert len(after["notebook 07_summary"]) == 1 + len(of_summary)
     assert len(after["notebook 01_baseline"]) == 2 < 1 + len(of("audited", listed))
     assert after["tables and page"] == [f"notebook {name}" for name in NOTEBOOKS]
@@ -159,7 +161,7 @@ def test_the_stages_leave_nothing_for_the_whole_run_to_do(done, monkeypatch, cap
     """So the artifacts, and the tables made of them, are those of `reproduce`, to the last bit."""
     move(monkeypatch, done)
     monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("executed again"))
-    monkeypatch.setattr(Study, "prepare", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(Audit, "prepare", lambda *_: pytest.fail("trained again"))
     assert reproduce.main(TINY) == 0
     assert "1 of 1 notebooks complete" in capsys.readouterr().out
     assert len(list((done / "artifacts" / "audited").glob("*/record.json"))) == 1

@@ -206,7 +206,7 @@ def test_class_centres_are_read_where_the_file_holds_them(brought, tmp_path):
 
 def test_the_demonstration_holds_what_it_says():
     s = study.open_study("quick", **SMALL | {"mint_samples": 60, "scale": 0.2})
-    c, d = case.Case(s), s.training
+    c, d = case.Case(s.audit), s.images.training
     shown = s.audited("baseline", "Baseline")[0].ledger["exposures"].to_numpy() > 0
     number = {
         f"{d.identities[i]:06d}/{key.replace('/', '-')}.png": i for i, key in enumerate(d.keys)

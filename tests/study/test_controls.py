@@ -16,7 +16,8 @@ from mint_utils.measure.bootstrap import Decided
 from mint_utils.mint import blind, readings
 from mint_utils.mint.attacks import ATTACKS, Attack
 from mint_utils.study import audit, checks, controls, detectors, probes, scenarios, shots
-from mint_utils.study.audit import SWAPPED, Audit
+from mint_utils.study.audit import Audit
+from mint_utils.study.images import SWAPPED, Images
 from mint_utils.study.results import MintTable, estimate
 from tests.factory import database
 
@@ -44,7 +45,7 @@ def artifacts(tmp_path_factory):
 def shared(artifacts):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINT_ARTIFACTS", str(artifacts))
-        return controls.Controls(study.open_study("quick", **SMALL))
+        return controls.Controls(study.open_study("quick", **SMALL).audit)
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_every_column_is_read_from_the_network_that_it_names(c, s):
     expected = {
         ("nulls", controls.THIS): s.scores(m),
         ("nulls", controls.OTHER): s.scores(other, audited=m),
-        ("nulls", controls.UNTRAINED): s.scores(c.untrained(m), audited=m),
+        ("nulls", controls.UNTRAINED): s.scores(controls.untrained(c.audit, m), audited=m),
         ("swapped", controls.OTHER): s.scores(other, SWAPPED, protocols=["paper"]),
         ("swapped", controls.THIS): s.scores(m, SWAPPED, other, ["paper"]),
     }
@@ -132,7 +133,7 @@ def test_every_column_is_read_from_the_network_that_it_names(c, s):
 
 def test_the_untrained_network_is_m_before_its_first_step(c):
     (m,) = c.models
-    network, _ = c.untrained(m).load()
+    network, _ = controls.untrained(c.audit, m).load()
     fresh, _ = train.build(m.recipe, 16, m.artifact.record["classes"])
     names = [name for name, _ in fresh.named_parameters()]
     found, expected = network.state_dict(), fresh.state_dict()
@@ -209,16 +210,18 @@ def test_people_are_kept_apart_and_images_equalised(c, s):
 
 
 def test_the_sharper_databases_are_softened_and_the_others_only_equalised(c, s):
-    widths = controls.softening(s)
+    widths = controls.softening(s.images)
     roles = s.config.databases
     assert set(widths) == {roles.training, *roles.external_train, roles.external_eval}
     assert min(widths.values()) == 0 < max(widths.values())
     one, other = (c._preparations[name] for name in (controls.EQUALISED, controls.ALIKE))
     for name, width in widths.items():
-        pixels = [a.database(name).images[np.arange(9)] for a in (one, other)]
+        pixels = [a.images.database(name).images[np.arange(9)] for a in (one, other)]
         same = np.array_equal(*pixels)
         assert same == (width == 0)
-        assert same == (one.database(name).fingerprint == other.database(name).fingerprint)
+        assert same == (
+            one.images.database(name).fingerprint == other.images.database(name).fingerprint
+        )
     rows = {row for column, _, row in c.prepared.scores if column == controls.ALIKE}
     assert rows == {*ROWS, *blind.BASELINES}
 
@@ -296,7 +299,7 @@ def test_by_images_a_person_groups_what_m_was_shown(s):
     shown = shots.shown_to(d, d.read, "Baseline")
     chosen, group = d.read.chosen["Baseline"]
     first = chosen.images["index"].to_numpy()[chosen.splits[group, "held_out"].evaluation][0]
-    of_person = s.training.identities == s.training.identities[first]
+    of_person = s.images.training.identities == s.images.training.identities[first]
     assert shown[0] == (of_person & (d.model.ledger["exposures"].to_numpy() > 0)).sum()
     assert of["n"].iloc[1:].sum() <= of["n"].iloc[0]
 
@@ -448,8 +451,8 @@ def test_blind_baselines_are_trained_once_whatever_m_is(c):
     assert {found.shape[:2] for found in c.blind.scores.values()} == {(1, 2)}
 
 
-class World(Audit):
-    """An audit of given databases in the place of those of its profile."""
+class World(Images):
+    """Given databases in the place of those of its profile."""
 
     def __init__(self, config, databases):
         super().__init__(config)
@@ -468,7 +471,7 @@ def world(change=lambda name, images: images, each=16, identities=16, **override
     for i, name in enumerate(names):
         plain = database(name, identities=identities, each=each, seed=i)
         found[name] = dataclasses.replace(plain, images=change(name, plain.images))
-    return World(config, found)
+    return Audit(config, World(config, found))
 
 
 def test_planted_members_are_detected_under_held_out():
@@ -488,7 +491,7 @@ def test_planted_members_are_detected_under_held_out():
     model = audit.model(audit.config.audited)
     exposures = model.ledger["exposures"].to_numpy()
     assert 50 < (exposures > 0).sum() < 80
-    chosen = audit.audit_set("members", exposures)
+    chosen = audit.images.audit_set("members", exposures)
     found = audit.mint(audit.readings(model, chosen)[1], chosen)
     table = controls.Controls(audit)._table({"planted": [found]}).cells
     held = table[table["protocol"] == "held_out"].set_index("row")
@@ -505,7 +508,7 @@ def test_a_planted_difference_of_databases_is_no_membership():
     audit = world(darker, network="ir_tiny", epochs=1, batch_size=32)
     c = controls.Controls(audit)
     (m,) = c.models
-    found = c._table({"untrained": [audit.scores(c.untrained(m), audited=m)]}).cells
+    found = c._table({"untrained": [audit.scores(controls.untrained(c.audit, m), audited=m)]}).cells
     found = found[found["row"] == "All Conv Layers"].set_index("protocol")
     assert found.loc["paper", "accuracy"] > 0.9
     assert found.loc["held_out", "low"] < 0.5 < found.loc["held_out", "high"]

@@ -32,7 +32,7 @@ def everything(shared):
         patch.setattr(factors, "WIDTHS", WIDTHS)
         s = study.open_study("quick", **SMALL)
         model = s.audited("baseline", "Baseline")[0]
-        yield s, model, factors.every(s, model)
+        yield s, model, factors.every(s.audit, model)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_made_once(made, monkeypatch):
 
     monkeypatch.setattr(audit, "fit", refuse)
     monkeypatch.setattr(cnn, "fit", refuse)
-    for name, again in factors.every(s, model).items():
+    for name, again in factors.every(s.audit, model).items():
         assert again.lines.equals(found[name].lines)
 
 
@@ -118,11 +118,11 @@ def test_a_recipe_and_a_pooling_are_of_an_artifact_only_where_they_are_given(mad
     monkeypatch.setattr(
         store, "fetch", lambda kind, spec, make: specs.append(spec) or fetch(kind, spec, make)
     )
-    chosen = s.audit_set()
-    plainly, means = (s.activations(model, chosen, how) for how in ("max", "mean"))
-    s.mint(plainly, chosen)
-    raw = dataclasses.replace(s.mint_recipe, standardise=False)
-    s.mint(plainly, chosen, raw)
+    chosen = s.images.audit_set()
+    plainly, means = (s.audit.activations(model, chosen, how) for how in ("max", "mean"))
+    s.audit.mint(plainly, chosen)
+    raw = dataclasses.replace(s.audit.mint_recipe, standardise=False)
+    s.audit.mint(plainly, chosen, raw)
     assert means.digest != plainly.digest
     assert "recipe" not in specs[2] and specs[3]["recipe"] == plain(raw)
 

@@ -123,7 +123,7 @@ def test_intervals_cover_one_half_where_outcomes_are_random(monkeypatch):
         asked = people.Asked(np.arange(80), shown, [])
         deals = people.permuted(read, shown)
         for name, scores in people.scored(read, shown).items():
-            found = people.told(asked, scores, 300, deals[name][1])
+            found = people.measured(asked, scores, 300, deals[name][1])
             held.setdefault(name, []).append(found["low"] <= 0.5 <= found["high"])
             line, wider = deals[name]
             assert line["low"] < 0.5 < line["high"] and 1 <= wider < 2
@@ -179,7 +179,7 @@ def test_a_plan_makes_all_that_the_table_reads(tmp_path, monkeypatch):
         weights.rename(weights.with_suffix(".elsewhere"))
         record = weights.parent / "record.json"
         record.write_text(record.read_text().replace('"model.pt"', '"model.elsewhere"'))
-    p = People(s)
+    p = People(s.audit)
     assert {"none", "third people", "other people", "untrained"} <= set(p.table["control"])
     (model,) = p.models("a")
     exposures, known = (model.ledger[name].to_numpy() for name in ("exposures", "class"))

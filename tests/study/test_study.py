@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mint_utils import paths
 from mint_utils.audited import train
 from mint_utils.config import ROWS
 from mint_utils.data import contamination
@@ -47,7 +48,7 @@ def scenario_1(tmp_path_factory):
 
 def test_the_whole_once_and_nothing_twice(s, monkeypatch):
     m = s.audited("baseline", "Baseline")
-    numbers = s.table("baseline").cells, s.verification(m), s.identification(m)
+    numbers = s.table("baseline").cells, s.quality.verification(m), s.quality.identification(m)
 
     def refuse(*_, **__):
         raise AssertionError("made again")
@@ -57,7 +58,11 @@ def test_the_whole_once_and_nothing_twice(s, monkeypatch):
     monkeypatch.setattr(audit, "fit", refuse)
     again = study.open_study("quick", **SMALL)
     m = again.audited("baseline", "Baseline")
-    others = again.table("baseline").cells, again.verification(m), again.identification(m)
+    others = (
+        again.table("baseline").cells,
+        again.quality.verification(m),
+        again.quality.identification(m),
+    )
     for one, two in zip(numbers, others, strict=True):
         assert one.equals(two)
     assert fit.fit is not refuse
@@ -75,7 +80,7 @@ def test_what_must_hold_anywhere(s):
 
 
 def test_counts_of_every_role(s):
-    roles = s.roles().set_index("database")
+    roles = s.images.roles().set_index("database")
     assert roles.loc["embedded_web", "images"] == 6000 and len(roles) == 6
     assert roles.loc["embedded_pairs", "identities"] == 1500
 
@@ -87,7 +92,7 @@ def test_a_change_is_another_model_and_another_folder(s):
     one, two = (x.audited("baseline", "Baseline")[0].artifact.digest for x in (s, other))
     assert one != two
     without = scenarios.columns(s.config, "dropout")[1].recipe
-    assert s.model(without).artifact.digest == two
+    assert s.audit.model(without).artifact.digest == two
 
 
 def test_the_reference_writes_to_the_name_of_its_profile():
@@ -108,12 +113,12 @@ def test_finish_writes_what_it_came_from(s):
 
 
 def test_images_that_d_holds_too_are_no_non_members(s, monkeypatch):
-    chosen = s.audit_set().images
+    chosen = s.images.audit_set().images
     key = chosen[chosen["database"] == "embedded_albums"]["key"].iloc[0]
-    line = ("embedded_albums", key, s.training.keys[0], 3, False)
+    line = ("embedded_albums", key, s.images.training.keys[0], 3, False)
     found = pd.DataFrame([line], columns=contamination.COLUMNS)
-    monkeypatch.setattr(s, "contamination", lambda: found)
-    again = s.audit_set().images
+    monkeypatch.setattr(s.images, "contamination", lambda: found)
+    again = s.images.audit_set().images
     assert key not in set(again[again["database"] == "embedded_albums"]["key"])
     assert len(again) == len(chosen)
     s.finish("00_databases")
@@ -122,7 +127,7 @@ def test_images_that_d_holds_too_are_no_non_members(s, monkeypatch):
 
 
 def test_the_catalogue_has_every_manifest(s):
-    told = s.catalogue().set_index("database")
+    told = s.images.catalogue().set_index("database")
     assert told.loc["ms1mv3", "images"] == 5_179_510 and told.loc["adience", "identities"] == 2284
     assert told.loc["embedded_web", "at hand"] == "yes" and told.loc["ms1mv3", "at hand"] == "no"
     assert told["how obtained"].str.len().all() and told["role"].notna().all()
@@ -143,7 +148,7 @@ def test_conclusions_are_written_by_the_numbers(s):
 
 def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
     s = scenario_1
-    plans, groups = s.exposure_plans(), s.groups("parts")
+    plans, groups = s.images.exposure_plans(), s.images.groups("parts")
     assert plans["Augmented frequency"]["times"].tolist() == [1, 3, 0]
     assert plans["Baseline"]["part"].tolist() == ["members", "held out"]
     m = s.audited("frequency", "Augmented frequency")[0]
@@ -155,9 +160,9 @@ def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
     assert ours == {"x1": 2, "x3": 6, "x0": 0}
     alike = points[points["model"] == "Equal steps"].groupby("part")["x"].first().to_dict()
     assert alike == {"x1": 4, "x3": 4, "x0": 0}
-    batches = s.first_batches(3)["Augmented frequency"]
+    batches = s.images.first_batches(3)["Augmented frequency"]
     assert batches.shape[0] == 3 and set(np.unique(batches)) <= {0, 1}
-    assert set(s.identification([m], "parts")["images"]) == {"x1", "x3", "held-out"}
+    assert set(s.quality.identification([m], "parts")["images"]) == {"x1", "x3", "held-out"}
     found = results.over_parts(s.table("frequency"), points, "Equal steps").set_index("row")
     of = points[(points["model"] == "Equal steps") & (points["protocol"] == "paper")]
     means = of[of["part"] != "x0"].groupby("row")["accuracy"].mean()
@@ -192,7 +197,7 @@ def test_ledgers_are_the_same_side_by_side_and_after_one_another(scenario_1, tmp
         one, two = (s.audited("frequency", model)[0] for s in (scenario_1, alone))
         monkeypatch.setenv("MINT_ARTIFACTS", str(tmp_path))
         pd.testing.assert_frame_equal(one.ledger, two.ledger)
-        alone.plan(one.recipe).check(one.ledger["exposures"].to_numpy())
+        alone.images.plan(one.recipe).check(one.ledger["exposures"].to_numpy())
 
 
 def test_several_trainings_of_m_make_one_column(shared, monkeypatch):
@@ -204,7 +209,7 @@ def test_several_trainings_of_m_make_one_column(shared, monkeypatch):
     assert t.scores["AdaFace", "paper", "Model Outcome"].shape[:2] == (3, 2)
     assert t.decided("AdaFace", "paper", "Model Outcome").right.shape[0] == 3
     performance = s.performance("loss").iloc[0]
-    each = [np.mean([right.mean() for right in s.verified(m).values()]) for m in models]
+    each = [np.mean([right.mean() for right in s.quality.verified(m).values()]) for m in models]
     assert performance["verification"] == pytest.approx(np.mean(each))
     assert performance["low"] < performance["verification"] < performance["high"]
 
@@ -213,7 +218,7 @@ def failing(monkeypatch, shared, quality, **overrides):
     """Return a study of three trainings whose verification is given by their seeds, and no other's is."""
     monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
     s = study.open_study("quick", **SMALL | {"losses": ["adaface"]}, audited_seeds=3, **overrides)
-    monkeypatch.setattr(type(s), "_quality", lambda self, model: quality[model.recipe.seed])
+    monkeypatch.setattr(s.quality, "mean", lambda model: quality[model.recipe.seed])
     return s, s.columns("loss")[0]
 
 
@@ -236,7 +241,7 @@ def test_a_failed_training_is_repeated_under_the_next_seed(
     quality, seeds, failed, holds, shared, monkeypatch
 ):
     s, column = failing(monkeypatch, shared, quality)
-    found = s.trained("loss", column)
+    found = s.audit.trained("loss", column)
     assert [m.recipe.seed for m in found.models] == seeds
     assert (found.failed, found.holds_failed) == (failed, holds)
 
@@ -259,8 +264,10 @@ def test_where_trainings_failed_again_each_is_shown(shared, monkeypatch):
 
 
 def test_verification_pairs_depend_on_each_other_by_their_people(s, monkeypatch):
-    monkeypatch.setattr(study, "persons", lambda pairs: np.arange(len(pairs)) // 8)
-    ((_, decided),) = s._verified(s.audited("baseline", "Baseline"))
+    monkeypatch.setattr(
+        "mint_utils.study.quality.persons", lambda pairs: np.arange(len(pairs)) // 8
+    )
+    ((_, decided),) = s.quality.decided(s.audited("baseline", "Baseline"))
     assert decided.clusters[:5].tolist() == [[f"embedded_pairs/{i // 4}"] * 2 for i in range(5)]
     assert decided.reservation == "one training"
 
@@ -285,7 +292,7 @@ def test_a_network_that_nobody_registered():
 
 def test_real_databases_must_be_at_hand(monkeypatch):
     with pytest.raises(DataError, match="--data DIR"):
-        study.open_study("faces").training  # noqa: B018
+        study.open_study("faces").images.training  # noqa: B018
 
 
 def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path, monkeypatch):
@@ -302,7 +309,7 @@ def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path
     (folder / "long.csv").write_text("model\n" + "Baseline\n" * 16)
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    monkeypatch.setattr(study.paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     study.on_real_faces("models", "table9", "long")  # a long table is left to its figure
     said, table, picture, missing = shown
     assert "`faces_small`" in said.data and "lfw, network ir_tiny, 40 px" in said.data

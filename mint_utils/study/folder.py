@@ -1,0 +1,126 @@
+"""The folder that notebooks write to: tables, figures, and the record of what they came from.
+
+In: the results of a notebook. Out: files of ``figures/<profile>`` and its ``record.json``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from mint_utils import paths, store
+from mint_utils.config import Config
+from mint_utils.errors import DataError
+from mint_utils.report import style, tables
+
+# Profiles of real faces whose results are committed below figures/, the first that has one is shown.
+REAL = ("faces", "faces_small", "faces_distributed")
+# Lines of a table without cells that is shown whole; a longer one is left to its figure.
+LONGEST = 15
+WIDTH = 720  # pixels of such a figure in a notebook
+
+
+class Folder:
+    """Where one configuration's results go, and what this notebook wrote of them."""
+
+    def __init__(self, config: Config):
+        self.config, name = config, config.profile
+        if not config.is_reference:  # results of changed parameters never overwrite the profile's
+            name += "-" + store.digest(config.results())[:8]
+        self.path = paths.figures() / name
+        self._written: list[Path] = []
+
+    def save_table(self, cells: pd.DataFrame, name: str, caption: str) -> None:
+        """Write a table as csv, md and tex to the figures folder."""
+        self._written += tables.write(cells, self.path, name, caption)
+
+    def save_lines(self, lines: pd.DataFrame, name: str) -> None:
+        """Write any other data frame as csv to the figures folder, numbers to four decimals."""
+        self._write(f"{name}.csv", lines.to_csv(index=False, float_format="%.4f"))
+
+    def save_text(self, text: str, name: str) -> None:
+        """Write a text (Markdown) to the figures folder; what ends in ``_answer`` is shown after a run."""
+        self._write(f"{name}.md", f"{text}\n")
+
+    def save_figure(self, figure: Figure, name: str) -> Figure:
+        """Write a figure as png and pdf to the figures folder, and return it to be shown."""
+        self._written += style.save(figure, self.path, name)
+        return figure
+
+    def finish(self, notebook: str, seconds: dict[str, float], told: dict[str, Any]) -> None:
+        """Record that a notebook came to its end: what it wrote, from what, on what, how long it took.
+
+        Args:
+            notebook: Its name.
+            seconds: Artifact -> how long it took.
+            told: What the record says besides.
+        """
+        path = self.path / "record.json"
+        self.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(".record.lock")):  # notebooks may end at the same moment
+            record = json.loads(path.read_text()) if path.exists() else {}
+            if record.get("config") != self.config.results():
+                record = {"config": self.config.results(), "notebooks": {}}
+            record["notebooks"][notebook] = {
+                "files": sorted({p.name for p in self._written}),
+                "seconds": seconds,
+                "provenance": store.provenance(),
+            }
+            store.write_text(path, json.dumps(record | told, indent=1, sort_keys=True) + "\n")
+
+    def _write(self, file: str, text: str) -> None:
+        self._written.append(self.path / file)
+        self.path.mkdir(parents=True, exist_ok=True)
+        store.write_text(self._written[-1], text)
+
+
+def on_real_faces(*names: str) -> None:
+    """Display committed tables and figures of real faces; no image of a face is read.
+
+    Args:
+        names: Stems of files of ``figures/<profile>``, of the first profile of `REAL` that has it.
+    """
+    # Imported here: where models are trained there may be no notebooks.
+    from IPython.display import Image, display
+
+    said = None
+    for name in names:
+        folders = (paths.ROOT / "figures" / profile for profile in REAL)
+        folder = next((one for one in folders if list(one.glob(f"{name}.*"))), None)
+        if folder is None:
+            display(tables.say(f"No run on real faces has left `{name}` in figures/ yet."))
+            continue
+        if folder != said:
+            display(tables.say(_recorded(folder)))
+            said = folder
+        if (lines := folder / f"{name}.csv").exists() and (table := _shown(lines)) is not None:
+            display(table)
+        if (picture := folder / f"{name}.png").exists():
+            display(Image(picture.read_bytes(), width=WIDTH, alt=f"{name}, on real faces"))
+
+
+def _recorded(folder: Path) -> str:
+    """Return in a sentence what a folder of tables and figures was made of."""
+    record = json.loads((folder / "record.json").read_text())
+    config = record["config"]
+    return (
+        f"Real faces (profile `{folder.name}`): trained on {config['databases']['training']}, "
+        f"network {config['audited']['network']}, {config['databases']['image_size']} px; "
+        f"{config['scenarios']['audited_seeds']} trainings of M, "
+        f"recorded in `figures/{folder.name}/record.json`."
+    )
+
+
+def _shown(path: Path) -> Styler | None:
+    """Return a table that was written as csv: cells as the notebooks show them, other lines as they are."""
+    title = path.stem.replace("_", " ").capitalize()
+    try:
+        cells = tables.read(path.parent, path.stem)
+    except DataError:  # lines of another kind
+        lines = pd.read_csv(path)
+        return tables.show(lines, f"{title}, on real faces") if len(lines) <= LONGEST else None
+    return tables.show(tables.side_by_side(cells), f"{title}, on real faces")
