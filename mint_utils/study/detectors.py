@@ -229,11 +229,10 @@ class Detectors:
         """The MINT Models on the union of the readings at the end points, ``held_out`` alone."""
         found = {}
         for name, column in scenarios.end_points(self.audit.config).items():
-            kind, key = KINDS[column.group != "members"], (column.group, KEY[1])
-            chosen = {
-                m: self.audit.chosen(m, kind) for m in self.audit.trained("ends", column).models
-            }
-            made = [self._united(m, of, key).on(self._kept(of)) for m, of in chosen.items()]
+            kind, key, made = KINDS[column.group != "members"], (column.group, KEY[1]), []
+            for model in self.audit.trained("ends", column).models:
+                chosen = self.audit.chosen(model, kind)
+                made.append(self._united(model, chosen, key).on(self._kept(chosen)))
             found[name] = made, column.group
         return MintTable.of(found, self.replicates)
 
