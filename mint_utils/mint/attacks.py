@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import log_expit
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -68,6 +69,22 @@ def loss(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
         s: Scale of the head.
     """
     return shadows.log_probability(shadows.log_odds(own[:, 0], log_rest[:, 0], s))
+
+
+def gradient(own: np.ndarray, log_rest: np.ndarray, own_length: np.ndarray, s: float) -> np.ndarray:
+    """Return minus the log of how strongly an image still pulls its class centre w: what is left to learn.
+
+    The gradient of the cross-entropy, without margin, by w has the norm s (1 - p) sin(angle) / |w|: the last
+    layer's part of the gradients that arXiv 2406.11544 reads. Arguments as for `loss`, and |w| (N,).
+    """
+    left = log_expit(-shadows.log_odds(own[:, 0], log_rest[:, 0], s))
+    sine = np.log1p(-np.square(own[:, 0].astype(np.float64))) / 2
+    return np.log(own_length) - np.log(s) - left - sine
+
+
+def loss_of_copies(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
+    """Return the mean log odds over all views: image, mirror and shifted copies; arguments as for `loss`."""
+    return shadows.log_odds(own, log_rest, s).mean(axis=1)
 
 
 def embedding_norm(norm: np.ndarray) -> np.ndarray:
@@ -178,6 +195,7 @@ class Attack:
         access: ``black box`` where what the network puts out is enough, ``white box`` where its inside or
             the class centres of its head are read. Papers call attacks on class probabilities black box,
             but a face network in use has no head.
+        of: The reading whose ``phi_target`` and ``phi_shadow`` it is given, where it reads those.
     """
 
     name: str
@@ -188,6 +206,7 @@ class Attack:
     shadows: bool = False
     known: str = "none"
     access: str = "white box"
+    of: str = "odds"
 
 
 _LIRA = ("phi_target", "phi_shadow", "seen")
@@ -235,4 +254,25 @@ ATTACKS = (
         shadows=True,
         known="non-members",
     ),
+)
+_INFO = _RMIA[:3]
+_SHADOWS = {"label": True, "shadows": True}
+OWN_SHARE = "share in the own centre"
+# Compared on the images of those above.
+LATER = (
+    *(
+        Attack(f"LiRA, offline, {of}", shadows.lira_offline, _LIRA, "2112.03570", of=of, **_SHADOWS)
+        for of in ("own cosine", "margin", "second centre", "share")
+    ),
+    Attack("BaVarIA, offline", shadows.bavaria_offline, _LIRA, "2603.11799", **_SHADOWS),
+    Attack("BaVarIA, online", shadows.bavaria_online, _LIRA, "2603.11799", **_SHADOWS),
+    Attack("InfoRMIA, offline", shadows.informia_offline, _INFO, "2510.05582", **_SHADOWS),
+    Attack("InfoRMIA, online", shadows.informia_online, _INFO, "2510.05582", **_SHADOWS),
+    Attack("loss less one shadow's", shadows.difference, _LIRA[:2], "2111.08440", **_SHADOWS),
+    Attack(OWN_SHARE, lambda share: share, ("share",), "1811.09720", label=True),
+    Attack("share in the nearest centre", lambda nearest_share: nearest_share, ("nearest_share",)),
+    Attack(
+        "gradient of the own centre", gradient, ("own", "log_rest", "own_length", "s"), label=True
+    ),
+    Attack("loss of copies", loss_of_copies, ("own", "log_rest", "s"), label=True),
 )

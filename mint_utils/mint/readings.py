@@ -26,6 +26,7 @@ NEAREST = 20  # centres of which the cosine is kept
 SCALE = 64.0  # of the cosines in the losses of M (s)
 SHIFT = 20  # a shifted copy is moved by the side over this
 BATCH = 256
+RIDGE = 0.5  # of `share`, chosen on the baseline of quick
 
 OWN = "Own class centre"
 CENTRES = "Class centres"
@@ -183,10 +184,8 @@ def own_class(
     indices: np.ndarray,
     classes: np.ndarray,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``own`` and ``log_rest`` of `Readings` for images and their mirrors, (n, 2) each.
-
-    It is what attacks ask shadow models for; not a number where the network has no class.
+) -> dict[str, np.ndarray]:
+    """Return how images lie to the centre of their class, what attacks ask M and shadow models for.
 
     Args:
         network: In evaluation mode, on the device.
@@ -196,25 +195,56 @@ def own_class(
         indices: (n,) of the images that are wanted.
         classes: (n,) int64, the class of each of them in the head, -1 for none.
         device: Where the network is.
+
+    Returns:
+        ``own`` and ``log_rest`` of `Readings` for images and their mirrors, ``second``, the largest cosine to
+        another centre, (n, 2) float32 each, and ``share`` (n,) float64 in the own centre: not a number where
+        there is no class. ``nearest_share``, the same in the centre that is nearest to the image.
     """
-    found = []
+    told, units, nearest = [], [], []
     for i in range(0, len(indices), BATCH):
         batch = torch.from_numpy(images[indices[i : i + BATCH]]).to(device).permute(0, 3, 1, 2)
         own = torch.from_numpy(classes[i : i + BATCH]).to(device)
-        told = []
-        for view in (batch, batch.flip(3)):
-            outcome, _ = network(normalise(view, colour_order))
-            told.append(torch.stack(_own(head.cosines(outcome), own.clamp(min=0))))
-        of_batch = torch.stack(told, dim=2).masked_fill((own < 0)[:, None], torch.nan)
-        found.append(of_batch.cpu().numpy())
-    return tuple(np.concatenate(found, axis=1))
+        outcomes = [network(normalise(view, colour_order))[0] for view in (batch, batch.flip(3))]
+        cosines = [head.cosines(outcome) for outcome in outcomes]
+        of_views = [torch.stack(_own(each, own.clamp(min=0))) for each in cosines]
+        told.append(torch.stack(of_views, dim=2).masked_fill((own < 0)[:, None], torch.nan).cpu())
+        units.append(torch.stack(outcomes).float().mean(dim=0).cpu())
+        nearest.append(cosines[0].argmax(dim=1).cpu())
+    found = dict(zip(("own", "log_rest", "second"), torch.cat(told, dim=1).numpy(), strict=True))
+    both, kernel = torch.cat(units).numpy(), head.kernel.detach().cpu().numpy()
+    found["share"] = share(both, classes, kernel)
+    return found | {"nearest_share": share(both, torch.cat(nearest).numpy(), kernel)}
 
 
-def _own(cosines: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the cosine to a class (N,), and the log of the sum over all others (N,)."""
+def share(units: np.ndarray, classes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Return (N,) float64, the share of each image in a class centre, NaN where it has none.
+
+    Training adds to the centre w of a class multiples of the outcomes x of its members, so that in the end it
+    is a sum of them (arXiv 1811.09720). Of all images brought of that class, unlabelled, the ridge regression
+    w = sum of a_i x_i, penalty `RIDGE` |a|^2, gives a = (X X' + RIDGE I)^-1 X w: an image must explain what
+    the others of the person do not. So the score of an image depends on which others are brought.
+
+    Args:
+        units: (N, D), outcomes.
+        classes: (N,) int64, -1 for none.
+        kernel: (D, C), centres at the length at which they are stored.
+    """
+    found = np.full(len(units), np.nan)
+    for one in np.unique(classes[classes >= 0]):
+        rows = np.flatnonzero(classes == one)
+        x = units[rows].astype(np.float64)
+        gram = x @ x.T + RIDGE * np.eye(len(rows))
+        found[rows] = np.linalg.solve(gram, x @ kernel[:, one].astype(np.float64))
+    return found
+
+
+def _own(cosines: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the cosine to a class (N,), the log of the sum over all others (N,), their largest (N,)."""
     # Without that class, rather than by a difference, which would lose all digits.
     others = cosines.scatter(1, column[:, None], -torch.inf)
-    return cosines.gather(1, column[:, None])[:, 0], torch.logsumexp(SCALE * others, dim=1)
+    rest = torch.logsumexp(SCALE * others, dim=1)
+    return cosines.gather(1, column[:, None])[:, 0], rest, others.amax(dim=1)
 
 
 def _probed(network: nn.Module, n: int) -> AbstractContextManager:
@@ -242,7 +272,7 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
         told["follow"].append(cosines.gather(1, nearest.indices[:, :1])[:, 0])
         told["norm"].append(norm[:, 0])
         told["log_sum"].append(torch.logsumexp(SCALE * cosines, dim=1))
-        for name, value in zip(("own", "log_rest"), _own(cosines, column), strict=True):
+        for name, value in zip(("own", "log_rest"), _own(cosines, column)[:2], strict=True):
             told[name].append(value)
     arrays = {
         name: torch.stack(values, dim=1).float().cpu().numpy() for name, values in told.items()

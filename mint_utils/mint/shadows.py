@@ -1,4 +1,4 @@
-"""Attacks that compare M with shadow models, trained as M on known halves of D: LiRA and RMIA.
+"""Attacks that compare M with shadow models, trained as M on known halves of D: LiRA, RMIA and kin.
 
 In: what M and each shadow model give for N images in V views (log odds or log probabilities of the own
 class), and which shadow model was trained on which image. Out: (N,) float64 scores, higher for likelier
@@ -10,7 +10,7 @@ that image. A score is NaN where M has no reading, or no shadow model is left on
 
 import numpy as np
 from scipy.special import log_expit, logsumexp
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from mint_utils.errors import ParameterError
 
@@ -18,6 +18,7 @@ from mint_utils.errors import ParameterError
 # 1, the default of its authors' ML Privacy Meter, leaves no ties where all probabilities are near 1.
 GAMMA = 1.0
 OFFLINE_A = 0.3  # RMIA without models trained on the image, its value for CIFAR-10
+PRIOR = 4.0  # BaVarIA: readings that the variance of all images together counts for
 AT_ONCE = 1 << 24  # comparisons of an image with a population image held at once
 
 
@@ -106,9 +107,7 @@ def rmia_online(
     Raises:
         ParameterError: No image of the population has a ratio.
     """
-    inside, outside = (_log_mean(log_p_shadow, side) for side in (seen, ~seen))
-    prior = _mixture(np.stack([inside, outside]), np.array(0.5))
-    return _dominated(log_p_target - prior, population, gamma)
+    return _dominated(log_p_target - _prior(log_p_shadow, seen), population, gamma)
 
 
 def rmia_offline(
@@ -135,10 +134,72 @@ def rmia_offline(
     Raises:
         ParameterError: No image of the population has a ratio.
     """
+    return _dominated(log_p_target - _prior(log_p_shadow, seen, a), population, gamma)
+
+
+def informia_online(
+    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """Return log Pr(x|M) / Pr(x), the mean over views (arXiv 2510.05582); arguments as for `rmia_online`.
+
+    The paper adds KL(Pr(z) || Pr(z|M)) over a population, which is the same for all images of one M.
+    """
+    return (log_p_target - _prior(log_p_shadow, seen)).mean(axis=1)
+
+
+def informia_offline(
+    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """Return `informia_online`'s score with the Pr(x) of `rmia_offline`."""
+    return (log_p_target - _prior(log_p_shadow, seen, OFFLINE_A)).mean(axis=1)
+
+
+def bavaria_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return the log ratio of Student's t predictives, member to non-member (BaVarIA-t, arXiv 2603.11799).
+
+    Each image has a variance of its own with a normal-inverse-gamma prior: it counts as `PRIOR` readings of
+    the variance of all images together, and the mean has a flat prior (both choices of this study). With n
+    readings of mean m and squares q the predictive is t with f = PRIOR + n - 1 degrees of freedom, centre m
+    and squared scale (PRIOR s^2 + q) / f * (1 + 1 / n). Arguments and errors as for `lira_online`.
+    """
+    phi = phi_target.astype(np.float64)
+    inside, outside = (_predictive(phi_shadow, side) for side in (seen, ~seen))
+    return (t.logpdf(phi, *inside) - t.logpdf(phi, *outside)).sum(axis=1)
+
+
+def bavaria_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return `lira_offline`'s score with the predictive of `bavaria_online`."""
+    return -t.logsf(phi_target.astype(np.float64), *_predictive(phi_shadow, ~seen)).sum(axis=1)
+
+
+def difference(phi_target: np.ndarray, phi_shadow: np.ndarray) -> np.ndarray:
+    """Return by how much M exceeds one shadow model, the first, the mean over views.
+
+    It tells how hard the image is (arXiv 2111.08440). Where it does not know the person, its mean stands in.
+    """
+    reference = phi_shadow[0].astype(np.float64)
+    reference = np.where(np.isnan(reference), np.nanmean(reference), reference)
+    return (phi_target - reference).mean(axis=1)
+
+
+def _prior(log_p_shadow: np.ndarray, seen: np.ndarray, a: float | None = None) -> np.ndarray:
+    """Return log Pr(x), (N, V): of both sides in halves, or with RMIA's a of models that did not see x."""
     outside = _log_mean(log_p_shadow, ~seen)
+    if a is None:
+        return _mixture(np.stack([_log_mean(log_p_shadow, seen), outside]), np.array(0.5))
     weights = np.array([1 + a, 1 - a]).reshape(2, 1, 1) / 2
-    prior = _mixture(np.stack([outside, np.zeros_like(outside)]), weights)
-    return _dominated(log_p_target - prior, population, gamma)
+    return _mixture(np.stack([outside, np.zeros_like(outside)]), weights)
+
+
+def _predictive(phi: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return degrees of freedom, centre and scale (N, V) of `bavaria_online`'s predictive."""
+    mean, deviation = _gaussian(phi, side)
+    valid = side[:, :, None] & ~np.isnan(phi)
+    count = np.where(valid.any(axis=0), valid.sum(axis=0), np.nan)
+    squares = (np.where(valid, phi - mean, 0) ** 2).sum(axis=0)
+    freedom = PRIOR + count - 1
+    variance = (PRIOR * deviation**2 + squares) / freedom
+    return freedom, mean, np.sqrt(variance * (1 + 1 / count))
 
 
 def _gaussian(phi: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,7 @@ def model(
         if scenario == "people":
             People(audit).untrained(trained)
     elif scenario == "shadows":
-        Detectors(audit).odds_of(trained)
+        Detectors(audit).own_class(trained)
     for kind in kinds if "shadows" in read_by else ():
         chosen = audit.chosen(trained, kind)
         audit.mint(audit.readings(trained, chosen)[1], chosen)

@@ -7,6 +7,7 @@ same M and the same images, under ``held_out``.
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,19 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval
 from mint_utils.measure.detection import low_fpr
 from mint_utils.mint import readings, shadows
-from mint_utils.mint.attacks import ATTACKS
+from mint_utils.mint.attacks import ATTACKS, LATER
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
-from mint_utils.study.audit import Audit, Features, split_digests
+from mint_utils.study.audit import Audit, Features, Scores, split_digests
 from mint_utils.study.results import MintTable
+from mint_utils.study.scenarios import KINDS
 
 KEY = "members", "held_out"
 VANILLA = ("All Conv Layers", "Model Outcome")
 ATTACKS_VERSION = 2  # raised when the same readings give other scores
+UNION = "Union"  # of the share in the own centre and of how the image lies to it
+OWN_CLASS_VERSION = 1  # raised when the same model and images lie otherwise to their centres
 SHADOW_VIEWS = 2  # an image and its mirror, both of which training shows
 
 
@@ -134,7 +138,7 @@ class Detectors:
         ]
         spec = {
             "version": ATTACKS_VERSION,
-            "attacks": [attack.name for attack in ATTACKS],
+            "attacks": [attack.name for attack in (*ATTACKS, *LATER)],
             "readings": self.audit.readings(self.model, self.chosen)[1].digest,
             "splits": split_digests(self.chosen),
             "shadows": shadow_models,
@@ -145,7 +149,7 @@ class Detectors:
             lambda folder: np.savez(folder / "scores.npz", **self._attack_scores()),
         )
         with np.load(done.folder / "scores.npz") as file:
-            return {attack.name: file[attack.name] for attack in ATTACKS}
+            return {attack.name: file[attack.name] for attack in (*ATTACKS, *LATER)}
 
     def _attack_scores(self) -> dict[str, np.ndarray]:
         found, _ = self.audit.readings(self.model, self.chosen)
@@ -156,6 +160,8 @@ class Detectors:
         )  # for attacks there is no other class
         odds = shadows.log_odds(own, found.log_rest, SCALE)[:, :SHADOW_VIEWS]
         of_shadows, seen = self._shadows()
+        of_model = self.own_class(self.model)
+        target = self._statistics(self.model) | {"odds": odds}
         given = {
             "nearest": found.nearest[:, None],
             "log_sum": found.log_sum,
@@ -171,16 +177,18 @@ class Detectors:
             "features": np.hstack([found.norm, found.copies]),
             "non_members": non_members,
             "population": non_members,
-            "phi_target": odds,
-            "phi_shadow": of_shadows,
             "log_p_target": shadows.log_probability(odds),
-            "log_p_shadow": shadows.log_probability(of_shadows),
+            "log_p_shadow": shadows.log_probability(of_shadows["odds"]),
             "seen": seen,
+            "own_length": found.own_length,
+            "share": self._placed(of_model["share"]),
+            "nearest_share": self._placed(of_model["nearest_share"]),
         }
-        return {
-            attack.name: attack.function(**{name: given[name] for name in attack.reads})
-            for attack in ATTACKS
-        }
+        scores = {}
+        for attack in (*ATTACKS, *LATER):
+            given |= {"phi_target": target[attack.of], "phi_shadow": of_shadows[attack.of]}
+            scores[attack.name] = attack.function(**{name: given[name] for name in attack.reads})
+        return scores
 
     def compared(self) -> pd.DataFrame:
         """Return MINT Models and attacks on the same evaluation images of ``held_out``.
@@ -190,11 +198,12 @@ class Detectors:
 
         Returns:
             One line a detector: detector, access, needs, source, auc, low, high, tpr_at_1pct_fpr,
-            tpr_at_01pct_fpr, n; by falling AUC.
+            tpr_at_01pct_fpr, n; by falling AUC, then in the same way `LATER` and the MINT Model `UNION`.
         """
         split = self.chosen.splits[KEY]
         scores = {name: found[split.evaluation] for name, found in self.attack_scores().items()}
-        common = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
+        answers = np.stack([scores[attack.name] for attack in ATTACKS])
+        common = np.isfinite(answers).all(axis=0)
         common &= self._kept(self.chosen)[split.evaluation]
         labels = split.labels[common]
         clusters = self.chosen.images["cluster"].to_numpy()[split.evaluation][common]
@@ -207,7 +216,11 @@ class Detectors:
                 | low_fpr(labels, found[:, common])
                 | {"n": int(common.sum())}
             )
-        return pd.DataFrame(lines).sort_values("auc", ascending=False, ignore_index=True)
+        later = {f"MINT, {UNION}", *(attack.name for attack in LATER)}
+        table = pd.DataFrame(lines)
+        table["later"] = table["detector"].isin(later)
+        order = table.sort_values(["later", "auc"], ascending=[True, False], ignore_index=True)
+        return order.drop(columns="later")
 
     def _mint(self):
         vanilla = self.audit.mint(self.audit.activations(self.model, self.chosen), self.chosen)
@@ -221,50 +234,93 @@ class Detectors:
             needs = f"label, {known}" if of.label else known
             told = {"detector": f"MINT, {row}", "access": of.access, "needs": needs}
             yield told | {"source": "this study"}, read.scores[KEY, row]
+        told = {"detector": f"MINT, {UNION}", "access": "white box", "needs": f"label, {known}"}
+        scores = self._united(self.model, self.chosen, KEY).scores[KEY, UNION]
+        yield told | {"source": "this study"}, scores
+
+    @functools.cached_property
+    def union(self) -> MintTable:
+        """The MINT Models on the union of the readings at the end points, ``held_out`` alone."""
+        found = {}
+        for name, column in scenarios.end_points(self.audit.config).items():
+            kind, key, made = KINDS[column.group != "members"], (column.group, KEY[1]), []
+            for model in self.audit.trained("ends", column).models:
+                chosen = self.audit.chosen(model, kind)
+                made.append(self._united(model, chosen, key).on(self._kept(chosen)))
+            found[name] = made, column.group
+        return MintTable.of(found, self.replicates)
+
+    def _united(self, model: AuditedModel, chosen: AuditSet, key: tuple[str, str]) -> Scores:
+        """Train MINT Models on the row `UNION`; external images, in no split here, have a share of 0."""
+        of_training = (chosen.images["database"] == self.audit.training.name).to_numpy()
+        indices = chosen.images["index"].to_numpy()[of_training]
+        _, features = self.audit.readings(model, chosen)
+        share = np.zeros((len(of_training), 1), np.float32)
+        share[of_training, 0] = np.nan_to_num(self.own_class(model, indices)["share"])
+        array = np.hstack([features.there()[:, features.rows[readings.OWN]], share])
+        spec = {"version": OWN_CLASS_VERSION, "row": UNION, "readings": features.digest}
+        rows = {UNION: slice(0, array.shape[1])}
+        only = replace(chosen, splits={key: chosen.splits[key]})
+        return self.audit.mint(Features(array, rows, store.digest(spec)), only)
 
     def _attacks(self, scores: dict[str, np.ndarray]):
-        for attack in ATTACKS:
+        for attack in (*ATTACKS, *LATER):
             asked = ["label"] * attack.label + ["shadow models"] * attack.shadows
             asked += [attack.known] * (attack.known != "none")
             told = {"detector": attack.name, "access": attack.access, "needs": ", ".join(asked)}
             yield told | {"source": attack.source}, scores[attack.name][None]
 
-    def _shadows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log odds (S, N, 2) of the own class by each shadow model, and what it saw (S, N)."""
-        indices = self._indices
-        columns = scenarios.columns(self.audit.config, "shadows")
-        odds = np.full((len(columns), len(self.of_training), SHADOW_VIEWS), np.nan)
-        seen = np.zeros((len(columns), len(self.of_training)), bool)
-        for i, column in enumerate(columns):
-            model = self.audit.model(column.recipe)
-            odds[i, self.of_training] = self.odds_of(model)
-            seen[i, self.of_training] = model.ledger["exposures"].to_numpy()[indices] > 0
-        return odds, seen
+    def _shadows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return of each shadow model the readings (S, N, V) by name, and what it saw (S, N)."""
+        models = [
+            self.audit.model(c.recipe) for c in scenarios.columns(self.audit.config, "shadows")
+        ]
+        seen = np.zeros((len(models), len(self.of_training)), bool)
+        for i, model in enumerate(models):
+            seen[i, self.of_training] = model.ledger["exposures"].to_numpy()[self._indices] > 0
+        each = [self._statistics(model) for model in models]
+        return {name: np.stack([one[name] for one in each]) for name in each[0]}, seen
+
+    def _statistics(self, model: AuditedModel) -> dict[str, np.ndarray]:
+        """Return what attacks compare of a model, (N, V) each, higher for likelier members."""
+        found = self.own_class(model)
+        own, second = (found[name].astype(np.float64) for name in ("own", "second"))
+        of = {"odds": shadows.log_odds(found["own"], found["log_rest"], SCALE), "own cosine": own}
+        of |= {"margin": own - second, "second centre": -second, "share": found["share"][:, None]}
+        return {name: self._placed(array) for name, array in of.items()}
+
+    def _placed(self, of_training: np.ndarray) -> np.ndarray:
+        """Return readings of D's images as rows of the audit set, NaN for all others."""
+        placed = np.full((len(self.of_training), *of_training.shape[1:]), np.nan)
+        placed[self.of_training] = of_training
+        return placed
 
     @property
     def _indices(self) -> np.ndarray:
         """The images of D in the audit set."""
         return self.chosen.images["index"].to_numpy()[self.of_training]
 
-    def odds_of(self, model: AuditedModel) -> np.ndarray:
-        """Return the log odds (n, 2) of the own class of D's images in the audit set by a shadow model."""
-        database, indices = self.audit.training, self._indices
+    def own_class(self, model: AuditedModel, indices: np.ndarray | None = None) -> dict:
+        """Return `readings.own_class` of images of D, None: those of the baseline's audit set."""
+        database = self.audit.training
+        indices = self._indices if indices is None else indices
 
         def make(folder: Path) -> None:
             device = train.default_device()
             network, head = model.load(device)
             classes = model.ledger["class"].to_numpy()[indices]
-            own, rest = readings.own_class(
+            found = readings.own_class(
                 network, head, train.COLOUR_ORDER, database.images, indices, classes, device
             )
-            np.save(folder / "odds.npy", shadows.log_odds(own, rest, SCALE))
+            np.savez(folder / "own_class.npz", **found)
 
         spec = {
-            "version": readings.VERSION,
+            "version": OWN_CLASS_VERSION,
             "model": model.artifact.digest,
             "images": store.digest({"database": database.fingerprint, "of": indices.tolist()}),
         }
-        return np.load(store.fetch("odds", spec, make).folder / "odds.npy")
+        with np.load(store.fetch("own_class", spec, make).folder / "own_class.npz") as file:
+            return dict(file)
 
 
 def described() -> pd.DataFrame:

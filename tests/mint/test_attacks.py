@@ -224,12 +224,35 @@ def test_quantile_regression_where_persons_are_unknown():
 
 
 def test_the_registry_says_what_each_attack_reads():
-    assert len({attack.name for attack in attacks.ATTACKS}) == len(attacks.ATTACKS)
-    for attack in attacks.ATTACKS:
+    all_ = attacks.ATTACKS + attacks.LATER
+    assert len({attack.name for attack in all_}) == len(all_)
+    for attack in all_:
         parameters = inspect.signature(attack.function).parameters.values()
         required = [p.name for p in parameters if p.default is p.empty]
         assert list(attack.reads) == required
-        assert attack.shadows == ("seen" in attack.reads)
+        assert attack.shadows == bool({"seen", "phi_shadow"} & set(attack.reads))
         assert (attack.known != "none") == bool(
             {"train", "non_members", "population"} & set(attack.reads)
         )
+
+
+def test_the_gradient_of_the_own_centre_is_that_of_autograd():
+    torch.manual_seed(0)
+    kernel = (torch.randn(8, 5, dtype=torch.float64) / 8).requires_grad_()
+    outcome = torch.nn.functional.normalize(torch.randn(4, 8, dtype=torch.float64), dim=1)
+    classes = torch.tensor([0, 3, 4, 1])
+    cosines = outcome @ torch.nn.functional.normalize(kernel, dim=0)
+    arrays = readings(cosines.detach().numpy()[:, None], classes.numpy())
+    lengths = kernel.norm(dim=0).detach().numpy()[classes.numpy()]
+    found = attacks.gradient(arrays["own"], arrays["log_rest"], lengths, S)
+    for i, own in enumerate(classes.tolist()):
+        loss = torch.nn.functional.cross_entropy(S * cosines[i : i + 1], classes[i : i + 1])
+        (gradient,) = torch.autograd.grad(loss, kernel, retain_graph=True)
+        assert found[i] == pytest.approx(-np.log(gradient[:, own].norm().item()), abs=1e-3)
+
+
+def test_the_loss_of_copies_is_the_mean_over_views():
+    cosines, own = faces(n=20, views=3)
+    arrays = readings(cosines, own)
+    each = [S * arrays["own"][:, v].astype(np.float64) - arrays["log_rest"][:, v] for v in range(3)]
+    np.testing.assert_allclose(score("loss_of_copies", arrays), np.mean(each, axis=0), rtol=1e-6)

@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from scipy.special import logsumexp
+from sklearn.metrics import roc_auc_score
 
 from mint_utils.audited import ir  # noqa: F401  (registers the networks)
 from mint_utils.audited.margins import make_head
@@ -113,10 +114,18 @@ def test_without_a_label_only_the_row_of_the_own_class_changes(model, images, fo
 
 def test_shadow_models_are_asked_for_the_own_class_alone(model, images, found):
     read, classes = found
-    own, rest = readings.own_class(
+    asked = readings.own_class(
         *model, "bgr", images, np.array(WANTED), classes, torch.device("cpu")
     )
-    known = classes >= 0
+    own, rest, known = asked["own"], asked["log_rest"], classes >= 0
+    all_, outcome, _ = cosines(model, images[WANTED])
+    others = np.where(np.arange(CLASSES) == classes[:, None], -np.inf, all_).max(axis=1)
+    np.testing.assert_allclose(asked["second"][known, 0], others[known], atol=1e-5)
+    mirrored = cosines(model, np.ascontiguousarray(images[WANTED][:, :, ::-1]))[1]
+    both, kernel = (outcome + mirrored) / 2, model[1].kernel.detach().numpy()
+    for name, of in {"share": classes, "nearest_share": all_.argmax(axis=1)}.items():
+        np.testing.assert_allclose(asked[name], readings.share(both, of, kernel), rtol=1e-3)
+    assert np.isnan(asked["share"][~known]).all() and np.isfinite(asked["nearest_share"]).all()
     np.testing.assert_allclose(own[known], read.own[known, :2], atol=1e-5)
     np.testing.assert_allclose(rest[known], read.log_rest[known, :2], atol=1e-3)
     assert np.isnan(own[~known]).all() and np.isnan(rest[~known]).all()
@@ -130,3 +139,29 @@ def test_a_copy_is_moved_by_at_least_a_pixel_and_keeps_its_size():
     assert torch.equal(up[..., :-1, :], image[..., 1:, :])
     assert torch.equal(right[..., 1:], image[..., :-1])
     assert torch.equal(left[..., :-1], image[..., 1:])
+
+
+def test_the_share_is_a_ridge_regression_of_the_centre_on_the_images_of_the_class():
+    rng = np.random.default_rng(0)
+    units, kernel = rng.normal(size=(9, 16)), rng.normal(size=(16, 2))
+    classes = np.array([0, 1, 0, 1, -1, 0, 1, 0, 0])
+    found = readings.share(units, classes, kernel)
+    for one in (0, 1):
+        of, w = units[classes == one], kernel[:, one]
+        # The gradient of |w - X'a|^2 + ridge |a|^2 is zero there.
+        a = found[classes == one]
+        np.testing.assert_allclose(of @ (w - a @ of), readings.RIDGE * a, atol=1e-9)
+    assert np.isnan(found[4])
+
+
+def test_the_share_finds_the_images_of_which_a_centre_is_a_sum():
+    """Where all images of a person are alike, the cosine hardly tells which of them made the centre."""
+    rng = np.random.default_rng(1)
+    classes = np.repeat(np.arange(60), 10)
+    units = 2 * rng.normal(size=(60, 64))[classes] + rng.normal(size=(600, 64))
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    member = rng.random(600) < 0.5
+    kernel = np.stack([units[member & (classes == k)].sum(axis=0) for k in range(60)], axis=1)
+    assert roc_auc_score(member, readings.share(units, classes, kernel)) > 0.95
+    cosine = (units * (kernel / np.linalg.norm(kernel, axis=0)).T[classes]).sum(axis=1)
+    assert roc_auc_score(member, cosine) < 0.9

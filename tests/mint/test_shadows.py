@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from mint_utils.errors import ParameterError
@@ -13,6 +14,7 @@ from mint_utils.mint import shadows
 S = 64.0
 POPULATION = np.arange(100, 160)
 ALL = ("lira_online", "lira_offline", "rmia_online", "rmia_offline")
+ALL += ("bavaria_online", "bavaria_offline", "informia_online", "informia_offline")
 
 
 def study(effect=3.0, views=2, pairs=4, n=200, ease=10.0, seed=0):
@@ -31,10 +33,11 @@ def study(effect=3.0, views=2, pairs=4, n=200, ease=10.0, seed=0):
 
 
 def scores(name, phi_target, phi_shadow, seen, population=POPULATION):
-    if name.startswith("lira"):
+    if name.startswith(("lira", "bavaria")):
         return getattr(shadows, name)(phi_target, phi_shadow, seen)
     log_p = shadows.log_probability
-    return getattr(shadows, name)(log_p(phi_target), log_p(phi_shadow), seen, population)
+    rest = (population,) if name.startswith("rmia") else ()
+    return getattr(shadows, name)(log_p(phi_target), log_p(phi_shadow), seen, *rest)
 
 
 def test_log_odds_and_probability_by_hand():
@@ -201,6 +204,10 @@ def test_missing_readings(name):
         ("lira_offline", 10, 0.99),
         ("rmia_online", 2, 0.95),  # probabilities say less where they are all near 0 or 1
         ("rmia_offline", 2, 0.95),
+        ("informia_online", 2, 0.95),
+        ("informia_offline", 2, 0.95),
+        ("bavaria_online", 10, 0.98),
+        ("bavaria_offline", 10, 0.99),
     ],
 )
 def test_members_are_found_where_they_differ_and_only_there(name, ease, least):
@@ -228,7 +235,9 @@ def test_the_order_of_images_and_of_shadow_models_does_not_matter(name):
     np.testing.assert_allclose(mixed, found[order], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "lira_online"])
+@pytest.mark.parametrize(
+    "name", [name for name in ALL if not name.endswith("a_online") or "rmia" in name]
+)
 @given(raised=st.floats(0, 1e4))
 def test_a_higher_confidence_is_never_less_a_member(name, raised):
     """The online ratio of two normals of unlike widths is no monotone function of the confidence."""
@@ -238,3 +247,37 @@ def test_a_higher_confidence_is_never_less_a_member(name, raised):
     after = scores(name, phi_target, phi_shadow, seen)
     assert np.isfinite(after).all()
     assert (after[:100] >= before[:100]).all()
+
+
+def test_bavaria_is_the_conjugate_formula_image_by_image():
+    phi_target, phi_shadow, seen, _ = study(views=2, n=30)
+    expected = np.zeros((2, 30))
+    for v in range(2):
+        for i in range(30):
+            fits = {}
+            for side in (True, False):
+                values = phi_shadow[seen[:, i] == side, i, v]
+                n, pooled = len(values), variance(phi_shadow, seen == side, v)
+                freedom = 4 + n - 1
+                squared = (4 * pooled + ((values - values.mean()) ** 2).sum()) / freedom
+                fits[side] = student(freedom, values.mean(), (squared * (1 + 1 / n)) ** 0.5)
+            expected[0, i] += fits[True].logpdf(phi_target[i, v])
+            expected[0, i] -= fits[False].logpdf(phi_target[i, v])
+            expected[1, i] -= fits[False].logsf(phi_target[i, v])
+    for name, of in zip(("bavaria_online", "bavaria_offline"), expected, strict=True):
+        np.testing.assert_allclose(scores(name, phi_target, phi_shadow, seen), of, rtol=1e-6)
+
+
+def test_informia_by_hand():
+    """Pr(x) is (1/2 + 1/4) / 2 with models that saw x, and (1.3 / 4 + .7) / 2 without."""
+    log_p = np.log([[[0.5]], [[0.25]]])
+    seen, target = np.array([[True], [False]]), np.log([[0.75]])
+    assert shadows.informia_online(target, log_p, seen) == pytest.approx(np.log(2))
+    expected = np.log(0.75 / ((1.3 * 0.25 + 0.7) / 2))
+    assert shadows.informia_offline(target, log_p, seen) == pytest.approx(expected)
+
+
+def test_one_shadow_model_tells_how_hard_an_image_is_or_its_mean_where_it_knows_none():
+    shadow = np.array([[[1.0], [3.0], [np.nan]], [[9.0], [9.0], [9.0]]])
+    found = shadows.difference(np.array([[2.0], [2.0], [2.0]]), shadow)
+    assert found.tolist() == [1, -1, 0]
