@@ -30,6 +30,7 @@ ROWS = (
 )
 PROTOCOLS = ("paper", "held_out")
 LOSSES = ("adaface", "cosface", "arcface")
+QUESTIONS = ("images", "persons")
 PRECISIONS = ("auto", "float32", "bfloat16")
 SHOWN = "members|held_out|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"
 
@@ -175,6 +176,7 @@ class Scenarios:
 class Brought:
     """What an auditor brings to ``08_audit_your_model``, beside the network and its image size."""
 
+    question: str = "images"  # were these images used, or were these persons shown
     # Folder with a file of weights and the folders members, non_members and questioned; None: the study's.
     case: str | None = None
     colour_order: str | None = None  # of the network's input, rgb or bgr; None: that of its family
@@ -190,6 +192,7 @@ class Brought:
     def __post_init__(self):
         if self.case is not None:  # the same wherever a notebook runs
             object.__setattr__(self, "case", _absolute(self.case))
+        _check(self, "question", self.question in QUESTIONS, " or ".join(QUESTIONS))
         _check(self, "colour_order", self.colour_order in (None, "rgb", "bgr"), "rgb or bgr")
         for name in ("mean", "std"):
             values = getattr(self, name)

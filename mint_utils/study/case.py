@@ -27,6 +27,7 @@ from mint_utils.mint.protocol import AuditSet
 from mint_utils.study import design
 from mint_utils.study.audit import Audit, Features
 from mint_utils.study.casefiles import (
+    BLIND,
     NETWORK,
     UNTRAINED,
     CaseFiles,
@@ -35,15 +36,20 @@ from mint_utils.study.casefiles import (
     read,
     row_of,
 )
+from mint_utils.study.casepeople import PeopleCase
 from mint_utils.study.controls import blind_features
-from mint_utils.study.design import KNOWN, QUESTIONED, Closeness, Design
+from mint_utils.study.design import (
+    FALSE,
+    FEWEST_PEOPLE,
+    KNOWN,
+    QUESTIONED,
+    Closeness,
+    Design,
+)
 
-BLIND = "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
-FALSE = 0.05  # share of false names among those that are named, in expectation
 DEALS = 10  # of people into folds, at least; or as many as trainings of the MINT Model
 FEWER = 5  # of rows that are shown beside that of the answer, and of the likeness
-FEWEST_PEOPLE = 10  # in question, below which the interval of a share covers too rarely
 
 SAME = "known members and non-members are of the same people"
 OF_THESE = "images in question are of these people"
@@ -52,6 +58,11 @@ TRAINED = "better than by the same network untrained"
 SEEN = "better than without any network"
 NEARER = "known members lie nearer to the class centres"
 ALIKE = "the images in question are like the known ones"
+
+
+def opened(audit: Audit) -> "Case | PeopleCase":
+    """Return an audit of one's own about images, or about persons if the parameter ``question`` says so."""
+    return PeopleCase(audit) if audit.config.brought.question == "persons" else Case(audit)
 
 
 class Case:

@@ -35,7 +35,8 @@ from mint_utils.study.audit import Audit, Features, named
 from mint_utils.study.design import FOLDERS, KNOWN, QUESTIONED
 
 VERSION = 2  # raised when the same weights and images give other features or another demonstration
-NETWORK, UNTRAINED = "the network", "untrained"
+NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
+SHOWN = 20_000  # images of D that a demonstration takes, about
 PROBED = 300  # images by which the colour order is doubted
 WEIGHTS = {".pt", ".pth", ".ckpt"}
 
@@ -480,31 +481,45 @@ def _refuse_names(folder: Path) -> None:
                 )
 
 
-def demonstration(audit: Audit) -> Path:
-    """Return a folder with what an auditor might bring: the study's own M and images of D, and the truth."""
+def demonstration(audit: Audit, question: str = "images") -> Path:
+    """Return a folder with what an auditor might bring: the study's own M, images of D, and the truth.
+
+    For images the baseline's, a third of them in question. For persons the photographs that were not used of
+    the people shown and never shown (notebook 09), a tenth of these people in question. Of a large D some
+    people take part, as many as have `SHOWN` images.
+    """
     config, d = audit.config, audit.training
-    column = scenarios.columns(config, "baseline")[0]
-    model = audit.model(column.recipe)
-    shown = model.ledger["exposures"].to_numpy() > 0
-    question = uniform(d.name, d.keys, "case-questioned", config.databases.partition_seed) < 1 / 3
+    column = scenarios.columns(config, "baseline" if question == "images" else "people")[0]
+    model, seed = audit.model(column.recipe), config.databases.partition_seed
+    ledger = model.ledger
+    shown = member = ledger["exposures"].to_numpy() > 0
+    cut, part = d.keys, np.full(len(d), True)
+    if question == "persons":
+        member, cut = ledger["class"].to_numpy() >= 0, d.identities
+        part = ~shown & (cut >= 0)
+    third = 1 / 3 if question == "images" else 1 / 10  # p values need known people out
+    asked = uniform(d.name, cut, "case-questioned", seed) < third
+    if len(d) > SHOWN:
+        part &= uniform(d.name, d.identities, "case-shown", seed) < SHOWN / len(d)
+    rows = np.flatnonzero(part)
+    folders = np.where(asked, QUESTIONED, np.where(member, *KNOWN))
+    names = [f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in rows]
 
     def make(folder: Path) -> None:
         network, head = model.load()
         state = {f"model.{k}": v for k, v in network.state_dict().items()}
         centres = head.kernel.detach().T.contiguous()
         torch.save({"state_dict": state | {"head.weight": centres}}, folder / "weights.pt")
-        for i, key in enumerate(d.keys.tolist()):
-            name = QUESTIONED if question[i] else KNOWN[0] if shown[i] else KNOWN[1]
-            path = folder / name / f"{_person(d, i)}{key.replace('/', '-')}.png"
+        for i, name in zip(rows, names, strict=True):
+            path = folder / folders[i] / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(d.images[i]).save(path)
-        keys = [
-            f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in np.flatnonzero(question)
-        ]
-        truth = pd.DataFrame({"key": keys, "member": shown[question]})
-        truth.to_csv(folder / "truth.csv", index=False)
+        keys = [name if question == "images" else name.split("/")[0] for name in names]
+        truth = pd.DataFrame({"key": keys, "member": member[rows]})[asked[rows]]
+        truth.drop_duplicates().to_csv(folder / "truth.csv", index=False)
 
     spec = {"version": VERSION, "model": model.artifact.digest, "images": d.fingerprint}
+    spec |= {} if question == "images" else {"question": question}
     return store.fetch("demonstrations", spec, make).folder
 
 
