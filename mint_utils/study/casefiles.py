@@ -26,6 +26,7 @@ from mint_utils.audited.untrained import calibrated
 from mint_utils.config import Audited, Config
 from mint_utils.data import description
 from mint_utils.data.contamination import contaminated, repeated
+from mint_utils.data.folders import NOTHING, walk
 from mint_utils.data.manifest import Database, open_folder
 from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError
@@ -38,6 +39,8 @@ VERSION = 2  # raised when the same weights and images give other features or an
 NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
 SHOWN = 20_000  # images of D that a demonstration takes, about
 PROBED = 300  # images by which the colour order is doubted
+COPY = "a copy"
+BESIDE = "beside the people's folders: put it into its person's"
 WEIGHTS = {".pt", ".pth", ".ckpt"}
 
 
@@ -88,7 +91,7 @@ class CaseFiles:
 
     @functools.cached_property
     def left_out(self) -> pd.DataFrame:
-        """The images that take no part: copies by perceptual hash, and those beside the people's folders.
+        """The files that take no part: not read, copies by perceptual hash, beside the people's folders.
 
         Of copies in one folder the first takes part, of those in two that in the first of `FOLDERS`.
 
@@ -99,13 +102,14 @@ class CaseFiles:
         frames = []
         for name, db in self.databases.items():
             stray = [] if not self._has_people(name) else [k for k in db.keys if "/" not in k]
-            why = "beside the people's folders: put it into its person's"
-            frames.append(pd.DataFrame({"folder": name, "key": stray, "why": why}))
-            frames.append(repeated(db, stray).assign(folder=name, why="a copy", also_in=name))
+            unread = pd.DataFrame(list(db.unread), columns=["key", "why"])
+            frames.append(unread.assign(folder=name))
+            frames.append(pd.DataFrame({"folder": name, "key": stray, "why": BESIDE}))
+            frames.append(repeated(db, stray).assign(folder=name, why=COPY, also_in=name))
         for name, other in pairs:
             found = contaminated(self.databases[other], self.databases[name])
             found = found.rename(columns={"training_key": "other_key"})
-            frames.append(found.assign(folder=name, why="a copy", also_in=other))
+            frames.append(found.assign(folder=name, why=COPY, also_in=other))
         columns = ["folder", "key", "why", "also_in", "other_key", "distance"]
         every = pd.concat([frame.reindex(columns=columns) for frame in frames if len(frame)] or
                           [pd.DataFrame(columns=columns)], ignore_index=True)  # fmt: skip
@@ -130,7 +134,7 @@ class CaseFiles:
         frames = []
         for name, db in self.databases.items():
             keys, people = db.keys.tolist(), self._has_people(name)
-            person = [_name(key) if people else f"{name}/{key}" for key in keys]
+            person = [name_of(key) if people else f"{name}/{key}" for key in keys]
             lines = {"database": name, "index": np.arange(len(db)), "key": keys, "person": person}
             frames.append(pd.DataFrame(lines))
         images = pd.concat(frames, ignore_index=True)
@@ -151,15 +155,19 @@ class CaseFiles:
         )
 
     def counts(self) -> pd.DataFrame:
-        """Return for each folder its images, those left out by the reason, and its people."""
+        """Return for each folder the number of files, and what of them takes part: read and listed are all.
+
+        Returns:
+            folder, files, read (images), not read, copies, beside folders, people.
+        """
         lines = []
         for name, db in self.databases.items():
-            of = self.images[self.images["database"] == name]
-            gone = self.left_out[self.left_out["folder"] == name]["why"]
-            copies = int((gone == "a copy").sum())
-            people = of["person"].nunique() if self._has_people(name) else None
-            lines.append((name, len(db), copies, len(gone) - copies, people))
-        columns = ["folder", "images", "left out as copies", "left out beside folders", "people"]
+            why = self.left_out["why"][self.left_out["folder"] == name]
+            left = len(db.unread), int((why == COPY).sum()), int((why == BESIDE).sum())
+            of = self.images["person"][self.images["database"] == name]
+            people = of.nunique() if self._has_people(name) else None
+            lines.append((name, len(db) + len(db.unread), len(db), *left, people))
+        columns = ["folder", "files", "read", "not read", "copies", "beside folders", "people"]
         return pd.DataFrame(lines, columns=columns).astype({"people": "Int64"})
 
     @functools.cached_property
@@ -295,7 +303,8 @@ def told(files: CaseFiles) -> str:
     )
 
 
-def _name(key: str) -> str:
+def name_of(key: str) -> str:
+    """Return the person of an image, whose name is the same in whatever Unicode form it has."""
     return unicodedata.normalize("NFC", key.split("/")[0])
 
 
@@ -461,24 +470,12 @@ def _located(folder: Path, network: str) -> tuple[Path | None, list[Path]]:
         )
     folders = [folder / name for name in FOLDERS]
     for path in folders:
-        _refuse_names(path)
-    return found[0] if found else None, folders
-
-
-def _refuse_names(folder: Path) -> None:
-    """Refuse links to nothing and names that are not UTF-8, which nothing after this could say in a word."""
-    for root, folders, files in os.walk(folder):
-        for path in (Path(root, name) for name in (*folders, *files)):
-            try:
-                str(path).encode()
-            except UnicodeEncodeError as error:
+        for key, reason in walk(path):  # which refuses names that are not UTF-8
+            if reason == NOTHING:
                 raise DataError(
-                    f"{folder} holds the name {path.name!r}, which is not UTF-8: rename it."
-                ) from error
-            if path.is_symlink() and not path.exists():
-                raise DataError(
-                    f"{path} is a link to nothing ({os.readlink(path)}): mend it or delete it."
+                    f"{path / key} {reason} ({os.readlink(path / key)}): mend it or delete it."
                 )
+    return found[0] if found else None, folders
 
 
 def demonstration(audit: Audit, question: str = "images") -> Path:

@@ -30,6 +30,7 @@ from mint_utils.study.casefiles import (
     CaseFiles,
     demonstration,
     doubt,
+    name_of,
     read,
 )
 from mint_utils.study.controls import blind_features
@@ -48,8 +49,8 @@ TRAINED = "better than by the same network untrained"
 SEEN = "better than without any network"
 ALIKE = "people in question are photographed like known people out"
 WRONG = (
-    "It would be wrong if known people out were in D after all or differ from those in question in a way that "
-    "cannot be seen without the network, or if a person resembles somebody in D: a twin, a relative"
+    "It would be wrong if known people out were in D after all or differ from those in question in a way "
+    "that cannot be seen without the network, or if a person resembles somebody in D: a twin, a relative"
 )
 
 
@@ -83,9 +84,9 @@ class PeopleCase:
 
     @functools.cached_property
     def people(self) -> pd.DataFrame:
-        """One line a person: person, folder, photographs (that take part), places (of them, in an order by hash).
+        """One line a person: person, folder, photographs (how many take part), places (of these).
 
-        The order decides which photographs are read where not all are.
+        The places are in an order by hash, for the first of them are read where not all are.
         """
         images, seed = self.files.images, self.files.seed
         names = (images["database"] + "/" + images["key"]).to_numpy(str)
@@ -126,6 +127,14 @@ class PeopleCase:
     def judged(self) -> np.ndarray:
         """(P,) bool: the people in question who have photographs enough."""
         return self.is_in(QUESTIONED) & (self.read > 0)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """The people in question of whom files lie there, and none can be read or takes part."""
+        left = self.files.left_out
+        there = left["key"][(left["folder"] == QUESTIONED) & left["key"].str.contains("/")]
+        names = {name_of(key) for key in there if not key.startswith(".")}
+        return sorted(names - set(self.people["person"][self.is_in(QUESTIONED)]))
 
     @property
     def typical(self) -> int:
@@ -197,7 +206,7 @@ class PeopleCase:
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
-        """How well known people in are told from known people out: row, column (the reader), auc, low, high, n."""
+        """How well known people are told: one line a reader: row, column (the reader), auc, low, high, n."""
         lines = []
         for (row, reader), cell in self._cells.items():
             value, low, high = np.clip(interval([(1, cell)], self.replicates), 0, 1)
@@ -299,7 +308,7 @@ class PeopleCase:
         return Estimate(found.value, np.nan, np.nan) if few else found
 
     def _called(self, k: int) -> np.ndarray:
-        """Return (P,) whether each known person would be called by k photographs, compared with the others."""
+        """Return (P,) whether each known person would be called by k photographs, among the others."""
         score, out = self.score(NETWORK, k), self.is_in(KNOWN[1]) & self.with_photographs(k)
         p = conformal(score[out], score)
         p[out] = [
@@ -337,8 +346,8 @@ def _refuse(files: CaseFiles) -> None:
     for person, names in folders.items():
         if len(names) > 1:
             raise DataError(
-                f"{files.folder}: {person!r} lies in {' and '.join(names)}. If the question is about persons, each "
-                "person lies in one folder; give question images if it is about images."
+                f"{files.folder}: {person!r} lies in {', '.join(names)}. A person lies in one folder if "
+                "the question is about persons; give question images if it is about images."
             )
 
 
@@ -383,6 +392,8 @@ def conclusion(case: PeopleCase) -> str:
     few = "" if not none else (
         f" {none} more have fewer than {case.least} photographs that can be read, and are not judged."
     )  # fmt: skip
+    if case.unreadable:
+        few += f" No photograph can be read of {', '.join(case.unreadable)}."
     doubtful = doubt(case.files)
     question = (
         " The question here is whether a person was shown to this network, with whatever photographs."
@@ -411,8 +422,8 @@ def _one(case: PeopleCase, line: pd.Series) -> str:
         return f"**Nothing can be said of {line['person']}**, {_odd(1)}. {told}"
     if line["named"]:
         return (
-            f"**{line['person']} can be named** as shown to this network. {told} Of people who were not shown, "
-            f"{FALSE:.0%} would be named too, in expectation."
+            f"**{line['person']} can be named** as shown to this network. {told} Of people who were not "
+            f"shown, {FALSE:.0%} would be named too, in expectation."
         )
     return f"**{line['person']} cannot be named.** {told} This is no sign that the person was not shown."
 
@@ -430,9 +441,11 @@ def _all(case: PeopleCase, judged: pd.DataFrame) -> str:
     else:
         share = f"{of}{value:.0%} [{low:.0%}, {high:.0%}] were shown to this network."
     named, odd = int(judged["named"].sum()), int((judged["unlike"] < ODD).sum())
-    names = "Nobody can be named." if not named else (
-        f"{named} can be named, of whom at most {FALSE:.0%} are expected to be named wrongly (an expectation, "
-        "no bound for this case)."
+    lowest = 1 / (1 + case.is_in(KNOWN[1]).sum())
+    nobody = f"Nobody can be named: no p is below {lowest:.4f}."
+    names = nobody if not named else (
+        f"{named} can be named, of whom at most {FALSE:.0%} are expected to be named wrongly (an "
+        "expectation, no bound for this case)."
     )  # fmt: skip
     left = f" {odd} are not named whatever their p, {_odd(odd)}." if odd else ""
     return f"{share} {names}{left}"
