@@ -58,6 +58,7 @@ TRAINED = "better than by the same network untrained"
 SEEN = "better than without any network"
 NEARER = "known members lie nearer to the class centres"
 ALIKE = "the images in question are like the known ones"
+OWN = "images that stand out have a class of their own"
 
 
 def opened(audit: Audit) -> "Case | PeopleCase":
@@ -199,6 +200,26 @@ class Case:
         return dealt(max(found, key=lambda one: one.accuracies.mean()))
 
     @functools.cached_property
+    def _p(self) -> np.ndarray:
+        asked, others = self.inside(QUESTIONED), self.inside(KNOWN[1])
+        scores = self._scores[NETWORK][self.row]
+        return design.p_values(scores, others, asked, self.design.folds, self.design.weights)
+
+    @property
+    def _low(self) -> np.ndarray:
+        return stats.false_discovery_control(self._p) <= FALSE
+
+    @property
+    def _taken(self) -> np.ndarray:
+        """Whether the class of an image in question is another image's, where classes are images."""
+        if not self.design.classes:
+            return np.zeros(len(self._p), bool)
+        nearest = self.closeness.nearest
+        of = nearest[self.inside(QUESTIONED)]
+        twice = pd.Series(of).where(self._low).duplicated(keep=False).to_numpy() & self._low
+        return np.isin(of, nearest[self.inside(KNOWN[0])]) | twice
+
+    @functools.cached_property
     def answers(self) -> pd.DataFrame:
         """What is said of each image in question that is judged, the likeliest members first.
 
@@ -208,13 +229,9 @@ class Case:
             named wrongly (Benjamini and Hochberg; arXiv 2508.07066), none where `nothing` says why.
         """
         scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
-        lines = self.files.images[["key", "person"]][asked]
-        p = design.p_values(
-            scores, self.inside(KNOWN[1]), asked, self.design.folds, self.design.weights
-        )
-        low = stats.false_discovery_control(p) <= FALSE
+        lines, named = self.files.images[["key", "person"]][asked], self._low & ~self._taken
         answers = lines.assign(
-            score=scores[:, asked].mean(axis=0), p=p, named=low & (not self.nothing)
+            score=scores[:, asked].mean(axis=0), p=self._p, named=named & (not self.nothing)
         )
         return answers.sort_values(["p", "score"], ascending=[True, False], ignore_index=True)
 
@@ -223,7 +240,7 @@ class Case:
         """The conditions for want of which nothing may be said; none of them where something may be."""
         of = self.verdicts.set_index("question")["verdict"]
         needed = [q for q in (SAME, OF_THESE, TOLD, TRAINED, SEEN) if of[q] != "supported"]
-        return needed + [q for q in (NEARER, ALIKE) if of.get(q) == "contradicted"]
+        return needed + [q for q in (NEARER, ALIKE, OWN) if of.get(q) == "contradicted"]
 
     @functools.cache  # noqa: B019  (a case lives as long as its notebook)
     def share(self) -> Estimate:
@@ -274,7 +291,8 @@ def decide(case: Case) -> pd.DataFrame:
         question, value, low, high, verdict. Of the first two the value is the share of images that may
         take part. Three differences must lie above zero; the area under the ROC curve of closeness to the
         class centres, less .50, not below it; and the accuracy above .50 by which blind baselines tell the
-        images in question from the known ones within `LIKE`.
+        images in question from the known ones within `LIKE`. Where classes are taken for images, the share
+        of images that stand out whose class is no other image's must not lie below 1 - `APART`.
     """
     shares = zip(
         (SAME, OF_THESE),
@@ -301,6 +319,10 @@ def decide(case: Case) -> pd.DataFrame:
             value, low, high = (end - above for end in estimate)
             line = {"question": question, "value": value, "low": low, "high": high}
             lines.append(line | {"verdict": verdict(low, high, margin)})
+    if case.design.classes:
+        taken = case._taken[case._low].mean() if case._low.any() else 0.0
+        said = "supported" if taken <= design.APART else "contradicted"
+        lines.append({"question": OWN, "value": 1 - taken, "verdict": said})
     return pd.DataFrame(lines)
 
 
@@ -363,7 +385,8 @@ def conclusion(case: Case) -> str:
         )
     classes = "" if not case.design.classes else (
         " Each known member has a class of its own in the head, and lies to all other classes as known "
-        "non-members do: so closeness is of the image and not of its person."
+        "non-members do: so closeness is taken to be of the image and not of its person. If classes are "
+        "of occasions, or the sub-folders no persons, this is wrong."
     )  # fmt: skip
     alike = case.verdicts.set_index("question")["verdict"][ALIKE]
     only = "" if alike == "supported" else (
