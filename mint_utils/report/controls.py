@@ -196,18 +196,20 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
 
 
 def readers(cells: pd.DataFrame) -> Figure:
-    """Draw how well known members are told from known non-members, a line a reader and row.
+    """Draw how well known members, or people, are told from known non-members, a line a reader and row.
 
     Args:
         cells: Of `case.Case.cells`.
     """
     figure, axes = panels(1, 1, 0.9 + 0.23 * len(cells))
+    value = "accuracy" if "accuracy" in cells else "auc"  # of images, of persons
     ax, place = axes[0, 0], np.arange(len(cells))
     for (_, of), look in zip(cells.groupby("column", sort=False), READERS, strict=True):
-        dots(ax, of, place[of.index], **look)
+        dots(ax, of, place[of.index], value=value, **look)
     names = cells["row"].where(~cells["row"].duplicated(), cells["row"] + ", " + cells["column"])
     name_lines(ax, names)
-    ax.set_xlabel("accuracy on people that the MINT Model never saw, 95% interval")
+    told = {"accuracy": "accuracy", "auc": "area under the ROC curve"}[value]
+    ax.set_xlabel(f"{told} on people that no MINT Model saw, 95% interval")
     dots_legend(figure, dict(zip(cells["column"].unique(), READERS, strict=True)), columns=4)
     return done(figure)
 
@@ -222,7 +224,7 @@ def judged(scores: pd.DataFrame) -> Figure:
     ax = axes[0, 0]
     for (folder, of), look in zip(scores.groupby("folder", sort=False), FOLDERS, strict=True):
         ax.ecdf(of["score"], complementary=True, label=folder.replace("_", "-"), **look)
-    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score (probability of membership)")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score")
     ax.set_ylabel("share of the folder's images\nthat score at least so high")
     handles, names = ax.get_legend_handles_labels()
     legend(figure, dict(zip(names, handles, strict=True)), columns=3)

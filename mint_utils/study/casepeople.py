@@ -48,6 +48,7 @@ AT_ONCE = 64  # people compared with all class centres at once
 TOLD = "known people in are told from known people out"
 TRAINED = "better than by the same network untrained"
 SEEN = "better than without any network"
+MATCHED = "known people in and out are photographed alike"
 ALIKE = "people in question are photographed like known people out"
 WRONG = (
     "It would be wrong if known people out were in D after all or differ from those in question in a way "
@@ -219,20 +220,24 @@ class PeopleCase:
     def verdicts(self) -> pd.DataFrame:
         """What must hold before anybody is named: question, value, low, high, verdict.
 
-        Three areas under the ROC curve, or differences of such, must lie above zero. The last is the area
-        above .50 by which a classifier without network tells people in question from known people out; it
-        is left out below `FEWEST_PEOPLE` people in question, of whom each is looked at alone (`unlike`).
+        Three areas under the ROC curve less .50, or differences of such, must lie above zero. A classifier
+        without network may tell known people apart by at most `LIKE`, and people in question from known
+        people out as `_told_blindly` has it. The last is left out below `FEWEST_PEOPLE` people in question,
+        of whom each is looked at alone (`unlike`).
         """
         of, untrained, blind = self._cells.values()
         found = {
             TOLD: ([(1, of)], 0.5),
             TRAINED: ([(1, of), (-1, untrained)], 0.0),
             SEEN: ([(1, of), (-1, blind)], 0.0),
+            MATCHED: ([(1, blind)], 0.5),
         }
         lines = []
         for question, (terms, above) in found.items():
             value, low, high = (end - above for end in interval(terms, self.replicates))
             said = verdict(low, high)
+            if question == MATCHED:
+                said = "contradicted" if low > 0 and value > LIKE else "supported"
             lines.append((question, value, low, high, said))
         there = self.with_photographs(self.typical)
         if (there & self.is_in(QUESTIONED)).sum() >= FEWEST_PEOPLE:
@@ -240,7 +245,7 @@ class PeopleCase:
         return pd.DataFrame(lines, columns=["question", "value", "low", "high", "verdict"])
 
     def _told_blindly(self, of: np.ndarray) -> tuple[float, float, float, str]:
-        """Return the area above .50 by which people in question are told from others, its interval, a verdict.
+        """Return the area above .50 by which people in question are told, its interval, a verdict.
 
         The interval is as wide as areas differ where it is dealt anew who is in question.
         """
@@ -332,6 +337,15 @@ class PeopleCase:
         """What is read of everybody by as many photographs as `typical`: folder, score."""
         lines = pd.DataFrame({"folder": self.folder, "score": self.score(NETWORK, self.typical)})
         return lines.dropna().reset_index(drop=True)
+
+    def by_images(self) -> pd.DataFrame:
+        """Return by how many photographs people are read, and how many people are named."""
+        lines = []
+        for k, of in self.answers[self.answers["photographs"] > 0].groupby("photographs"):
+            known = [int((self.is_in(name) & self.with_photographs(k)).sum()) for name in KNOWN]
+            lines.append((k, *known, len(of), int(of["named"].sum())))
+        columns = ["photographs", "known in", "known out", "in question", "named"]
+        return pd.DataFrame(lines, columns=columns)
 
     def conclusion(self) -> str:
         """Return what this audit says, or why it can say nothing, in words made of its numbers."""

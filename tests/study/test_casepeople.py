@@ -135,6 +135,14 @@ def test_people_of_another_database_are_not_named(monkeypatch, people):
     assert "more unusual, without any network" in c.conclusion() or casepeople.ALIKE in c.nothing
 
 
+def test_known_people_who_are_photographed_otherwise_name_nobody(monkeypatch):
+    """Known people out are of another database than D; in question is one of D's database, not shown."""
+    world = World().bring("members", 60, shown=1.5, look=0.5, shift=0.4).bring("non_members", 200)
+    c = world.bring(QUESTIONED, 1, look=1.0, shift=0.4).asked(monkeypatch)
+    assert c.answers["p"][0] <= 0.05 and c.answers["unlike"][0] >= casepeople.ODD
+    assert c.nothing == [casepeople.MATCHED] and not c.answers["named"].any()
+
+
 def test_near_copies_of_one_photograph_are_not_named(monkeypatch):
     """Without a head photographs that are alike are what is read: copies would accuse anybody."""
     world = known(World(head=False), 0.9).bring(QUESTIONED, 30, spread=0.1)
