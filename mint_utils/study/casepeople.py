@@ -221,8 +221,8 @@ class PeopleCase:
         """What must hold before anybody is named: question, value, low, high, verdict.
 
         Three areas under the ROC curve less .50, or differences of such, must lie above zero. A classifier
-        without network may tell known people apart by at most `LIKE`, and people in question from known
-        people out as `_told_blindly` has it. The last is left out below `FEWEST_PEOPLE` people in question,
+        without network must tell neither known people in nor people in question from known people out, by
+        an interval, nor by more than `LIKE` (`_told_blindly`). The last is left out below `FEWEST_PEOPLE` people in question,
         of whom each is looked at alone (`unlike`).
         """
         of, untrained, blind = self._cells.values()
@@ -230,27 +230,26 @@ class PeopleCase:
             TOLD: ([(1, of)], 0.5),
             TRAINED: ([(1, of), (-1, untrained)], 0.0),
             SEEN: ([(1, of), (-1, blind)], 0.0),
-            MATCHED: ([(1, blind)], 0.5),
         }
         lines = []
         for question, (terms, above) in found.items():
             value, low, high = (end - above for end in interval(terms, self.replicates))
             said = verdict(low, high)
-            if question == MATCHED:
-                said = "contradicted" if low > 0 and value > LIKE else "supported"
             lines.append((question, value, low, high, said))
         there = self.with_photographs(self.typical)
+        lines.append((MATCHED, *self._told_blindly(there, KNOWN[0])))
         if (there & self.is_in(QUESTIONED)).sum() >= FEWEST_PEOPLE:
-            lines.append((ALIKE, *self._told_blindly(there & ~self.is_in(KNOWN[0]))))
+            lines.append((ALIKE, *self._told_blindly(there, QUESTIONED)))
         return pd.DataFrame(lines, columns=["question", "value", "low", "high", "verdict"])
 
-    def _told_blindly(self, of: np.ndarray) -> tuple[float, float, float, str]:
-        """Return the area above .50 by which people in question are told, its interval, a verdict.
+    def _told_blindly(self, there: np.ndarray, folder: str) -> tuple[float, float, float, str]:
+        """Return the area above .50 by which a folder's people are told from known people out; a verdict.
 
-        The interval is as wide as areas differ where it is dealt anew who is in question.
+        The interval is as wide as areas differ where it is dealt anew who is of the folder.
         """
+        of = there & self.is_in(folder, KNOWN[1])
         array = np.hstack(list(self.blind(self.typical).values()))[of][None]
-        asked, rng = self.is_in(QUESTIONED)[of], np.random.default_rng(0)
+        asked, rng = self.is_in(folder)[of], np.random.default_rng(0)
         deals = [asked, *(rng.permutation(asked) for _ in range(DEALS))]
         value, *others = (
             pairs(deal, people.cross_fitted(array, deal)).mean() - 0.5 for deal in deals
