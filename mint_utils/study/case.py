@@ -31,6 +31,7 @@ from mint_utils.study.casefiles import (
     NETWORK,
     UNTRAINED,
     CaseFiles,
+    compared,
     demonstration,
     doubt,
     read,
@@ -188,17 +189,6 @@ class Case:
         """What must hold before anything is said of the images in question, see `decide`."""
         return decide(self)
 
-    def likeness(self) -> Decided:
-        """Return how the best blind baseline tells images in question from known ones."""
-        part, asked = self.design.part, self.inside(QUESTIONED)
-        splits = self._splits(part, asked)
-        fewer = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < FEWER}
-        scores = self._judged(self.features[BLIND], replace(splits, splits=fewer))
-        found = [
-            decided(asked[part], s[None][..., part], self._persons[part]) for s in scores.values()
-        ]
-        return dealt(max(found, key=lambda one: one.accuracies.mean()))
-
     @functools.cached_property
     def _p(self) -> np.ndarray:
         asked, others = self.inside(QUESTIONED), self.inside(KNOWN[1])
@@ -208,16 +198,6 @@ class Case:
     @property
     def _low(self) -> np.ndarray:
         return stats.false_discovery_control(self._p) <= FALSE
-
-    @property
-    def _taken(self) -> np.ndarray:
-        """Whether the class of an image in question is another image's, where classes are images."""
-        if not self.design.classes:
-            return np.zeros(len(self._p), bool)
-        nearest = self.closeness.nearest
-        of = nearest[self.inside(QUESTIONED)]
-        twice = pd.Series(of).where(self._low).duplicated(keep=False).to_numpy() & self._low
-        return np.isin(of, nearest[self.inside(KNOWN[0])]) | twice
 
     @functools.cached_property
     def answers(self) -> pd.DataFrame:
@@ -229,7 +209,7 @@ class Case:
             named wrongly (Benjamini and Hochberg; arXiv 2508.07066), none where `nothing` says why.
         """
         scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
-        lines, named = self.files.images[["key", "person"]][asked], self._low & ~self._taken
+        lines, named = self.files.images[["key", "person"]][asked], self._low & ~_taken(self)
         answers = lines.assign(
             score=scores[:, asked].mean(axis=0), p=self._p, named=named & (not self.nothing)
         )
@@ -281,7 +261,7 @@ class Case:
 
     def truth(self) -> pd.DataFrame:
         """Return what was said beside what is true; of a demonstration."""
-        return truth(self)
+        return compared(self.files, self.answers, self.share(), "key")
 
 
 def decide(case: Case) -> pd.DataFrame:
@@ -312,7 +292,7 @@ def decide(case: Case) -> pd.DataFrame:
         TRAINED: (interval([(1, of), (-1, untrained)], case.replicates), 0.0, 0.0),
         SEEN: (interval([(1, of), (-1, blind)], case.replicates), 0.0, 0.0),
         NEARER: (_nearer(case), 0.5, 0.0),
-        ALIKE: (interval([(1, case.likeness())], case.replicates), 0.5, LIKE),
+        ALIKE: (interval([(1, _likeness(case))], case.replicates), 0.5, LIKE),
     }
     for question, (estimate, above, margin) in found.items():
         if estimate is not None:
@@ -320,10 +300,30 @@ def decide(case: Case) -> pd.DataFrame:
             line = {"question": question, "value": value, "low": low, "high": high}
             lines.append(line | {"verdict": verdict(low, high, margin)})
     if case.design.classes:
-        taken = case._taken[case._low].mean() if case._low.any() else 0.0
+        taken = _taken(case)[case._low].mean() if case._low.any() else 0.0
         said = "supported" if taken <= design.APART else "contradicted"
         lines.append({"question": OWN, "value": 1 - taken, "verdict": said})
     return pd.DataFrame(lines)
+
+
+def _likeness(case: Case) -> Decided:
+    """Return how the best blind baseline tells images in question from known ones."""
+    part, asked = case.design.part, case.inside(QUESTIONED)
+    splits = case._splits(part, asked)
+    fewer = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < FEWER}
+    scores = case._judged(case.features[BLIND], replace(splits, splits=fewer))
+    found = [decided(asked[part], s[None][..., part], case._persons[part]) for s in scores.values()]
+    return dealt(max(found, key=lambda one: one.accuracies.mean()))
+
+
+def _taken(case: Case) -> np.ndarray:
+    """Whether the class of an image in question is another image's, where classes are images."""
+    if not case.design.classes:
+        return np.zeros(len(case._p), bool)
+    nearest = case.closeness.nearest
+    of = nearest[case.inside(QUESTIONED)]
+    twice = pd.Series(of).where(case._low).duplicated(keep=False).to_numpy() & case._low
+    return np.isin(of, nearest[case.inside(KNOWN[0])]) | twice
 
 
 def _nearer(case: Case) -> Estimate | None:
@@ -425,16 +425,3 @@ def _named(case: Case) -> str:
         f"no bound for this case); {most['named']} of them are of people with {most['images a person']} "
         "images here."
     )
-
-
-def truth(case: Case) -> pd.DataFrame:
-    """Return what was said beside what is true; of a demonstration."""
-    of_questioned = pd.read_csv(case.files.folder / "truth.csv", dtype={"key": str})
-    found = case.answers.merge(of_questioned, on="key")
-    share, actual, named = case.share(), found["member"].mean(), found[found["named"]]
-    right = f"{named['member'].sum()} of these are members"
-    lines = [
-        ("share of members among the images in question", f"{share}", f"{actual:.2f}"),
-        ("images named", f"{len(named)}", right),
-    ]
-    return pd.DataFrame(lines, columns=["", "said", "true"])

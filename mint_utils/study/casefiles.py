@@ -30,6 +30,7 @@ from mint_utils.data.folders import NOTHING, walk
 from mint_utils.data.manifest import Database, open_folder
 from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError
+from mint_utils.measure.bootstrap import Estimate
 from mint_utils.mint import aad, readings
 from mint_utils.study import design, scenarios
 from mint_utils.study.audit import Audit, Features, named
@@ -98,22 +99,7 @@ class CaseFiles:
         Returns:
             folder, key, why, also_in, other_key, distance (bits of 256).
         """
-        pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
-        frames = []
-        for name, db in self.databases.items():
-            stray = [] if not self._has_people(name) else [k for k in db.keys if "/" not in k]
-            unread = pd.DataFrame(list(db.unread), columns=["key", "why"])
-            frames.append(unread.assign(folder=name))
-            frames.append(pd.DataFrame({"folder": name, "key": stray, "why": BESIDE}))
-            frames.append(repeated(db, stray).assign(folder=name, why=COPY, also_in=name))
-        for name, other in pairs:
-            found = contaminated(self.databases[other], self.databases[name])
-            found = found.rename(columns={"training_key": "other_key"})
-            frames.append(found.assign(folder=name, why=COPY, also_in=other))
-        columns = ["folder", "key", "why", "also_in", "other_key", "distance"]
-        every = pd.concat([frame.reindex(columns=columns) for frame in frames if len(frame)] or
-                          [pd.DataFrame(columns=columns)], ignore_index=True)  # fmt: skip
-        return every.drop_duplicates(["folder", "key"], ignore_index=True)
+        return _left_out(self)
 
     def _has_people(self, name: str) -> bool:
         """Say whether most images of a folder lie in sub-folders, which are then those of people."""
@@ -249,6 +235,25 @@ class CaseFiles:
     def layers(self) -> pd.DataFrame:
         """Return the layers that are read: layer, maps, side (px)."""
         return networks.layers(self.loaded()[0], self.image_size)
+
+
+def _left_out(files: CaseFiles) -> pd.DataFrame:
+    pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
+    frames = []
+    for name, db in files.databases.items():
+        stray = [] if not files._has_people(name) else [k for k in db.keys if "/" not in k]
+        unread = pd.DataFrame(list(db.unread), columns=["key", "why"])
+        frames.append(unread.assign(folder=name))
+        frames.append(pd.DataFrame({"folder": name, "key": stray, "why": BESIDE}))
+        frames.append(repeated(db, stray).assign(folder=name, why=COPY, also_in=name))
+    for name, other in pairs:
+        found = contaminated(files.databases[other], files.databases[name])
+        found = found.rename(columns={"training_key": "other_key"})
+        frames.append(found.assign(folder=name, why=COPY, also_in=other))
+    columns = ["folder", "key", "why", "also_in", "other_key", "distance"]
+    every = pd.concat([frame.reindex(columns=columns) for frame in frames if len(frame)] or
+                      [pd.DataFrame(columns=columns)], ignore_index=True)  # fmt: skip
+    return every.drop_duplicates(["folder", "key"], ignore_index=True)
 
 
 def _open(files: CaseFiles, trained: bool) -> networks.Opened:
@@ -476,6 +481,25 @@ def _located(folder: Path, network: str) -> tuple[Path | None, list[Path]]:
                     f"{path / key} {reason} ({os.readlink(path / key)}): mend it or delete it."
                 )
     return found[0] if found else None, folders
+
+
+def compared(files: CaseFiles, answers: pd.DataFrame, share: Estimate, of: str) -> pd.DataFrame:
+    """Return what was said beside what is true, of a demonstration.
+
+    Args:
+        files: Of the demonstration.
+        answers: Of its audit.
+        share: Said by it.
+        of: The column of the answers that names who or what is in question.
+    """
+    true = pd.read_csv(files.folder / "truth.csv", dtype={"key": str})
+    found = answers.merge(true.rename(columns={"key": of}), on=of)
+    named = found["member"][found["named"]]
+    lines = [
+        ("share of members among those in question", f"{share}", f"{found['member'].mean():.2f}"),
+        ("named", f"{len(named)}", f"{named.sum()} of these are members"),
+    ]
+    return pd.DataFrame(lines, columns=["", "said", "true"])
 
 
 def demonstration(audit: Audit, question: str = "images") -> Path:

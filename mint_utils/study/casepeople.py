@@ -28,6 +28,7 @@ from mint_utils.study.casefiles import (
     NETWORK,
     UNTRAINED,
     CaseFiles,
+    compared,
     demonstration,
     doubt,
     name_of,
@@ -131,14 +132,6 @@ class PeopleCase:
         return self.is_in(QUESTIONED) & (self.read > 0)
 
     @property
-    def unreadable(self) -> list[str]:
-        """The people in question of whom files lie there, and none can be read or takes part."""
-        left = self.files.left_out
-        there = left["key"][(left["folder"] == QUESTIONED) & left["key"].str.contains("/")]
-        names = {name_of(key) for key in there if not key.startswith(".")}
-        return sorted(names - set(self.people["person"][self.is_in(QUESTIONED)]))
-
-    @property
     def typical(self) -> int:
         """From how many photographs the people in question are read, the (lower) median."""
         of = self.read[self.judged]
@@ -218,45 +211,8 @@ class PeopleCase:
 
     @functools.cached_property
     def verdicts(self) -> pd.DataFrame:
-        """What must hold before anybody is named: question, value, low, high, verdict.
-
-        Three areas under the ROC curve less .50, or differences of such, must lie above zero. A classifier
-        without network must tell neither known people in nor people in question from known people out, by
-        an interval, nor by more than `LIKE` (`_told_blindly`). The last is left out below `FEWEST_PEOPLE` people in question,
-        of whom each is looked at alone (`unlike`).
-        """
-        of, untrained, blind = self._cells.values()
-        found = {
-            TOLD: ([(1, of)], 0.5),
-            TRAINED: ([(1, of), (-1, untrained)], 0.0),
-            SEEN: ([(1, of), (-1, blind)], 0.0),
-        }
-        lines = []
-        for question, (terms, above) in found.items():
-            value, low, high = (end - above for end in interval(terms, self.replicates))
-            said = verdict(low, high)
-            lines.append((question, value, low, high, said))
-        there = self.with_photographs(self.typical)
-        lines.append((MATCHED, *self._told_blindly(there, KNOWN[0])))
-        if (there & self.is_in(QUESTIONED)).sum() >= FEWEST_PEOPLE:
-            lines.append((ALIKE, *self._told_blindly(there, QUESTIONED)))
-        return pd.DataFrame(lines, columns=["question", "value", "low", "high", "verdict"])
-
-    def _told_blindly(self, there: np.ndarray, folder: str) -> tuple[float, float, float, str]:
-        """Return the area above .50 by which a folder's people are told from known people out; a verdict.
-
-        The interval is as wide as areas differ where it is dealt anew who is of the folder.
-        """
-        of = there & self.is_in(folder, KNOWN[1])
-        array = np.hstack(list(self.blind(self.typical).values()))[of][None]
-        asked, rng = self.is_in(folder)[of], np.random.default_rng(0)
-        deals = [asked, *(rng.permutation(asked) for _ in range(DEALS))]
-        value, *others = (
-            pairs(deal, people.cross_fitted(array, deal)).mean() - 0.5 for deal in deals
-        )
-        low, high = value + stats.norm.ppf([0.025, 0.975]) * np.std(others)
-        said = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
-        return value, low, high, said
+        """What must hold before anybody is named, see `decide`."""
+        return decide(self)
 
     @property
     def nothing(self) -> list[str]:
@@ -266,70 +222,17 @@ class PeopleCase:
     @functools.cached_property
     def unlike(self) -> np.ndarray:
         """(P,) float: how often a known person out looks as unusual as a person in question, see `oddity`."""
-        found = np.full(len(self.people), np.nan)
-        for k in np.unique(self.read[self.judged]):
-            array = np.hstack(list(self.blind(int(k)).values()))
-            out = np.flatnonzero(self.is_in(KNOWN[1]) & self.with_photographs(k))[:REFERENCE]
-            for i in np.flatnonzero(self.judged & (self.read == k)):
-                found[i] = oddity(array[out], array[i])
-        return found
+        return _unlike(self)
 
     @functools.cached_property
     def answers(self) -> pd.DataFrame:
-        """What is said of each person in question, those who stand out most first.
-
-        Returns:
-            person, photographs (that are read), score, p (not a number for those with too few photographs),
-            unlike (see there), named: whether p is among those of which at most `FALSE` are expected to be
-            named wrongly (Benjamini and Hochberg), nobody where `nothing` says why, and nobody with an
-            ``unlike`` below `ODD`.
-        """
-        lines = self.people[["person"]].assign(
-            photographs=self.read, score=np.nan, p=np.nan, unlike=self.unlike
-        )
-        for k in np.unique(self.read[self.judged]):
-            score, who = self.score(NETWORK, int(k)), self.judged & (self.read == k)
-            out = score[self.is_in(KNOWN[1]) & self.with_photographs(k)]
-            lines.loc[who, "score"] = score[who]
-            lines.loc[who, "p"] = conformal(out, score[who])
-        lines = lines[self.is_in(QUESTIONED)]
-        may = lines["p"].notna() & (lines["unlike"] >= ODD) & (not self.nothing)
-        named = np.zeros(len(lines), bool)
-        if may.any():
-            named[may] = stats.false_discovery_control(lines["p"][may]) <= FALSE
-        lines = lines.assign(named=named)
-        return lines.sort_values(["p", "score"], ascending=[True, False], ignore_index=True)
+        """What is said of each person in question, see `answered`."""
+        return answered(self)
 
     @functools.cache  # noqa: B019
     def share(self) -> Estimate:
-        """Return which share of the people in question that are judged was shown, by `prevalence`.
-
-        There is no interval below `FEWEST_PEOPLE` of them, and nothing where known people are not told apart.
-        """
-        known, asked = self.is_in(*KNOWN), self.answers["p"].dropna().to_numpy()
-        ks, counts = np.unique(self.read[self.judged], return_counts=True)
-        called = np.zeros(len(self.people))
-        for k, count in zip(ks, counts, strict=True):
-            k_known = min(
-                int(k), self.typical
-            )  # whom fewer known people have, are as good as these
-            called += count * self._called(k_known) / counts.sum()
-        there = known & self.with_photographs(self.typical)
-        labels = self.is_in(KNOWN[0])[there]
-        right = np.where(labels, called[there], 1 - called[there])[None]
-        of = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
-        found = prevalence(Decided(labels, right, np.flatnonzero(there)), of, self.replicates)
-        few = len(asked) < FEWEST_PEOPLE
-        return Estimate(found.value, np.nan, np.nan) if few else found
-
-    def _called(self, k: int) -> np.ndarray:
-        """Return (P,) whether each known person would be called by k photographs, among the others."""
-        score, out = self.score(NETWORK, k), self.is_in(KNOWN[1]) & self.with_photographs(k)
-        p = conformal(score[out], score)
-        p[out] = [
-            conformal(np.delete(score[out], i), score[out][i : i + 1])[0] for i in range(out.sum())
-        ]
-        return (p <= CALLED).astype(float)
+        """Return which share of the people in question that are judged was shown, see `shared`."""
+        return shared(self)
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -352,14 +255,116 @@ class PeopleCase:
 
     def truth(self) -> pd.DataFrame:
         """Return what was said beside what is true; of a demonstration."""
-        true = pd.read_csv(self.files.folder / "truth.csv", dtype={"key": str})
-        found = self.answers.merge(true.rename(columns={"key": "person"}), on="person")
-        named = found[found["named"]]
-        lines = [
-            ("share of people who were shown", f"{self.share()}", f"{found['member'].mean():.2f}"),
-            ("people named", f"{len(named)}", f"{named['member'].sum()} of these were shown"),
-        ]
-        return pd.DataFrame(lines, columns=["", "said", "true"])
+        return compared(self.files, self.answers, self.share(), "person")
+
+
+def decide(case: PeopleCase) -> pd.DataFrame:
+    """What must hold before anybody is named: question, value, low, high, verdict.
+
+    Three areas under the ROC curve less .50, or differences of such, must lie above zero. A classifier
+    without network must tell neither known people in nor people in question from known people out, by
+    an interval, nor by more than `LIKE` (`_told_blindly`). The last is left out below `FEWEST_PEOPLE` people
+    in question, of whom each is looked at alone (`unlike`).
+    """
+    of, untrained, blind = case._cells.values()
+    found = {
+        TOLD: ([(1, of)], 0.5),
+        TRAINED: ([(1, of), (-1, untrained)], 0.0),
+        SEEN: ([(1, of), (-1, blind)], 0.0),
+    }
+    lines = []
+    for question, (terms, above) in found.items():
+        value, low, high = (end - above for end in interval(terms, case.replicates))
+        said = verdict(low, high)
+        lines.append((question, value, low, high, said))
+    there = case.with_photographs(case.typical)
+    lines.append((MATCHED, *_told_blindly(case, there, KNOWN[0])))
+    if (there & case.is_in(QUESTIONED)).sum() >= FEWEST_PEOPLE:
+        lines.append((ALIKE, *_told_blindly(case, there, QUESTIONED)))
+    return pd.DataFrame(lines, columns=["question", "value", "low", "high", "verdict"])
+
+
+def _told_blindly(
+    case: PeopleCase, there: np.ndarray, folder: str
+) -> tuple[float, float, float, str]:
+    """Return the area above .50 by which a folder's people are told from known people out; a verdict.
+
+    The interval is as wide as areas differ where it is dealt anew who is of the folder.
+    """
+    of = there & case.is_in(folder, KNOWN[1])
+    array = np.hstack(list(case.blind(case.typical).values()))[of][None]
+    asked, rng = case.is_in(folder)[of], np.random.default_rng(0)
+    deals = [asked, *(rng.permutation(asked) for _ in range(DEALS))]
+    value, *others = (pairs(deal, people.cross_fitted(array, deal)).mean() - 0.5 for deal in deals)
+    low, high = value + stats.norm.ppf([0.025, 0.975]) * np.std(others)
+    said = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
+    return value, low, high, said
+
+
+def _unlike(case: PeopleCase) -> np.ndarray:
+    found = np.full(len(case.people), np.nan)
+    for k in np.unique(case.read[case.judged]):
+        array = np.hstack(list(case.blind(int(k)).values()))
+        out = np.flatnonzero(case.is_in(KNOWN[1]) & case.with_photographs(k))[:REFERENCE]
+        for i in np.flatnonzero(case.judged & (case.read == k)):
+            found[i] = oddity(array[out], array[i])
+    return found
+
+
+def answered(case: PeopleCase) -> pd.DataFrame:
+    """What is said of each person in question, those who stand out most first.
+
+    Returns:
+        person, photographs (that are read), score, p (not a number for those with too few photographs),
+        unlike (see there), named: whether p is among those of which at most `FALSE` are expected to be
+        named wrongly (Benjamini and Hochberg), nobody where `nothing` says why, and nobody with an
+        ``unlike`` below `ODD`.
+    """
+    lines = case.people[["person"]].assign(
+        photographs=case.read, score=np.nan, p=np.nan, unlike=case.unlike
+    )
+    for k in np.unique(case.read[case.judged]):
+        score, who = case.score(NETWORK, int(k)), case.judged & (case.read == k)
+        out = score[case.is_in(KNOWN[1]) & case.with_photographs(k)]
+        lines.loc[who, "score"] = score[who]
+        lines.loc[who, "p"] = conformal(out, score[who])
+    lines = lines[case.is_in(QUESTIONED)]
+    may = lines["p"].notna() & (lines["unlike"] >= ODD) & (not case.nothing)
+    named = np.zeros(len(lines), bool)
+    if may.any():
+        named[may] = stats.false_discovery_control(lines["p"][may]) <= FALSE
+    lines = lines.assign(named=named)
+    return lines.sort_values(["p", "score"], ascending=[True, False], ignore_index=True)
+
+
+def shared(case: PeopleCase) -> Estimate:
+    """Return which share of the people in question that are judged was shown, by `prevalence`.
+
+    There is no interval below `FEWEST_PEOPLE` of them, and nothing where known people are not told apart.
+    """
+    known, asked = case.is_in(*KNOWN), case.answers["p"].dropna().to_numpy()
+    ks, counts = np.unique(case.read[case.judged], return_counts=True)
+    called = np.zeros(len(case.people))
+    for k, count in zip(ks, counts, strict=True):
+        k_known = min(int(k), case.typical)  # whom fewer known people have, are as good as these
+        called += count * _called(case, k_known) / counts.sum()
+    there = known & case.with_photographs(case.typical)
+    labels = case.is_in(KNOWN[0])[there]
+    right = np.where(labels, called[there], 1 - called[there])[None]
+    of = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
+    found = prevalence(Decided(labels, right, np.flatnonzero(there)), of, case.replicates)
+    few = len(asked) < FEWEST_PEOPLE
+    return Estimate(found.value, np.nan, np.nan) if few else found
+
+
+def _called(case: PeopleCase, k: int) -> np.ndarray:
+    """Return (P,) whether each known person would be called by k photographs, among the others."""
+    score, out = case.score(NETWORK, k), case.is_in(KNOWN[1]) & case.with_photographs(k)
+    p = conformal(score[out], score)
+    p[out] = [
+        conformal(np.delete(score[out], i), score[out][i : i + 1])[0] for i in range(out.sum())
+    ]
+    return (p <= CALLED).astype(float)
 
 
 def _refuse(files: CaseFiles) -> None:
@@ -416,8 +421,8 @@ def conclusion(case: PeopleCase) -> str:
     few = "" if not none else (
         f" {none} more have fewer than {case.least} photographs that can be read, and are not judged."
     )  # fmt: skip
-    if case.unreadable:
-        few += f" No photograph can be read of {', '.join(case.unreadable)}."
+    if lost := _unreadable(case):
+        few += f" No photograph can be read of {', '.join(lost)}."
     doubtful = doubt(case.files)
     question = (
         " The question here is whether a person was shown to this network, with whatever photographs."
@@ -434,6 +439,14 @@ def conclusion(case: PeopleCase) -> str:
         )
     said = _one(case, judged.iloc[0]) if len(judged) == 1 else _all(case, judged)
     return f"{said}{question} {WRONG}."
+
+
+def _unreadable(case: PeopleCase) -> list[str]:
+    """The people in question of whom files lie there, and none can be read or takes part."""
+    left = case.files.left_out
+    there = left["key"][(left["folder"] == QUESTIONED) & left["key"].str.contains("/")]
+    names = {name_of(key) for key in there if not key.startswith(".")}
+    return sorted(names - set(case.people["person"][case.is_in(QUESTIONED)]))
 
 
 def _one(case: PeopleCase, line: pd.Series) -> str:
