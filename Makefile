@@ -1,6 +1,7 @@
 # make reproduce   the study on the default profile: tables, figures, executed notebooks, a page to open
 # make test        ruff, pytest, and every notebook through nbval
 # make lab         JupyterLab on the notebooks
+# make book        the site: README, notebooks as they are stored, choices, manifests, the API
 # make bench       speed, each figure as a ratio to a plain reference of the same run
 # make notebooks   execute the committed notebooks in place (their outputs are read on the web)
 # make lock        resolve the pinned requirements anew
@@ -10,7 +11,7 @@ PROFILE ?= quick
 BIN := .venv/bin
 ENV := .venv/installed
 
-.PHONY: reproduce test lab bench notebooks lock clean
+.PHONY: reproduce test lab book bench notebooks lock clean
 
 reproduce: $(ENV)
 	$(BIN)/python -m mint_utils.reproduce --profile $(PROFILE) $(ARGS)
@@ -23,6 +24,10 @@ test: $(ENV)
 
 lab: $(ENV)
 	$(BIN)/jupyter lab notebooks
+
+book: $(ENV)
+	PYTHONPATH=. $(BIN)/sphinx-build -q -W --keep-going -c book -d reports/book/.doctrees . reports/book
+	@echo "page to open: reports/book/index.html"
 
 bench: $(ENV)
 	$(BIN)/python -m benchmarks
@@ -40,7 +45,7 @@ $(ENV): requirements.lock pyproject.toml
 	touch $@
 
 lock:
-	uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra book --extra test --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --quiet --output-file requirements.lock
 
 clean:

@@ -29,12 +29,17 @@ ROWS = (
     "All Conv Layers",
 )
 PROTOCOLS = ("paper", "held_out")
+# What a reader is shown for them: where the non-members come from.
+PROTOCOL_NAMES = dict(zip(PROTOCOLS, ("other databases", "same database"), strict=True))
 LOSSES = ("adaface", "cosface", "arcface")
 QUESTIONS = ("images", "persons")
 PRECISIONS = ("auto", "float32", "bfloat16")
-SHOWN = "members|held_out|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"
+SHOWN = "members|held_out|half-[ab]|shadow-[0-9]+|people-[abc](-atmost-[1-9][0-9]*)?"
 
-SHOWN_TOLD = "members, held_out, shadow-0 and so on, people-a, -b, -c, or such as people-a-atmost-5"
+SHOWN_TOLD = (
+    "members, held_out, half-a, half-b, shadow-0 and so on, "
+    "people-a, -b, -c, or such as people-a-atmost-5"
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Audited:
     repeats: tuple[int, ...] = (
         1,
     )  # exposures an epoch, one number for each equal part of the members
-    # Which images of D train it: members, held_out (the swap), shadow-0, shadow-1 and so on, or the members
+    # Which images of D train it: members, held_out (the swap), half-a or half-b (for null models where
+    # held_out is not .5), shadow-0, shadow-1 and so on, or the members
     # among a third of the people: people-a, people-b, people-c; people-a-atmost-5: five of each person.
     shown: str = "members"
     seed: int = 0

@@ -29,7 +29,8 @@ def conda_pins() -> dict[str, str]:
 
 def required() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["book"] + extras["test"]
     return {Requirement(line).name for line in lines}
 
 

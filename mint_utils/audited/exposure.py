@@ -12,7 +12,7 @@ import numpy as np
 
 from mint_utils.config import Audited
 from mint_utils.data.manifest import Database
-from mint_utils.data.membership import THIRDS, first, held_out, part, shadow, third
+from mint_utils.data.membership import THIRDS, first, half, held_out, part, shadow, third
 from mint_utils.errors import ParameterError, TrainingError
 
 
@@ -70,7 +70,8 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
     """Plan the exposures of D: ``recipe.repeats`` for equal parts of the images shown, none for the others.
 
     ``recipe.shown`` says which those are: the members, or for a null model the held-out images in their
-    place, the half of a shadow model, the members among a third of the people, or at most so many of each.
+    place, one of two halves of D, the half of a shadow model, the members among a third of the people, or at
+    most so many of each.
 
     Raises:
         ParameterError: Fewer than two identities, or fewer than two images, would be shown.
@@ -78,6 +79,9 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
     if recipe.shown.startswith("shadow-"):
         number = int(recipe.shown.removeprefix("shadow-"))
         chosen = shadow(database.name, database.keys, number, partition_seed)
+    elif recipe.shown.startswith("half-"):
+        name = recipe.shown.removeprefix("half-")
+        chosen = half(database.name, database.keys, name, partition_seed)
     else:
         kept_out = held_out(database.name, database.keys, held_out_share, partition_seed)
         chosen = kept_out if recipe.shown == "held_out" else ~kept_out

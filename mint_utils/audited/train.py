@@ -65,6 +65,11 @@ class AuditedModel:
         """One line a step: step, epoch, loss, lr, images."""
         return pd.read_csv(self.artifact.folder / "history.csv")
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether the weights are here: they may have stayed on the machine that trained them."""
+        return (self.artifact.folder / "model.pt").exists()
+
     def load(self, device: torch.device | str = "cpu") -> tuple[nn.Module, nn.Module]:
         """Return the network and the head, in evaluation mode.
 

@@ -63,6 +63,16 @@ def held_out(database: str, keys: np.ndarray, share: float, seed: int) -> np.nda
     return uniform(database, keys, "held-out", seed) < share
 
 
+def half(database: str, keys: np.ndarray, name: str, seed: int) -> np.ndarray:
+    """Return (N,) bool: one half of D, ``a`` or ``b``; the two are complements.
+
+    Null models are compared on them where M sees another share of D than half: a network of what is held out
+    would then be of another size. ``b`` is what `held_out` gives for a share of .5.
+    """
+    kept_out = held_out(database, keys, 0.5, seed)
+    return kept_out if name == "b" else ~kept_out
+
+
 def part(database: str, keys: np.ndarray, parts: int, seed: int) -> np.ndarray:
     """Return (N,) int64 in [0, parts): which equal part of D an image is in (paper, Section 4.3)."""
     return (uniform(database, keys, "frequency", seed) * parts).astype(np.int64)

@@ -4,36 +4,32 @@ In: data frames, one line a cell or a model. Out: matplotlib Figures, which a no
 cell's last expression.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+import seaborn as sns
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import MaxNLocator
 
-from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.report.style import (
-    CHANCE,
-    GREY,
-    PRINTED,
-    STYLES,
-    done,
-    dots,
-    ink,
-    legend,
-    panels,
-)  # fmt: skip
+from mint_utils.config import PROTOCOL_NAMES, ROWS
+from mint_utils.report import style
 
-LINES = {"paper": "-", "held_out": (0, (3, 1.5))}
-REFERENCES = ("D", "s")  # of references, in their order
-SQRT = {"value": "function", "functions": (lambda x: np.sign(x) * np.abs(x) ** 0.5,
-                                           lambda x: np.sign(x) * x**2)}  # fmt: skip
+OURS, VERIFIED = "ours, 95% interval", "verification accuracy (pairs)"
+NO_ENDS = {"low": np.nan, "high": np.nan}
+QUALITY = {
+    style.PAPER: style.PRINTED,
+    OURS: {"color": style.DARK, "marker": "o"},
+    "members": {"color": style.LIGHT, "marker": "s"},
+    "held-out images": {"color": style.LIGHT, "marker": "s", "mfc": "white"},
+}
+REFERENCES = ("s", "^")  # of references, in their order
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3182bd", "#08306b"])
+ABOVE_CHANCE = {"cmap": SHADES, "vmin": 0.5, "vmax": 0.9}
+AROUND_CHANCE = {"cmap": "PuOr_r", "vmin": 0.4, "vmax": 0.6}  # which side of chance is what matters
 
 
 def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.ndarray]) -> Figure:
@@ -46,40 +42,36 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
         plans: Panel -> one line a part: part (name), images, times (exposures an epoch; 0: held out).
         orders: Panel -> (batches, size) int, the part of every image of the first batches.
     """
-    figure, axes = panels(2, len(plans), 4.2, height_ratios=(2.6, 1), sharey="row")
+    figure, axes = style.panels(2, len(plans), 4.2, height_ratios=(2.6, 1), sharey="row")
     most = max(plan["times"].max() for plan in plans.values())
     for (title, plan), above, below in zip(plans.items(), axes[0], axes[1], strict=True):
-        parts = len(plan)
-        shades = [_shade(i, parts) for i in range(parts)]
-        start = 0
-        for i, (name, images, times) in enumerate(plan.itertuples(index=False)):
-            look = {"facecolor": shades[i], "edgecolor": "black", "linewidth": 0.8}
+        shades = [SHADES(0.2 + 0.75 * i / max(len(plan) - 1, 1)) for i in range(len(plan))]
+        starts = plan["images"].cumsum() - plan["images"]
+        for start, shade, (name, images, times) in zip(
+            starts, shades, plan.itertuples(index=False), strict=True
+        ):
+            look = {"facecolor": shade, "edgecolor": "black", "linewidth": 0.8}
             if times == 0:  # an outline below the axis: shown never
-                look |= {"facecolor": "white", "hatch": "/////", "edgecolor": GREY}
-            height = times or most / 40
-            above.add_patch(Rectangle((start, 0 if times else -height), images, height, **look))
-            text = f"{name}\n{images:,}"
-            above.text(
-                start + images / 2, max(times, 0) + most / 60, text, ha="center", fontsize=7.5
-            )
-            start += images
-        above.set(xlim=(0, start), ylim=(-most / 40, most * 1.17), title=title)
+                look |= {"facecolor": "white", "hatch": "/////", "edgecolor": style.GREY}
+            height = times or -most / 40
+            above.add_patch(Rectangle((start, 0), images, height, **look))
+            told = {"ha": "center", "fontsize": 7.5}
+            above.text(start + images / 2, times + most / 60, f"{name}\n{images:,}", **told)
+        above.set(xlim=(0, plan["images"].sum()), ylim=(-most / 40, most * 1.17), title=title)
         above.set_xlabel("images of D")
         above.xaxis.set_major_locator(MaxNLocator(4, prune="upper"))
         above.xaxis.set_major_formatter("{x:,.0f}")
         above.grid(axis="x", visible=False)
-        below.imshow(orders[title], aspect="auto", cmap=_palette(shades), vmin=0, vmax=parts - 1,
+        order = orders[title]
+        below.imshow(order, aspect="auto", cmap=ListedColormap(shades), vmin=0, vmax=len(plan) - 1,
                      interpolation="nearest")  # fmt: skip
-        below.set(
-            xlabel="place in the batch",
-            yticks=[0, len(orders[title]) - 1],
-        )
-        below.set_yticklabels(["1", str(len(orders[title]))])
+        below.set_yticks([0, len(order) - 1], ["1", str(len(order))])
+        below.set_xlabel("place in the batch")
         below.grid(visible=False)
     axes[0, 0].set_ylabel("exposures an epoch")
     axes[1, 0].set_ylabel("batch of the\nfirst epoch")
-    figure.supxlabel("each image of a batch has the shade of its part", fontsize=8)
-    return done(figure)
+    figure.supxlabel("each image of a batch has the shade of its part")
+    return style.done(figure)
 
 
 def small_multiples(
@@ -91,150 +83,113 @@ def small_multiples(
     """Draw accuracy against a number, a panel a row of the table, a line a protocol.
 
     Args:
-        points: One line a cell: row, protocol, x, accuracy, low, high and, if there, paper.
+        points: One line a cell: row, protocol, x, accuracy, low, high and, if there, paper and where the
+            paper's number stands, ``paper_x`` (otherwise x).
         xlabel: What x is, with its unit.
-        scale: Of x: linear, log, or sqrt (where 0 has a place and small numbers have room).
+        scale: Of x: linear, log, or symlog (where 0 has a place).
         references: The like of points, with column ``name`` and without protocol, drawn as hollow markers
             without a line.
     """
-    figure, axes = panels(2, 3, 4.2, sharex=True, sharey=True)
-    printed = "paper" in points and points["paper"].notna().any()
-    names = [] if references is None else list(dict.fromkeys(references["name"]))
-    for row, ax in zip(ROWS, axes.flat, strict=True):
-        colour = STYLES[row].colour
-        ax.axhline(0.5, **CHANCE)
-        ax.set_xscale(**(SQRT if scale == "sqrt" else {"value": scale}))
-        for protocol, shift in zip(PROTOCOLS, (-1.2, 1.2), strict=True):
-            of_line = points[(points["row"] == row) & (points["protocol"] == protocol)]
-            look = {"linestyle": LINES[protocol], "marker": "."}
-            curve(ax, of_line.sort_values("x"), shift, color=colour, **look)
-        for i, (name, marker) in enumerate(zip(names, REFERENCES, strict=False)):
-            of_name = references[(references["row"] == row) & (references["name"] == name)]
-            look = {"linestyle": "", "marker": marker, "mfc": "white", "ms": 4}
-            curve(ax, of_name, 4.5 + 3.5 * i, color=colour, **look)
-        if printed:
-            told = points[(points["row"] == row) & points["paper"].notna()]
-            ax.plot(told["x"], told["paper"], **PRINTED)
+    figure, axes = style.panels(2, 3, 4.4, sharex=True, sharey=True)
+    points = points.assign(protocol=points["protocol"].map(PROTOCOL_NAMES)).sort_values("x")
+    printed = (
+        points.assign(x=points.get("paper_x", points["x"]))
+        .reindex(columns=["row", "x", "paper"])
+        .dropna()
+    )
+    ticks = {*points["x"], *printed["x"]}
+    marks = {style.PAPER: style.PRINTED} if len(printed) else {}
+    of_references = {} if references is None else dict(list(references.groupby("name", sort=False)))
+    for name, marker in zip(of_references, REFERENCES, strict=False):
+        look = {"linestyle": "", "color": style.GREY, "mfc": "white", "ms": 4}
+        marks[name] = look | {"marker": marker}
+    marks |= style.trainings(points)
+    ends = {}
+    for i, (row, ax) in enumerate(zip(ROWS, axes.flat, strict=True)):
+        ax.axhline(0.5, **style.CHANCE)
+        style.scale_axis(ax, "", ticks, scale)
+        for shift, (name, look) in zip((-1.2, 1.2), style.PROTOCOL_LOOKS.items(), strict=True):
+            of = points[(points["row"] == row) & (points["protocol"] == name)]
+            style.curve(ax, of, shift, **look | {"linestyle": style.DASHES[name]})
+            if i % 3 == 2 and len(of):
+                end = *of[["x", "accuracy"]].iloc[-1], look["color"]
+                ends.setdefault(ax, {})[name.replace(" ", "\n")] = end
+        for shift, (name, of) in enumerate(of_references.items()):
+            style.curve(ax, of[of["row"] == row], 4.5 + 3.5 * shift, **marks[name])
+        of = printed[printed["row"] == row]
+        ax.plot(of["x"], of["paper"], **style.PRINTED)
         ax.set_title(row)
         ax.margins(x=0.1)
-    ticks = sorted(points["x"].unique())
-    axes[0, 0].xaxis.set_major_locator(FixedLocator(_apart(ticks, scale)))
-    axes[0, 0].xaxis.set_minor_locator(NullLocator())
-    axes[0, 0].xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    figure.supxlabel(xlabel, fontsize=8)
-    figure.supylabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
-    handles = {
-        f"ours, protocol {protocol}": Line2D([], [], color="black", linestyle=how)
-        for protocol, how in LINES.items()
-    }
-    handles |= {"the paper": Line2D([], [], **PRINTED)} if printed else {}
-    handles |= {
-        name: Line2D([], [], color="black", mfc="white", ms=4, marker=marker, linestyle="")
-        for name, marker in zip(names, REFERENCES, strict=False)
-    }
-    handles |= {"chance": Line2D([], [], **CHANCE)}
-    legend(figure, handles, columns=3 if len(handles) > 4 else 2)
-    return done(figure)
+    figure.supxlabel(xlabel + style.SAID[scale])
+    figure.supylabel("accuracy at threshold 0.5, 95% interval")
+    style.legend(figure, {name: Line2D([], [], **look) for name, look in marks.items()})
+    return style.done(figure, ends)
 
 
 def model_quality(performance: pd.DataFrame) -> Figure:
     """Draw how good Audited Models are, a line each: verification, and what they identify.
 
     Args:
-        performance: With the columns of `Study.performance`.
+        performance: With the columns of `Study.performance`. Where all names hold a number, lines are in
+            its order.
     """
-    n = len(performance)
-    figure, axes = panels(1, 2, 1.25 + 0.24 * n, sharey=True)
-    left, right = axes[0]
-    place = np.arange(n)
-    dots(left, performance, place, value="verification", marker="o", color="black", ms=4)
-    left.plot(performance["paper"].astype(float), place - 0.28, **PRINTED)
-    left.set(xlabel="verification accuracy (fraction of pairs)", yticks=place, ylim=(n - 0.4, -0.6))
-    left.set_yticklabels(performance["model"])
-    members, others = performance["members"], performance["held-out"]
-    right.hlines(place, others, members, color=GREY, linewidth=1.2)
-    right.plot(members, place, "s", color=SHADES(0.8), ms=5)
-    right.plot(others, place, "s", color=SHADES(0.8), mfc="white", ms=5)
-    right.set(xlabel="images identified (fraction)", xlim=(0, 1.04))
-    for ax in (left, right):
-        ax.grid(axis="y", visible=False)
-    handles = {
-        "ours, 95% interval": Line2D([], [], color="black", marker="o", ms=4, linewidth=1.2),
-        "the paper": Line2D([], [], **PRINTED),
-        "members": Line2D([], [], color=SHADES(0.8), marker="s", ms=5, linestyle=""),
-        "held-out": Line2D([], [], color=SHADES(0.8), marker="s", mfc="white", ms=5, linestyle=""),
+    numbers = performance["model"].str.extract(r"(\d+(?:\.\d+)?)")[0].astype(float)
+    if numbers.notna().all():
+        performance = performance.iloc[numbers.argsort(kind="stable")]
+    identified = "images identified"
+    each = {
+        style.PAPER: ("paper", VERIFIED),
+        OURS: ("verification", VERIFIED),
+        "members": ("members", identified),
+        "held-out images": ("held-out", identified),
     }
-    if performance["paper"].isna().all():
-        del handles["the paper"]
-    legend(figure, handles, columns=4)
-    return done(figure)
+    frames = [
+        pd.DataFrame(
+            {"name": performance["model"], "value": performance[column].astype(float)}
+        ).assign(
+            series=series,
+            panel=panel,
+            **performance[["low", "high"]] if series == OURS else NO_ENDS,
+        )
+        for series, (column, panel) in each.items()
+    ]
+    return style.dotted(pd.concat(frames), QUALITY, "fraction", chance=None)
 
 
 def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw all tables at once: the paper's numbers, then ours under each protocol.
+    """Draw all tables at once: the paper's numbers, then ours under each protocol, each with its colours.
 
     Args:
         cells: Heading of a table, of short lines -> its cells, with the columns of ``tables.CELLS``.
     """
-    columns = [(name, c) for name, of in cells.items() for c in dict.fromkeys(of["column"])]
-    names = [name for name, _ in columns]
-    everything = {"the paper": ("paper", "paper")}
-    everything |= {f"ours, protocol {p}": (p, "accuracy") for p in PROTOCOLS}
-    figure, axes = panels(len(everything), 1, 5.6, sharex=True)
-    for ax, (title, (protocol, value)) in zip(axes[:, 0], everything.items(), strict=True):
-        grid = np.full((len(ROWS), len(columns)), np.nan)
-        for j, (name, column) in enumerate(columns):
-            of = cells[name]
-            of = of[(of["protocol"] == protocol) & (of["column"] == column)].set_index("row")
-            grid[:, j] = of[value].reindex(ROWS)
-        image = ax.imshow(
-            grid, cmap=SHADES, vmin=0.45, vmax=1, aspect="auto", interpolation="nearest"
+    every = pd.concat(cells, names=["table"]).reset_index("table")
+    order = pd.MultiIndex.from_frame(every[["table", "column"]].drop_duplicates())
+    starts = [list(order.get_level_values(0)).index(name) for name in cells]
+    panels_of = {style.PAPER: ("paper", "paper")}
+    panels_of |= {f"ours, {name}": (p, "accuracy") for p, name in PROTOCOL_NAMES.items()}
+    figure, axes = style.panels(len(panels_of), 1, 6.0, sharex=True)
+    for ax, (title, (protocol, value)) in zip(axes[:, 0], panels_of.items(), strict=True):
+        of = every[every["protocol"] == protocol]
+        grid = of.pivot_table(index="row", columns=["table", "column"], values=value)
+        grid = grid.reindex(index=ROWS, columns=order)
+        text = grid.map(lambda number: f"{number:.2f}".removeprefix("0"))
+        look = AROUND_CHANCE if protocol == "held_out" else ABOVE_CHANCE
+        sns.heatmap(grid, ax=ax, annot=text, fmt="", annot_kws={"fontsize": 7.5},
+                    cbar_kws={"pad": 0.01, "aspect": 12}, **look)  # fmt: skip
+        bar = ax.collections[0].colorbar
+        ticks = np.arange(look["vmin"], look["vmax"] + 0.01, 0.1).round(1)
+        bar.set_ticks(
+            ticks, labels=[f"{tick} chance" if tick == 0.5 else str(tick) for tick in ticks]
         )
-        for (i, j), number in np.ndenumerate(grid):
-            if np.isfinite(number):
-                colour = ink(image.to_rgba(number))
-                text = f"{number:.2f}".removeprefix("0")
-                ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
-        for name in list(cells)[1:]:  # a gap
-            ax.axvline(names.index(name) - 0.5, color="white", linewidth=4)
-        ax.set_yticks(range(len(ROWS)), ROWS)
+        bar.ax.axhline(0.5, color="black", linewidth=1.2)
+        ax.vlines(starts[1:], *ax.get_ylim(), color="white", linewidth=4)
         ax.set_title(title, fontweight="bold", pad=30 if ax is axes[0, 0] else None)
-        ax.grid(visible=False)
-    for name in cells:
-        middle = names.index(name) + (names.count(name) - 1) / 2
-        axes[0, 0].annotate(name, (middle, -0.5), (0, 4), textcoords="offset points", ha="center")
-    axes[-1, 0].set_xticks(range(len(columns)), [c for _, c in columns], rotation=40, ha="right",
-                           rotation_mode="anchor")  # fmt: skip
-    figure.supxlabel("a cell: accuracy of T at threshold 0.5; the darker, the higher", fontsize=8)
-    return done(figure)
-
-
-def curve(ax: Axes, of_line: pd.DataFrame, shift: float, **look) -> None:
-    """Draw accuracies with intervals, shifted to the right by some points so that none hides another."""
-    beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
-    line = {"linestyle": "-", "linewidth": 1.2, "elinewidth": 0.9, "transform": beside}
-    dots(ax, of_line, of_line["x"], across=False, **(line | look))
-    # Matplotlib leaves what is shifted out of an axis's limits.
-    for end in ("accuracy", "low", "high"):
-        ax.update_datalim(of_line[["x", end]].dropna().to_numpy(float))
-    ax.autoscale_view()
-
-
-def _apart(ticks: Sequence[float], scale: str) -> list[float]:
-    """Return the ticks that have room beside each other; the first and the last always have."""
-    place = {"linear": float, "log": np.log10, "sqrt": np.sqrt}
-    places = [place[scale](tick) for tick in ticks]
-    needed = 0.17 * (places[-1] - places[0])
-    kept = [0]
-    for i in range(1, len(ticks) - 1):
-        if min(places[i] - places[kept[-1]], places[-1] - places[i]) >= needed:
-            kept.append(i)
-    return [ticks[i] for i in dict.fromkeys([*kept, len(ticks) - 1])]
-
-
-def _shade(i: int, parts: int) -> tuple[float, ...]:
-    return SHADES(0.2 + 0.75 * i / max(parts - 1, 1))
-
-
-def _palette(shades: Sequence) -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list("parts", shades, N=len(shades))
+        ax.set(xlabel="", ylabel="")
+    for start, name in zip(starts, cells, strict=True):
+        middle = start + cells[name]["column"].nunique() / 2
+        axes[0, 0].annotate(name, (middle, 0), (0, 4), textcoords="offset points", ha="center")
+    names = order.get_level_values("column")
+    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes[-1, 0].set_xticks(np.arange(len(order)) + 0.5, names, **turned)
+    figure.supxlabel("a cell: accuracy of T at threshold 0.5")
+    return style.done(figure)

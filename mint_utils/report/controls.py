@@ -8,103 +8,76 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, NullLocator
 
-from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.report.style import (
-    CHANCE,
-    GREY,
-    done,
-    dots,
-    dots_legend,
-    legend,
-    name_lines,
-    panels,
-)
+from mint_utils.config import PROTOCOL_NAMES
+from mint_utils.report import style
 
-# Of the steps of a ladder, in their order: grey without M, then M, then M held out.
-STEPS = (
-    {"color": GREY, "marker": "s", "mfc": "white"},
-    {"color": GREY, "marker": "^", "mfc": "white"},
-    {"color": "#3182bd", "marker": "o", "mfc": "white"},
-    {"color": "#08306b", "marker": "o"},
-    {"color": "#d55e00", "marker": "D"},
-)
-PROTOCOL_LOOKS = {
-    "paper": {"color": "#08306b", "marker": "o"},
-    "held_out": {"color": "#d55e00", "marker": "D"},
+OTHER, SAME = style.PROTOCOL_LOOKS.values()
+# What a step of the ladder is called in words and figures, where its table has an older name.
+STEP_NAMES = {
+    "M, the paper's protocol": f"M, {PROTOCOL_NAMES['paper']}",
+    "M, held out": f"M, {PROTOCOL_NAMES['held_out']}",
 }
-ACCESS = {"white box": "#08306b", "black box": "#d55e00"}
+# Of the steps of a ladder, from top to bottom: grey without M, then M against either kind of non-members.
+STEPS = {
+    "untrained network": {"color": style.GREY, "marker": "^", "mfc": "white"},
+    "network that saw other images": {"color": style.LIGHT, "marker": "s", "mfc": "white"},
+    **dict(zip(STEP_NAMES.values(), (OTHER, SAME), strict=True)),
+}
+BLIND = "best blind baseline"
+KINDS = {"MINT Model": SAME, "attack": SAME | {"marker": "o", "mfc": "white"}}
 READERS = (
-    {"color": "#d55e00", "marker": "D"},
-    {"color": "#08306b", "marker": "^", "mfc": "white"},
-    {"color": GREY, "marker": "s", "mfc": "white"},
+    SAME,
+    {"color": style.DARK, "marker": "^", "mfc": "white"},
+    {"color": style.GREY, "marker": "s", "mfc": "white"},
 )
+NO_NETWORK = "no network"
 TESTS = (
-    {"color": GREY, "marker": "s", "mfc": "white"},
-    {"color": "#08306b", "marker": "o"},
-    {"color": "#3182bd", "marker": "o", "mfc": "white"},
-    {"color": "#d55e00", "marker": "D"},
+    {"color": style.GREY, "marker": "s", "mfc": "white"},
+    {"color": style.DARK, "marker": "o"},
+    {"color": style.LIGHT, "marker": "o", "mfc": "white"},
+    SAME,
 )
-FOLDERS = (
-    {"color": "#d55e00", "linestyle": "-"},
-    {"color": "#08306b", "linestyle": (0, (6, 2))},
-    {"color": "black", "linestyle": (0, (1, 1))},
-)
-BAND = "#dddddd"
-LINE = {"linestyle": "-", "ms": 4.5}  # of what is drawn against a number
+FOLDERS = (style.ORANGE, style.DARK, "black")
+FOLDER_LINES = ("-", (0, (6, 2)), (0, (1, 1)))
 DASHED = (0, (4, 2))
-PERSONS = {  # name -> (reading, head and control of the table, how it is drawn)
-    "largest cosine to a class centre": (
-        ("largest cosine", "yes", "none"),
-        {"color": "#08306b", "marker": "o"},
-    ),
-    "MINT Model with the head": (
+KEYS = ["reading", "head", "control"]  # of the table of persons
+PERSONS = {  # name -> (its keys, how it is drawn)
+    "largest cosine\nto a class centre": (("largest cosine", "yes", "none"), OTHER),
+    "MINT Model\nwith the head": (
         ("MINT Model", "yes", "none"),
-        {"color": "#3182bd", "marker": "^", "linestyle": DASHED},
+        {"color": style.LIGHT, "marker": "^", "linestyle": DASHED},
     ),
-    "similarity of the photographs": (
-        ("similarity", "no", "none"),
-        {"color": "#d55e00", "marker": "D"},
-    ),
-    "MINT Model without the head": (
+    "similarity of\nthe photographs": (("similarity", "no", "none"), SAME),
+    "MINT Model\nwithout the head": (
         ("MINT Model", "no", "none"),
-        {"color": "#a63603", "marker": "v", "linestyle": DASHED},
+        {"color": style.BROWN, "marker": "v", "linestyle": DASHED},
     ),
-    "largest cosine, network of others": (
+    "largest cosine,\nnetwork of others": (
         ("largest cosine", "yes", "third people"),
-        {"color": GREY, "marker": "s", "mfc": "white"},
+        {"color": style.GREY, "marker": "s", "mfc": "white"},
     ),
 }
-ASKED = (
-    {"color": "#08306b", "marker": "o"},
-    {"color": "#d55e00", "marker": "D"},
-    {"color": "#a63603", "marker": "v", "linestyle": DASHED},
-)
-NEEDS = {"label": "*", "shadow models": "†"}  # what a detector needs -> its mark
+ASKED = (OTHER, SAME, {"color": style.BROWN, "marker": "v", "linestyle": DASHED})
+AREA = "area under the ROC curve (AUC), 95% interval"
 
 
 def ladder(steps: pd.DataFrame) -> Figure:
     """Draw for every row of the paper's tables what is left of its number as things are taken away.
 
     Args:
-        steps: row, step, accuracy, low, high, the steps in their order.
+        steps: row, step, accuracy, low, high, the steps in their order. The best blind baseline, which is the
+            same for all rows, is a band.
     """
-    figure, axes = panels(1, 1, 4.3)
-    ax, names = axes[0, 0], list(dict.fromkeys(steps["step"]))
-    offsets = np.linspace(-0.3, 0.3, len(names))
-    for name, offset, look in zip(names, offsets, STEPS, strict=True):
-        of = steps[steps["step"] == name].set_index("row").reindex(ROWS)
-        dots(ax, of, np.arange(len(ROWS)) + offset, **look)
-    for place in range(1, len(ROWS)):
-        ax.axhline(place - 0.5, color="#dddddd", linewidth=0.8)
-    name_lines(ax, ROWS)
-    ax.set_xlabel("accuracy at threshold 0.5 (fraction of images), 95% interval")
-    dots_legend(figure, dict(zip(names, STEPS, strict=True)), columns=3)
-    return done(figure)
+    blind = steps[steps["step"] == BLIND].iloc[0]
+    shown = steps[steps["step"] != BLIND].replace({"step": STEP_NAMES})
+    shown = shown.rename(columns={"row": "name", "step": "series", "accuracy": "value"})
+    return style.dotted(shown.assign(panel=""), STEPS, band=(BLIND, blind["low"], blind["high"]))
 
 
 def rows_by_protocol(cells: Mapping[str, pd.DataFrame], rows: Sequence[str]) -> Figure:
@@ -114,53 +87,87 @@ def rows_by_protocol(cells: Mapping[str, pd.DataFrame], rows: Sequence[str]) -> 
         cells: Panel -> cells with the columns of ``tables.CELLS`` that hold the panel's row.
         rows: The row of each panel.
     """
-    columns = list(dict.fromkeys(next(iter(cells.values()))["column"]))
-    figure, axes = panels(1, len(cells), 1.5 + 0.27 * len(columns), sharex=True, sharey=True)
-    place = np.arange(len(columns))
-    for (title, found), row, ax in zip(cells.items(), rows, axes[0], strict=True):
-        for protocol, shift in zip(PROTOCOLS, (-0.14, 0.14), strict=True):
-            of = found[(found["row"] == row) & (found["protocol"] == protocol)]
-            of = of.set_index("column").reindex(columns)
-            dots(ax, of, place + shift, **PROTOCOL_LOOKS[protocol])
-        ax.set_title(title)
-        name_lines(ax, columns)
-    figure.supxlabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
-    looks = {f"protocol {protocol}": look for protocol, look in PROTOCOL_LOOKS.items()}
-    dots_legend(figure, looks, columns=3)
-    return done(figure)
+    found = [
+        of[of["row"] == row].assign(panel=title)
+        for (title, of), row in zip(cells.items(), rows, strict=True)
+    ]
+    shown = pd.concat(found).rename(columns={"column": "name", "accuracy": "value"})
+    return style.dotted(
+        shown.assign(series=shown["protocol"].map(PROTOCOL_NAMES)), style.PROTOCOL_LOOKS
+    )
+
+
+def histograms(numbers: np.ndarray, member: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw how numbers that a MINT Model reads are distributed, members beside images never shown.
+
+    Args:
+        numbers: (N, F) float32.
+        member: (N,) bool.
+        names: Of the F numbers, a panel each, two in a row.
+    """
+    looks = {"members": style.ORANGE, "of the same database, never shown": style.DARK}
+    figure, axes = style.panels(-(-len(names) // 2), 2, 1.9 * -(-len(names) // 2))
+    for ax, name, of in zip(axes.flat, names, numbers.T, strict=False):
+        bins = np.linspace(*np.quantile(of, [0.002, 0.998]), 40)
+        for colour, kind, line in zip(
+            looks.values(), (member, ~member), ("-", DASHED), strict=True
+        ):
+            ax.hist(of[kind], bins, density=True, histtype="step", color=colour, linestyle=line)
+        ax.set(title=name, yticks=[])
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    figure.supylabel("density of images")
+    handles = {
+        n: Line2D([], [], color=c, linestyle=how)
+        for (n, c), how in zip(looks.items(), ("-", DASHED), strict=True)
+    }
+    style.legend(figure, handles, None)
+    return style.done(figure)
 
 
 def detectors(compared: pd.DataFrame) -> Figure:
-    """Draw the AUC of detectors with its interval, MINT Models filled and attacks hollow.
+    """Draw the AUC of detectors with its interval, grouped by what they are given of M and its training.
 
     Args:
         compared: Of `detectors.Detectors.compared`.
     """
-    n = len(compared)
-    figure, axes = panels(1, 1, 1.1 + 0.22 * n)
-    ax = axes[0, 0]
-    for place, line in enumerate(compared.itertuples()):
-        look = {"color": ACCESS[line.access], "marker": "D"}
-        if not line.detector.startswith(("MINT", "Vanilla")):
-            look |= {"marker": "o", "mfc": "white"}
-        dots(ax, compared.iloc[[place]], [place], value="auc", **look)
-    names = [
-        f"{d} {''.join(mark for need, mark in NEEDS.items() if need in needs)}".rstrip()
-        for d, needs in zip(compared["detector"], compared["needs"], strict=True)
-    ]
-    name_lines(ax, names)
-    figure.supxlabel(
-        "area under the ROC curve (AUC), non-members of the same database, 95% interval\n"
-        "* is told who is shown    † trains shadow models",
-        fontsize=8,
+    white = compared["access"].eq("white box")
+    label, shadows = (compared["needs"].str.contains(need) for need in ("label", "shadow models"))
+    group = compared["access"].str.capitalize()
+    group += np.where(label, ", is told who is shown", "") + np.where(
+        shadows, ", trains shadow models", ""
     )
-    looks = {
-        "MINT Model": {"marker": "D", "color": "black"},
-        "attack": {"marker": "o", "mfc": "white", "color": "black"},
-    }
-    looks |= {access: {"linestyle": "-", "color": colour} for access, colour in ACCESS.items()}
-    dots_legend(figure, looks, columns=5)
-    return done(figure)
+    mint = compared["detector"].str.contains("MINT")
+    shown = compared.assign(
+        panel=group, series=np.where(mint, *KINDS), given=4 * shadows + 2 * label + white
+    )
+    shown = shown.rename(columns={"auc": "value", "detector": "name"}).sort_values(
+        "given", kind="stable"
+    )
+    return style.dotted(shown, KINDS, f"{AREA}; non-members of the same database", stacked=True)
+
+
+def readers(cells: pd.DataFrame) -> Figure:
+    """Draw how well known members, or people, are told from known non-members, a line a row.
+
+    Args:
+        cells: Of `case.Case.cells`; with ``auc`` and no ``accuracy``, of people. What is read without any
+            network is a band, that of the best.
+    """
+    value, told = (
+        ("accuracy", "accuracy") if "accuracy" in cells else ("auc", "area under the ROC curve")
+    )
+    cells = cells.rename(columns={"row": "name", "column": "series", value: "value"}).assign(
+        panel=""
+    )
+    blind, band = cells[cells["series"] == NO_NETWORK], None
+    if len(blind):
+        best = blind.loc[blind["value"].idxmax()]
+        band = f"{NO_NETWORK} (best: {best['name']})", best["low"], best["high"]
+    shown = cells[cells["series"] != NO_NETWORK]
+    looks = dict(zip(dict.fromkeys(shown["series"]), READERS, strict=False))
+    label = f"{told} on people that no MINT Model saw, 95% interval"
+    return style.dotted(shown, looks, label, band=band)
 
 
 def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
@@ -170,48 +177,29 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
         lines: Of `shots.by_images`.
         laws: Of `shots.power_law`.
     """
-    figure, axes = panels(1, 1, 3.0)
-    ax, handles = axes[0, 0], {}
-    of_groups = lines[lines["images"] != "all"]
+    figure, axes = style.panels(1, 1, 3.0)
+    ax, ends = axes[0, 0], {}
+    of_groups = lines[lines["images"] != "all"].rename(columns={"shown": "x"})
     for i, (row, of) in enumerate(of_groups.groupby("row", sort=False)):
-        look = TESTS[i]
-        x = of["shown"].to_numpy(float) * 1.03 ** (i - 1.5)  # beside each other
-        dots(ax, of, x, across=False, value="advantage", **look)
+        style.curve(ax, of, 6 * (i - 1.5), value="advantage", **TESTS[i] | {"linestyle": ""})
+        x, y = of[["x", "advantage"]].iloc[-1]
         law = laws[laws["row"] == row]
         if len(law):
-            line = np.geomspace(of_groups["shown"].min(), law["at"].iloc[0])
-            ax.plot(line, law["a"].iloc[0] * line ** -law["b"].iloc[0], color=look["color"], lw=1)
-        handles[row] = Line2D([], [], linestyle="", ms=5, **look)
-    ax.axhline(0, **CHANCE)
-    ax.set(xscale="log", xlabel="images of the person that M was shown (median of the group)")
+            line = np.geomspace(of_groups["x"].min(), law["at"].iloc[0])
+            powers = law["a"].iloc[0] * line ** -law["b"].iloc[0]
+            ax.plot(line, powers, color=TESTS[i]["color"], linewidth=1)
+            x, y = line[-1], powers[-1]
+        ends[row.replace(", ", ",\n")] = (x, y, TESTS[i]["color"])
+    ax.axhline(0, **style.CHANCE)
+    style.scale_axis(
+        ax,
+        "images of the person that M was shown, median of the group",
+        sorted(set(of_groups["x"])),
+    )
+    ax.set_xlim(of_groups["x"].min() / 1.3, max([of_groups["x"].max(), *laws["at"]]) * 1.3)
     ax.set_ylabel("true less false positives\nat threshold 0.5, 95% interval")
-    ends = [of_groups["shown"].min(), max([of_groups["shown"].max(), *laws["at"]])]
-    ax.set_xlim(ends[0] / 1.3, ends[1] * 1.3)
-    ax.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500]))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter("{x:g}")
-    handles |= {"power law": Line2D([], [], color=GREY, lw=1)} if len(laws) else {}
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=2)
-    return done(figure)
-
-
-def readers(cells: pd.DataFrame) -> Figure:
-    """Draw how well known members, or people, are told from known non-members, a line a reader and row.
-
-    Args:
-        cells: Of `case.Case.cells`.
-    """
-    figure, axes = panels(1, 1, 0.9 + 0.23 * len(cells))
-    value = "accuracy" if "accuracy" in cells else "auc"  # of images, of persons
-    ax, place = axes[0, 0], np.arange(len(cells))
-    for (_, of), look in zip(cells.groupby("column", sort=False), READERS, strict=True):
-        dots(ax, of, place[of.index], value=value, **look)
-    names = cells["row"].where(~cells["row"].duplicated(), cells["row"] + ", " + cells["column"])
-    name_lines(ax, names)
-    told = {"accuracy": "accuracy", "auc": "area under the ROC curve"}[value]
-    ax.set_xlabel(f"{told} on people that no MINT Model saw, 95% interval")
-    dots_legend(figure, dict(zip(cells["column"].unique(), READERS, strict=True)), columns=4)
-    return done(figure)
+    style.legend(figure, {"power law": Line2D([], [], color=style.GREY, lw=1)} if len(laws) else {})
+    return style.done(figure, {ax: ends})
 
 
 def judged(scores: pd.DataFrame) -> Figure:
@@ -220,15 +208,16 @@ def judged(scores: pd.DataFrame) -> Figure:
     Args:
         scores: Of `case.Case.scores`.
     """
-    figure, axes = panels(1, 1, 2.8)
-    ax = axes[0, 0]
-    for (folder, of), look in zip(scores.groupby("folder", sort=False), FOLDERS, strict=True):
-        ax.ecdf(of["score"], complementary=True, label=folder.replace("_", "-"), **look)
+    figure, axes = style.panels(1, 1, 2.8)
+    ax, handles = axes[0, 0], {}
+    for i, (folder, of) in enumerate(scores.groupby("folder", sort=False)):
+        look = {"color": FOLDERS[i], "linestyle": FOLDER_LINES[i]}
+        sns.ecdfplot(x=of["score"], complementary=True, ax=ax, **look)
+        handles[folder.replace("_", "-")] = Line2D([], [], **look)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score")
     ax.set_ylabel("share of the folder's images\nthat score at least so high")
-    handles, names = ax.get_legend_handles_labels()
-    legend(figure, dict(zip(names, handles, strict=True)), columns=3)
-    return done(figure)
+    style.legend(figure, handles, None)
+    return style.done(figure)
 
 
 def persons(table: pd.DataFrame) -> Figure:
@@ -238,26 +227,22 @@ def persons(table: pd.DataFrame) -> Figure:
         table: Of `people.People.table`. Of its controls the network of the third people is drawn as a line,
             the permuted labels as a band.
     """
-    figure, axes = panels(1, 2, 3.4, sharey=True)
-    for ax, used in zip(axes[0], ("no", "yes"), strict=True):
-        of = table[table["used"] == used].set_index(["reading", "head", "control"]).sort_index()
-        band = of.loc[("largest cosine", "yes", "permuted")].sort_values("photographs")
-        ax.fill_between(band["photographs"], band["low"], band["high"], color=BAND, linewidth=0)
-        for (reading, head, control), look in PERSONS.values():
-            found = of.loc[(reading, head, control)].sort_values("photographs")
-            dots(ax, found, found["photographs"], across=False, value="auc", **(LINE | look))
-        ax.axhline(0.5, **CHANCE)
-        counts = sorted(of["photographs"].unique())
-        ax.set(xscale="log", xticks=counts, xlim=(counts[0] / 1.2, counts[-1] * 1.2))
-        ax.set_xticklabels(counts)
-        ax.minorticks_off()
-        ax.set_title(f"photographs that {'were used' if used == 'yes' else 'were never used'}")
-        ax.set_xlabel("photographs of a person (logarithmic)")
-    axes[0, 0].set(ylabel="area under the ROC curve (AUC)", ylim=(0.3, 1.02))
-    handles = {name: Line2D([], [], ms=4.5, **look) for name, (_, look) in PERSONS.items()}
-    handles["labels dealt anew, 95%"] = Patch(color=BAND)
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=2)
-    return done(figure)
+    figure, axes = style.panels(1, 2, 3.4, sharey=True)
+    table, ends = table.rename(columns={"photographs": "x"}).sort_values("x"), {}
+    for ax, (used, title) in zip(axes[0], (("no", "never used"), ("yes", "used")), strict=True):
+        of = table[table["used"] == used].set_index(KEYS).sort_index(kind="stable")
+        band = of.loc[("largest cosine", "yes", "permuted")]
+        ax.fill_between(band["x"], band["low"], band["high"], color=style.BAND, linewidth=0)
+        for i, (name, (key, look)) in enumerate(PERSONS.items()):
+            found = of.loc[key]
+            style.curve(ax, found, 2 * (i - 2), value="auc", **look)
+            ends[name] = (*found[["x", "auc"]].iloc[-1], look["color"])
+        _area(ax, of["x"])
+        ax.set_title(f"photographs that were {title}")
+    figure.supxlabel(f"photographs of a person{style.SAID['log']}")
+    axes[0, 0].set(ylabel=AREA, ylim=(0.3, 1.02))
+    style.legend(figure, {"labels dealt anew, 95%": Patch(color=style.BAND)})
+    return style.done(figure, {axes[0, 1]: ends})
 
 
 def images_a_person(found: pd.DataFrame) -> Figure:
@@ -266,19 +251,22 @@ def images_a_person(found: pd.DataFrame) -> Figure:
     Args:
         found: Of `people.images_a_person`.
     """
-    figure, axes = panels(1, 1, 3.0)
-    ax = axes[0, 0]
+    figure, axes = style.panels(1, 1, 3.0)
+    ax, ends = axes[0, 0], {}
+    found = found.rename(columns={"images": "x"})
     for (question, of), look in zip(found.groupby("question", sort=False), ASKED, strict=False):
-        look = LINE | look | {"label": question}
-        dots(ax, of, of["images"], across=False, value="auc", **look)
-    ax.axhline(0.5, **CHANCE)
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick < 1.3 * found["images"].max()]
-    ax.set(xscale="log", xticks=ticks, ylim=(None, 1.02))
-    ax.set_xticklabels(ticks)
-    ax.minorticks_off()
-    ax.set_xlabel("training images a person, mean (logarithmic)")
-    ax.set_ylabel("area under the ROC curve (AUC)")
-    handles, names = ax.get_legend_handles_labels()
-    handles = dict(zip(names, handles, strict=True)) | {"chance": Line2D([], [], **CHANCE)}
-    legend(figure, handles, columns=2)
-    return done(figure)
+        style.curve(ax, of, value="auc", **look)
+        name = question.replace(", ", ",\n").replace(": ", ":\n")
+        ends[name] = (*of[["x", "auc"]].iloc[-1], look["color"])
+    _area(ax, [tick for tick in (1, 2, 3, 5, 10, 20, 50, 100) if tick < 1.3 * found["x"].max()])
+    ax.set_xlabel(f"training images a person, mean{style.SAID['log']}")
+    ax.set(ylabel=AREA, ylim=(None, 1.02))
+    style.legend(figure, {})
+    return style.done(figure, {ax: ends})
+
+
+def _area(ax: Axes, ticks: Sequence[float]) -> None:
+    """Set the horizontal axis of a panel of areas, and draw chance."""
+    ax.axhline(0.5, **style.CHANCE)
+    style.scale_axis(ax, "", sorted(set(ticks)))
+    ax.margins(x=0.08)

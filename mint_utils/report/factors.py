@@ -10,19 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.report.comparisons import LINES, curve
-from mint_utils.report.style import CHANCE, PRINTED, STYLES, done, legend, panels
+from mint_utils.config import PROTOCOL_NAMES, ROWS
+from mint_utils.report import style
 
-DRAWN = ROWS[4:]  # where settings lie along the axis: Model Outcome, All Conv Layers
 SHORT = dict(zip(ROWS, ("#1", "#2", "#3", "#4", "out", "all"), strict=True))
+DRAWN = {
+    "All Conv Layers": {},
+    "Model Outcome": {"mfc": "white"},
+}  # where settings lie along the axis
 TICKS = 4  # at most, of settings along an axis
+COLUMNS = 3
 
 
 def factors(lines: pd.DataFrame) -> Figure:
-    """Draw accuracy against each of the auditor's choices, a panel a factor, both protocols.
+    """Draw accuracy against each of the auditor's choices, two panels a factor, one below the other.
 
-    A factor whose settings stand for MINT Models has the rows of the tables along its axis and draws its
+    The upper one is against other databases, the lower one against the same database, with a scale of its
+    own. A factor whose settings stand for MINT Models has the rows of the tables along its axis and draws its
     last setting; the others have their settings there.
 
     Args:
@@ -30,59 +34,102 @@ def factors(lines: pd.DataFrame) -> Figure:
             has no number).
     """
     names = list(dict.fromkeys(lines["factor"]))
-    columns = 3
-    figure, axes = panels(
-        -(-len(names) // columns), columns, 2.1 * (-(-len(names) // columns)), sharey=True
-    )
-    for name, ax in zip(names, axes.flat, strict=False):
-        of = lines[lines["factor"] == name]
-        ax.axhline(0.5, **CHANCE)
-        if of["setting"].str.endswith("MINT").all():
-            last = of["setting"].iloc[-1]
-            _along_rows(ax, of[of["setting"] == last])
-            ax.set_title(f"{name}, {last}")
-        else:
-            _along_settings(ax, of)
-            ax.set_title(name)
-        ax.grid(axis="x", visible=False)
-    for ax in axes.flat[len(names) :]:
-        ax.set_axis_off()
-    figure.supylabel("accuracy at threshold 0.5, 95% interval", fontsize=8)
+    bands = -(-len(names) // COLUMNS)
+    figure, axes = style.panels(2 * bands, COLUMNS, 2.7 * bands, height_ratios=(1.5, 1) * bands)
+    for place, (protocol, name) in enumerate(PROTOCOL_NAMES.items()):
+        of_protocol = lines[lines["protocol"] == protocol]
+        ends = of_protocol[["low", "high", "paper"]]
+        limits = min(0.48, ends.min().min()) - 0.01, max(0.52, ends.max().max()) + 0.02
+        for i, factor in enumerate(names):
+            ax = axes[2 * (i // COLUMNS) + place, i % COLUMNS]
+            title = _draw(
+                ax, of_protocol[of_protocol["factor"] == factor], style.PROTOCOL_LOOKS[name]
+            )
+            ax.set(ylim=limits, title="" if place else f"{factor}{title}")
+            if i % COLUMNS:
+                ax.set_yticklabels([])
+            else:
+                ax.set_ylabel(name.replace(" ", "\n"))
+            if not place:
+                ax.set_xticklabels([])
+                ax.set_xlabel("")
+    for i in range(len(names), bands * COLUMNS):
+        for ax in axes[2 * (i // COLUMNS) :, i % COLUMNS]:
+            ax.set_axis_off()
+    figure.supylabel("accuracy at threshold 0.5, 95% interval")
     handles = {
-        f"ours, protocol {protocol}": Line2D([], [], color="black", linestyle=how)
-        for protocol, how in LINES.items()
+        row: Line2D([], [], color="black", marker="o", linestyle="", ms=5, **look)
+        for row, look in DRAWN.items()
     }
-    handles |= {row: Line2D([], [], color=STYLES[row].colour, marker=".") for row in DRAWN}
     if lines["paper"].notna().any():
-        handles |= {"[4], mean of three models": Line2D([], [], **PRINTED)}
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=3)
-    return done(figure)
+        handles |= {"[4], mean of three models": Line2D([], [], **style.PRINTED)}
+    style.legend(figure, handles)
+    return style.done(figure)
 
 
-def _along_settings(ax: Axes, of: pd.DataFrame) -> None:
-    settings = list(dict.fromkeys(of["setting"]))
-    for row, shift in zip(DRAWN, (-2.5, 0), strict=True):
-        for protocol in PROTOCOLS:
-            cell = of[(of["row"] == row) & (of["protocol"] == protocol)].set_index("setting")
-            if len(cell):
-                _points(ax, cell.reindex(settings), shift, STYLES[row].colour, LINES[protocol])
-    step = -(-len(settings) // TICKS)
-    shown = range(len(settings) - 1, -1, -step)
-    ax.set_xticks(list(shown), [settings[i] for i in shown])
+def _draw(ax: Axes, of: pd.DataFrame, look: dict) -> str:
+    """Draw one factor under one protocol; return what its title has to add."""
+    settings, title = list(dict.fromkeys(of["setting"])), ""
+    if of["setting"].str.endswith("MINT").all():
+        title = f", {settings[-1]}"
+        rows = [row for row in ROWS if row in set(of["row"])]
+        cells = {"": of[of["setting"] == settings[-1]].set_index("row").reindex(rows)}
+        ax.set_xticks(range(len(rows)), [SHORT[row] for row in rows])
+        ax.set_xlabel("what T reads")
+    else:
+        cells = {row: of[of["row"] == row].set_index("setting") for row in DRAWN}
+        cells = {row: cell.reindex(settings) for row, cell in cells.items() if len(cell)}
+        step = -(-len(settings) // TICKS)
+        at = list(range(len(settings) - 1, -1, -step))
+        ax.set_xticks(at, [settings[i] for i in at])
+        if all(setting.replace(",", "").isdigit() for setting in settings):
+            ax.set_xlabel("images (logarithmic axis)")
+    ax.axhline(0.5, **style.CHANCE)
+    for i, (row, cell) in enumerate(cells.items()):
+        place = np.arange(len(cell))
+        shift = 5 * (i - (len(cells) - 1) / 2)  # points
+        style.curve(
+            ax, cell.assign(x=place), shift, **look | {"linestyle": ""} | DRAWN.get(row, {})
+        )
+        ax.plot(place, cell["paper"], **style.PRINTED)
+    ax.set_xlim(-0.5, len(next(iter(cells.values()))) - 0.5)
+    ax.grid(axis="x", visible=False)
+    return title
 
 
-def _along_rows(ax: Axes, of: pd.DataFrame) -> None:
-    rows = [row for row in ROWS if row in set(of["row"])]
-    for protocol in PROTOCOLS:
-        cell = of[of["protocol"] == protocol].set_index("row").reindex(rows)
-        _points(ax, cell, 0, "black", LINES[protocol])
-    ax.set_xticks(range(len(rows)), [SHORT[row] for row in rows])
-    ax.set_xlabel("Conv Layer, outcome, all layers")
+def samples(lines: pd.DataFrame, trend: pd.DataFrame) -> Figure:
+    """Draw accuracy against the number of T's training images, with the fitted line and where it would lead.
 
-
-def _points(ax: Axes, cell: pd.DataFrame, shift: float, colour: str, how) -> None:
-    """Draw accuracies with intervals side by side, in the order of their lines, and [4]'s beside them."""
-    place = np.arange(len(cell))
-    curve(ax, cell.assign(x=place), shift, color=colour, linestyle=how, marker=".")
-    ax.plot(place, cell["paper"], **PRINTED)
-    ax.set_xlim(-0.5, len(cell) - 0.5)
+    Args:
+        lines: Of the factor of MINT samples: setting, row, protocol, accuracy, low, high.
+        trend: Of `mint_utils.study.factors.trend`.
+    """
+    figure, axes = style.panels(1, len(DRAWN), 2.6, sharey=True)
+    for ax, row in zip(axes[0], DRAWN, strict=True):
+        for protocol, name in PROTOCOL_NAMES.items():
+            of, law = (
+                frame[(frame["row"] == row) & (frame["protocol"] == protocol)]
+                for frame in (lines, trend)
+            )
+            x = of["setting"].str.replace(",", "").astype(float).to_numpy()
+            look, law = style.PROTOCOL_LOOKS[name], law.iloc[0]
+            style.dots(ax, of, x, across=False, **look)
+            style.dots(ax, law.to_frame().T, [law["at"]], across=False, **look | {"mfc": "white"})
+            for ends, how in ((x, "-"), (np.array([x.max(), law["at"]]), ":")):
+                at = np.array([ends.min(), ends.max()])
+                level = law["accuracy"] + law["slope"] * np.log10(at / law["at"])
+                ax.plot(at, level, color=look["color"], linestyle=how, linewidth=1)
+        ax.axhline(0.5, **style.CHANCE)
+        ax.set_title(row)
+        style.scale_axis(ax, "training images of T", [*x, law["at"]])
+        ax.grid(axis="x", visible=False)
+    figure.supylabel("accuracy at threshold 0.5, 95% interval")
+    handles = {
+        name: Line2D([], [], linestyle="", ms=5, **look)
+        for name, look in style.PROTOCOL_LOOKS.items()
+    }
+    handles["extrapolated"] = Line2D(
+        [], [], color="black", marker="o", mfc="white", linestyle=":", ms=5
+    )
+    style.legend(figure, handles)
+    return style.done(figure)

@@ -1,11 +1,13 @@
 """Executed notebooks as web pages, and one page that leads to them and shows the tables."""
 
+import base64
 import re
 from pathlib import Path
 
 import jinja2
 import nbformat
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -14,22 +16,33 @@ INDEX = """<!DOCTYPE html>
 <title>{{ title }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+p, li { max-width: 42rem; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #ccc; text-align: left; }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid #ccc; text-align: left; vertical-align: top; }
 img { max-width: 100%; }
 </style>
 </head>
 <body>
 <h1>{{ title }}</h1>
 <p>{{ summary }}</p>
+{{ conclusion }}
+{% if picture %}<img src="data:image/png;base64,{{ picture }}" alt="{{ described }}">
+{% endif %}{% if claims %}<h2>What the paper claims</h2>
+<div class="wide">{{ claims }}</div>
+{% endif %}<h2>Chapters</h2>
 <ul>{% for name, heading in chapters %}<li><a href="{{ name }}.html">{{ heading }}</a></li>
 {% endfor %}</ul>
 {% for caption, table in tables %}<h2>{{ caption }}</h2>
-{{ table }}
+<div class="wide">{{ table }}</div>
 {% endfor %}
 </body>
 </html>
 """
+LADDER = (
+    "For each activation that the paper reads: accuracy without a network, of null models, and of M"
+)
+CHAPTER = "06_controls"  # whose conclusion is that of the study
 
 
 def write_notebook_page(notebook: Path) -> str:
@@ -56,24 +69,52 @@ def heading(notebook: Path) -> str:
     return text.splitlines()[0].lstrip("# ")
 
 
+def conclusion(notebook: Path) -> str:
+    """Return what an executed notebook concludes, as HTML: the texts of its calls of a ``conclusion``."""
+    if not notebook.exists():
+        return ""
+    told = [
+        output.data["text/markdown"]
+        for cell in nbformat.read(notebook, as_version=4).cells
+        if cell.cell_type == "code" and "conclusion(" in cell.source
+        for output in cell.outputs
+        if "text/markdown" in output.get("data", {})
+    ]
+    return markdown2html("\n\n".join(told))
+
+
 def write_index(
     folder: Path,
     title: str,
     summary: str,
+    figures: Path,
+    claims: str,
     chapters: list[tuple[str, str]],
     shown: list[tuple[str, str]],
 ) -> Path:
-    """Write ``index.html``.
+    """Write ``index.html``: conclusion, ladder and claims first, then the chapters and the tables.
 
     Args:
-        folder: Where the pages of the notebooks are.
+        folder: Where the executed notebooks and their pages are.
         title: Of the page.
         summary: One sentence: profile, device, date.
+        figures: Where the ladder of the controls is, if the run made it.
+        claims: A table as HTML, empty where none were decided.
         chapters: (name of the notebook, its heading).
         shown: (caption, table as HTML).
     """
     template = jinja2.Environment(autoescape=True).from_string(INDEX)
-    safe = [(caption, jinja2.filters.do_mark_safe(html)) for caption, html in shown]
-    path = folder / "index.html"
-    path.write_text(template.render(title=title, summary=summary, chapters=chapters, tables=safe))
+    safe = jinja2.filters.do_mark_safe
+    ladder, path = figures / "controls_ladder.png", folder / "index.html"
+    content = template.render(
+        title=title,
+        summary=summary,
+        conclusion=safe(conclusion(folder / f"{CHAPTER}.ipynb")),
+        picture=base64.b64encode(ladder.read_bytes()).decode() if ladder.exists() else "",
+        described=LADDER,
+        claims=safe(claims),
+        chapters=chapters,
+        tables=[(caption, safe(table)) for caption, table in shown],
+    )
+    path.write_text(content)
     return path

@@ -49,6 +49,10 @@ VERIFICATION: dict[int, dict[str, float]] = {
     5: {"AdaFace": 0.963, "CosFace": NAN, "ArcFace": NAN},
 }
 
+EPOCHS = 26  # of the published run of this network (AdaFace's); the paper does not tell its own
+# Column of Table 2 -> how often each of its images was shown in the whole training.
+EXPOSURES = {column: EPOCHS * int(column[1:]) for column in TABLES[2]}
+
 # MINT Model -> accuracy for FR Models 1, 2 and 3, in the order of ROWS, T trained on 100K samples.
 ORIGINAL: dict[str, tuple[tuple[float, float, float], ...]] = {
     "Vanilla MINT": (

@@ -4,81 +4,43 @@ In: data frames and arrays. Out: matplotlib Figures, which a notebook shows once
 expression.
 """
 
-import itertools
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from mint_utils.config import PROTOCOLS, ROWS
-from mint_utils.report.style import (
-    CHANCE,
-    GREY,
-    OUTLINE,
-    PRINTED,
-    STYLES,
-    WIDTH,
-    done,
-    dots,
-    filling,
-    legend,
-    panels,
-    stroke,
-)
+from mint_utils.config import PROTOCOL_NAMES, ROWS
+from mint_utils.report import style
+
+MEMBERS = {"facecolor": "#9ecae1", "edgecolor": style.DARK, "linewidth": 0.6}
+OUTLINE = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2}
 
 
-def accuracy_bars(cells: pd.DataFrame, title: str = "{}") -> Figure:
-    """Draw the paper's number, ours under each protocol with its 95% interval, and chance, a row.
+def accuracies(cells: pd.DataFrame, title: str = "{}") -> Figure:
+    """Draw the paper's number and ours under each protocol, a line a row, a panel a column.
 
     Args:
-        cells: With the columns of ``tables.CELLS``, of the rows ``ROWS``; ``paper`` may be absent.
-            One panel a column of the table.
+        cells: With the columns of ``tables.CELLS``, of the rows ``ROWS``; ``paper`` and ``trainings`` may be
+            absent.
         title: Of a panel, with {} where its column stands.
     """
-    cells = cells if "paper" in cells else cells.assign(paper=np.nan)
     columns = list(dict.fromkeys(cells["column"]))
-    figure, axes = panels(1, len(columns), 3.6, sharex=True, sharey=True)
-    for column, ax in zip(columns, axes[0], strict=True):
-        for (row, protocol), lines in cells[cells["column"] == column].groupby(["row", "protocol"]):
-            _bar(ax, row, protocol, lines.iloc[0])
-        ax.axvline(0.5, **CHANCE)
-        ax.set_title(title.format(column))
-        ax.grid(axis="y", visible=False)
-    lowest = np.floor(cells["low"].min() * 20) / 20
-    axes[0, 0].set(
-        yticks=range(len(ROWS)),
-        yticklabels=ROWS,
-        ylim=(len(ROWS) - 0.5, -0.6),
-        xticks=np.arange(0.5, 1.01, 0.1 if len(columns) < 3 else 0.25),
-        xlim=(min(0.42, lowest), 1.0),
+    ours = cells.assign(series=cells["protocol"].map(PROTOCOL_NAMES)).rename(
+        columns={"accuracy": "value"}
     )
-    figure.supxlabel("accuracy at threshold 0.5 (fraction of images)", fontsize=8)
-    handles = {
-        "ours, protocol paper": Patch(**filling("paper", GREY)),
-        "ours, protocol held_out": Patch(**filling("held_out", GREY)),
-        "95% interval": Line2D([], [], color="black", linewidth=1.2, marker=".", ms=4),
-        "chance": Line2D([], [], **CHANCE),
-    }
-    if cells["paper"].notna().any():
-        handles = {"the paper": Line2D([], [], **PRINTED)} | handles
-    legend(figure, handles, columns=3)
-    return done(figure)
-
-
-def _bar(ax: Axes, row: str, protocol: str, line: pd.Series) -> None:
-    """Draw a cell as a bar from chance to its accuracy, and the paper's number above it."""
-    place = ROWS.index(row) + {"paper": -0.1, "held_out": 0.25}[protocol]
-    value = line["accuracy"]
-    look = filling(protocol, STYLES[row].colour)
-    ax.barh(place, value - 0.5, height=0.32, left=0.5, **look)
-    dots(ax, line.to_frame().T, [place], color="black", marker=".", ms=4)
-    if np.isfinite(line["paper"]):
-        ax.plot(line["paper"], place - 0.3, **PRINTED)
+    printed = cells.reindex(columns=["row", "column", "paper"]).rename(columns={"paper": "value"})
+    printed = printed.dropna().assign(series=style.PAPER, low=np.nan, high=np.nan)
+    shown = pd.concat([ours, printed]).rename(columns={"row": "name"})
+    shown["column"] = pd.Categorical(shown["column"], columns)
+    shown["order"] = shown["name"].map(ROWS.index)
+    shown = shown.sort_values(["column", "order"], kind="stable")
+    shown["panel"] = shown["column"].astype(str).map(title.format)
+    return style.dotted(shown, {style.PAPER: style.PRINTED} | style.PROTOCOL_LOOKS)
 
 
 def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:
@@ -91,22 +53,22 @@ def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Fi
         curves: Protocol -> row -> (FPR, TPR), increasing fractions.
     """
     floor = 1e-3
-    figure, axes = panels(1, len(curves), 3.6, sharey=True, subplot_kw={"box_aspect": 1})
+    figure, axes = style.panels(1, len(curves), 3.8, sharey=True, subplot_kw={"box_aspect": 1})
     for (protocol, of_rows), ax in zip(curves.items(), axes[0], strict=True):
-        ax.plot([floor, 1], [floor, 1], **CHANCE)
-        for i, (row, style) in enumerate(STYLES.items()):
+        ax.plot([floor, 1], [floor, 1], **style.CHANCE)
+        for i, (row, look) in enumerate(style.STYLES.items()):
             if row not in of_rows:
                 continue
             # A point at 0 has no place on a logarithmic axis: it is drawn below its edge.
             fpr, tpr = (np.maximum(rate, floor / 10) for rate in of_rows[row])
-            ax.plot(fpr, tpr, **stroke(style), markevery=(0.03 * i, 0.2))
+            ax.plot(fpr, tpr, **look, markevery=(0.03 * i, 0.2))
         ax.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1))
-        ax.set(title=f"protocol {protocol}", xlabel="false-positive rate")
-    axes[0, 0].set_ylabel("true-positive rate")
+        ax.set(title=PROTOCOL_NAMES[protocol], xlabel="false-positive rate (logarithmic)")
+    axes[0, 0].set_ylabel("true-positive rate (logarithmic)")
     figure.get_layout_engine().set(wspace=0.05)
-    handles = {row: Line2D([], [], **stroke(style)) for row, style in STYLES.items()}
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns=4)
-    return done(figure)
+    handles = {row: Line2D([], [], **look) for row, look in style.STYLES.items()}
+    style.legend(figure, handles)
+    return style.done(figure)
 
 
 def score_distributions(scores: pd.DataFrame) -> Figure:
@@ -115,32 +77,24 @@ def score_distributions(scores: pd.DataFrame) -> Figure:
     Args:
         scores: One line an image: row, protocol, member (bool), score (probability of membership).
     """
-    bins = np.linspace(0, 1, 31)
-    figure, axes = panels(len(ROWS), len(PROTOCOLS), 5.4, sharex=True)
-    for ax, (row, protocol) in zip(axes.flat, itertools.product(ROWS, PROTOCOLS), strict=True):
-        of_panel = scores[(scores["row"] == row) & (scores["protocol"] == protocol)]
-        for member, of_class in of_panel.groupby("member"):
-            share = np.full(len(of_class), 1 / len(of_class))
-            look = filling("paper", STYLES[row].colour) if member else OUTLINE
-            ax.hist(of_class["score"], bins, weights=share, histtype="stepfilled", **look)
-        ax.axvline(0.5, **CHANCE)
-        ax.grid(visible=False)
-        ax.set(xlim=(0, 1), yticks=[])
-    for ax, protocol in zip(axes[0], PROTOCOLS, strict=True):
-        ax.set_title(f"protocol {protocol}")
-    for ax, row in zip(axes[:, 0], ROWS, strict=True):
-        ax.set_ylabel(row, rotation=0, ha="right", va="center")
+    figure, axes = style.panels(len(ROWS), len(PROTOCOL_NAMES), 5.4, sharex=True)
+    bars = {"bins": 30, "binrange": (0, 1), "stat": "proportion", "element": "step"}
+    looks = {True: {"color": "#9ecae1", "alpha": 1}, False: {"color": "black", "fill": False}}
+    for i, row in enumerate(ROWS):
+        for j, (protocol, name) in enumerate(PROTOCOL_NAMES.items()):
+            ax, of = axes[i, j], scores[(scores["row"] == row) & (scores["protocol"] == protocol)]
+            for member, look in looks.items():
+                sns.histplot(x=of.loc[of["member"] == member, "score"], ax=ax, **bars, **look)
+            ax.axvline(0.5, **style.CHANCE)
+            ax.grid(visible=False)
+            ax.set(xlim=(0, 1), yticks=[], xlabel="", ylabel="", title="" if i else name)
+        axes[i, 0].set_ylabel(row, rotation=0, ha="right", va="center")
     figure.supxlabel(
-        "score of T (probability of membership); height: share of images, each panel to its own scale",
-        fontsize=8,
+        "score of T (probability of membership); height: share of images, each panel to its own scale"
     )
-    handles = {
-        "members": Patch(**filling("paper", GREY)),
-        "non-members": Patch(**OUTLINE),
-        "threshold": Line2D([], [], **CHANCE),
-    }
-    legend(figure, handles, columns=3)
-    return done(figure)
+    handles = {"members": Patch(**MEMBERS), "non-members": Patch(**OUTLINE)}
+    style.legend(figure, handles, "threshold")
+    return style.done(figure)
 
 
 def loss_curve(history: pd.DataFrame) -> Figure:
@@ -149,7 +103,7 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     Args:
         history: One line a step: step, epoch (from 0), loss, lr.
     """
-    figure, axes = panels(2, 1, 3.2, sharex=True, height_ratios=(3, 1.2))
+    figure, axes = style.panels(2, 1, 3.2, sharex=True, height_ratios=(3, 1.2))
     above, below = axes[:, 0]
     step, loss = history["step"], history["loss"]
     window = max(5, len(history) // 100)
@@ -159,7 +113,9 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     above.set(ylabel="training loss (nats)", ylim=(0, None))
     above.legend(loc="upper right")
     below.step(step, history["lr"], where="post", color="black", linewidth=1.2)
-    below.set(ylabel="learning rate", xlabel="step", yscale="log", xlim=(0, step.max() + 1))
+    below.set(
+        ylabel="learning rate\n(logarithmic)", xlabel="step", yscale="log", xlim=(0, step.max() + 1)
+    )
     below.yaxis.set_major_locator(LogLocator(numticks=6))
     per_epoch = (step.max() + 1) / (history["epoch"].max() + 1)
     epochs = above.secondary_xaxis(
@@ -167,24 +123,24 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     )
     epochs.set_xlabel("epoch")
     epochs.xaxis.set_major_locator(MaxNLocator(integer=True))
-    epochs.tick_params(length=2, width=0.8, color=GREY)
+    epochs.tick_params(length=2, width=0.8, color=style.GREY)
     figure.align_ylabels()
-    return done(figure)
+    return style.done(figure)
 
 
 def sample_sheet(images: Mapping[str, np.ndarray]) -> Figure:
-    """Show the first faces of each database in a row under its name.
+    """Show the first faces of each database in a row under its role and name.
 
     Args:
-        images: Name -> (k, H, W, 3) uint8, RGB; k may differ.
+        images: Title -> (k, H, W, 3) uint8, RGB; k may differ.
     """
     most = max(len(faces) for faces in images.values())
-    figure, axes = panels(len(images), 1, len(images) * (WIDTH / most + 0.22))
+    figure, axes = style.panels(len(images), 1, len(images) * (style.WIDTH / most + 0.22))
     for ax, (name, faces) in zip(axes.flat, images.items(), strict=True):
         ax.imshow(_row(faces, most), interpolation="none")
         ax.set_title(name)
         ax.axis("off")
-    return done(figure)
+    return style.done(figure)
 
 
 def colour_order(image: np.ndarray) -> Figure:
@@ -196,12 +152,12 @@ def colour_order(image: np.ndarray) -> Figure:
     shown = {"as stored (RGB)": image}
     shown |= {f"plane {i}: {name}": image[..., i] for i, name in enumerate(("R", "G", "B"))}
     shown["R and B exchanged"] = image[..., ::-1]
-    figure, axes = panels(1, len(shown), 1.4)
+    figure, axes = style.panels(1, len(shown), 1.4)
     for ax, (title, pixels) in zip(axes[0], shown.items(), strict=True):
         ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="none")
         ax.set_title(title, loc="center")
         ax.axis("off")
-    return done(figure)
+    return style.done(figure)
 
 
 def _row(faces: np.ndarray, most: int) -> np.ndarray:

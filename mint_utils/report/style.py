@@ -1,62 +1,79 @@
-"""How every figure of the study looks: sizes, colours, the style of a row and of a protocol.
+"""How every figure of the study looks, and the two kinds that most of them are.
 
-A row of the paper's tables has the same colour, line style and marker everywhere (``STYLES``), a protocol
-the same filling (``LOOKS``), and both are told apart in grey too.
+Dots with intervals on named lines (`dotted`), and lines against a number, named at their ends (`curve`,
+`name_ends`). A protocol has one colour and marker everywhere (``PROTOCOL_LOOKS``), a row of the paper's
+tables too (``STYLES``); all are told apart in grey. From top to bottom a line holds the paper's number, ours
+against other databases, and ours against the same database, and so does a legend.
 """
 
 import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
+from scipy.optimize import isotonic_regression
 
-from mint_utils.config import ROWS
+from mint_utils.config import PROTOCOL_NAMES, ROWS
 
 WIDTH = 6.0  # inches
 GREY = "#595959"
 CHANCE = {"color": GREY, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+BAND = "#dedede"
 # What somebody else printed: a cross hides nothing below it, and no mark of ours is one.
 PRINTED = {"marker": "x", "color": "black", "ms": 4.5, "mew": 1.3, "linestyle": ""}
-LOOKS = {"paper": (0.4, None), "held_out": (0.0, "/////")}  # tint and hatch of a bar
-OUTLINE = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2, "zorder": 3}
+PAPER = "the paper"
+# One training of M beside their mean.
+TRAINING = {"marker": ".", "color": "black", "ms": 5, "linestyle": "", "mec": "none"}
+DARK, LIGHT, ORANGE, BROWN = "#08306b", "#3182bd", "#d55e00", "#a63603"
+PROTOCOL_LOOKS = {
+    PROTOCOL_NAMES["paper"]: {"color": DARK, "marker": "o"},
+    PROTOCOL_NAMES["held_out"]: {"color": ORANGE, "marker": "D"},
+}
+DASHES = dict(zip(PROTOCOL_LOOKS, ("-", (0, (4, 2))), strict=True))  # of a protocol's line
+SAID = {
+    "linear": "",
+    "log": " (logarithmic axis)",
+    "symlog": " (0: never; logarithmic axis from 1 on)",
+}
+ACCURACY = (
+    "accuracy at threshold 0.5, 95% interval; non-members of other databases or of the same one"
+)
 METADATA = {
     "png": {"Software": None},
     "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
 }
 
 
-class Style(NamedTuple):
-    """How a row is drawn: a colour, a line style in matplotlib's dashes, a marker."""
-
-    colour: str
-    line: str | tuple
-    marker: str
-
-
 # Depth in the network is a ramp that darkens (viridis), the other two rows stand apart from it.
-STYLES: dict[str, Style] = dict(
-    zip(
+STYLES = {
+    row: {
+        "color": colour,
+        "linestyle": line,
+        "marker": marker,
+        "ms": 4.5,
+        "mec": "white",
+        "mew": 0.5,
+    }
+    for row, colour, line, marker in zip(
         ROWS,
-        (
-            Style("#22a884", (0, (1, 1)), "o"),
-            Style("#2a788e", (0, (3, 1)), "s"),
-            Style("#414487", (0, (5, 1, 1, 1)), "^"),
-            Style("#440154", (0, (8, 2)), "v"),
-            Style("#d55e00", "-", "D"),
-            Style("#000000", "-", "P"),
-        ),
+        ("#22a884", "#2a788e", "#414487", "#440154", "#d55e00", "#000000"),
+        ((0, (1, 1)), (0, (3, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)), "-", "-"),
+        "os^vDP",
         strict=True,
     )
-)
+}
 
 
 @functools.cache
@@ -71,6 +88,7 @@ def theme() -> None:
         "axes.linewidth": 0.8,
         "axes.titlelocation": "left",
         "figure.dpi": 120,
+        "figure.labelsize": 8,
         "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
         "grid.color": "#dddddd",
         "grid.linewidth": 0.6,
@@ -91,40 +109,6 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return plt.subplots(rows, columns, **layout, **options)
 
 
-def stroke(style: Style) -> dict[str, Any]:
-    """Return how matplotlib draws a line of a row."""
-    return {
-        "color": style.colour,
-        "linestyle": style.line,
-        "marker": style.marker,
-        "markersize": 4.5,
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.5,
-    }
-
-
-def filling(protocol: str, colour: str) -> dict[str, Any]:
-    """Return how matplotlib fills a bar of a protocol."""
-    share, hatch = LOOKS[protocol]
-    return {"facecolor": tint(colour, share), "edgecolor": colour, "hatch": hatch}
-
-
-def tint(colour: str, share: float) -> tuple[float, ...]:
-    """Return a colour mixed with white: opaque, so that no grid shows through."""
-    return tuple(1 - share * (1 - channel) for channel in to_rgb(colour))
-
-
-def luminance(colour: Any) -> float:
-    """Return the relative luminance of a colour, 0 (black) to 1 (white), as WCAG 2 defines it."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return float(np.dot((0.2126, 0.7152, 0.0722), linear))
-
-
-def ink(colour: Any) -> str:
-    """Return which of black and white has the higher contrast on a colour."""
-    return "black" if luminance(colour) > 0.18 else "white"
-
-
 def dots(
     ax: Axes,
     of: pd.DataFrame,
@@ -133,45 +117,166 @@ def dots(
     value: str = "accuracy",
     **look: Any,
 ) -> None:
-    """Draw values with their intervals.
+    """Draw values with their intervals, and small dots for the trainings of M where there are several.
 
     Args:
         ax: Where.
-        of: With the columns ``low``, ``high`` and that of the value.
+        of: With the columns ``low``, ``high``, that of the value and, if known, ``trainings``, the tuples of
+            the values of single trainings.
         place: (n,) on the other axis.
         across: Whether the values lie along the horizontal axis.
         value: Its column.
         look: Of matplotlib's ``errorbar``.
     """
-    values = of[value].to_numpy(float)
-    ends = np.maximum([values - of["low"], of["high"] - values], 0)
+    values, low, high = of[[value, "low", "high"]].to_numpy(float).T
+    ends = np.maximum([values - low, high - values], 0)
     x, y = (values, place) if across else (place, values)
     plain = {"linestyle": "", "ms": 5, "capsize": 1.8, "elinewidth": 1.1}
     ax.errorbar(x, y, **{"xerr" if across else "yerr": ends}, **(plain | look))
+    move = ScaledTranslation(
+        *(np.array([0, -4] if across else [4, 0]) / 72), ax.figure.dpi_scale_trans
+    )
+    each = {"color": look["color"], "transform": look.get("transform", ax.transData) + move}
+    for values, at in zip(of.get("trainings", ()), place, strict=False):
+        if isinstance(values, tuple) and len(values) > 1:
+            same = [at] * len(values)
+            ax.plot(*((values, same) if across else (same, values)), **TRAINING | each)
 
 
-def name_lines(ax: Axes, names: Sequence[str]) -> None:
-    """Name the lines of a panel, from the top downwards, and draw chance at .5 across them."""
-    ax.axvline(0.5, **CHANCE)
+def dotted(
+    shown: pd.DataFrame,
+    looks: Mapping[str, Mapping],
+    label: str = ACCURACY,
+    chance: float | None = 0.5,
+    band: tuple[str, float, float] | None = None,
+    stacked: bool = False,
+) -> Figure:
+    """Draw dots with intervals: a line a name, on it a lane a series.
+
+    Args:
+        shown: panel, name, series, value, low, high and, if known, ``trainings`` (see `dots`), in the order
+            of panels and names. Names are shared by panels side by side; stacked ones have their own.
+        looks: Series -> how `dots` draws it, from the top lane to the last.
+        label: Of the values.
+        chance: Where the dotted line stands; None: nowhere.
+        band: Its name and ends: a range that is the same for all names.
+        stacked: Whether panels lie one above the other.
+    """
+    shown = shown[shown.groupby("series")["value"].transform("count") > 0]
+    of = dict(list(shown.groupby("panel", sort=False)))
+    names = [list(dict.fromkeys((of[title] if stacked else shown)["name"])) for title in of]
+    lanes = [[s for s in looks if s in set(found["series"])] for found in of.values()]
+    most = max(map(len, lanes)) if shown.duplicated(["panel", "name"]).any() else 1
+    counts = [len(of_panel) for of_panel in names]
+    height = 1.0 + max(0.2, 0.15 * most) * (sum(counts) + len(counts) if stacked else counts[0])
+    shape = {"height_ratios": counts} if stacked else {"sharey": True}
+    grid = (len(of), 1) if stacked else (1, len(of))
+    figure, axes = panels(*grid, height, sharex=chance is not None, **shape)
+    for ax, title, found, *of_panel in zip(axes.flat, of, of.values(), names, lanes, strict=True):
+        _panel(ax, found, *of_panel, looks, most)
+        ax.set_title(title)
+        if band:
+            ax.axvspan(*band[1:], color=BAND, linewidth=0, zorder=0)
+        if chance is not None:
+            ax.axvline(chance, **CHANCE)
+        bins = (9, 6, 4, 3)[min(grid[1], 4) - 1]
+        ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], prune="both"))
+    figure.supxlabel(label)
+    plain, drawn = {"linestyle": "", "ms": 5}, set(shown["series"])
+    handles = {s: Line2D([], [], **plain | look) for s, look in looks.items() if s in drawn}
+    handles |= {name: Line2D([], [], **look) for name, look in trainings(shown).items()}
+    handles |= {band[0]: Patch(color=BAND)} if band else {}
+    legend(figure, handles, None if chance is None else "chance")
+    return done(figure)
+
+
+def trainings(shown: pd.DataFrame) -> dict[str, dict]:
+    """Return the entry of a legend for single trainings of M, by its name, where they are drawn."""
+    several = any(isinstance(each, tuple) and len(each) > 1 for each in shown.get("trainings", ()))
+    return {"one training of M": TRAINING} if several else {}
+
+
+def _panel(ax, found, names, lanes, looks, most) -> None:
+    """Draw one panel of `dotted`, at most so many lanes a line."""
+    spread = (0, 0.17, 0.3)[min(len(lanes), most, 3) - 1]
+    for series, offset in zip(lanes, np.linspace(-spread, spread, len(lanes)), strict=True):
+        of = found[found["series"] == series]
+        place = np.array([names.index(name) + offset for name in of["name"]])
+        dots(ax, of, place, value="value", **looks[series])
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
     ax.grid(axis="y", visible=False)
+    if most > 1:
+        ax.set_yticks(np.arange(1, len(names)) - 0.5, minor=True)
+        ax.grid(axis="y", which="minor", linewidth=0.6)
 
 
-def dots_legend(figure: Figure, looks: Mapping[str, Mapping], columns: int) -> None:
-    """Draw the legend of `dots`, by their names, and of chance."""
-    handles = {
-        name: Line2D([], [], **({"linestyle": "", "ms": 5} | look)) for name, look in looks.items()
-    }
-    legend(figure, handles | {"chance": Line2D([], [], **CHANCE)}, columns)
+def curve(ax: Axes, of: pd.DataFrame, shift: float = 0.0, **look: Any) -> None:
+    """Draw values with intervals against ``x``, moved by points to the right so that none hides another."""
+    beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
+    plain = {"linestyle": "-", "linewidth": 1.2, "elinewidth": 0.9, "ms": 4.5, "transform": beside}
+    dots(ax, of, of["x"], across=False, **(plain | look))
+    # Matplotlib leaves what is moved out of the limits of an axis.
+    for end in (look.get("value", "accuracy"), "low", "high"):
+        ax.update_datalim(of[["x", end]].dropna().to_numpy(float))
+    ax.autoscale_view()
 
 
-def legend(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:
-    """Draw one legend above all panels."""
+def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
+    """Name lines at their right ends, beside the panel, none on another.
+
+    Args:
+        ax: Of the lines; its limits and its height are settled.
+        ends: Name, of one line or more -> (x, y) of its last point and its colour.
+    """
+    ordered = sorted(ends.items(), key=lambda end: end[1][1])
+    tall = ax.get_position().height * ax.figure.get_figheight() * 72  # points
+    heights = np.array([4 + 9.2 * (1 + name.count("\n")) for name, _ in ordered]) / tall
+    last = ax.transData.transform([end[:2] for _, end in ordered])
+    wanted = ax.transAxes.inverted().transform(last)[:, 1]
+    before = np.cumsum(heights) - heights / 2  # where each stands if all are stacked from 0
+    free = np.clip(isotonic_regression(wanted - before).x, 0, max(0, 1 - heights.sum()))
+    line = {"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 3, "shrinkA": 1}
+    for (name, (x, y, colour)), at in zip(ordered, free + before, strict=True):
+        ax.annotate(name, (x, y), (1.05, at), textcoords="axes fraction", color=colour, va="center",
+                    fontsize=7.5, annotation_clip=False, arrowprops=line | {"color": colour})  # fmt: skip
+
+
+def scale_axis(ax: Axes, label: str, ticks: Sequence[float], scale: str = "log") -> None:
+    """Set the horizontal axis: ticks where there is room, and a label that says what is not linear."""
+    place = np.asarray(sorted(ticks), float)
+    if scale != "linear":
+        ax.set_xscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
+        place = np.log10(np.maximum(place, 0.3))
+    kept = [0]
+    for i in range(len(place)):
+        if place[i] - place[kept[-1]] >= 0.19 * (place[-1] - place[0]) > 0:
+            kept.append(i)
+    kept = [sorted(ticks)[i] for i in kept]
+    ax.xaxis.set_major_locator(FixedLocator(kept))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.set_xlabel(label and label + SAID[scale])
+
+
+def legend(figure: Figure, handles: Mapping[str, Any], line: str | None = "chance") -> None:
+    """Draw one legend above all panels, the dotted line last, in as many columns as have room."""
+    handles = {**handles, **({line: Line2D([], [], **CHANCE)} if line else {})}
+    lengths = [len(name) + 9 for name in handles]  # characters, with the mark and a gap
+    columns = len(lengths) if sum(lengths) < 100 else max(2, 100 // max(lengths))
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
 
 
-def done(figure: Figure) -> Figure:
-    """Return a figure that pyplot has forgotten, so that a notebook does not show it twice."""
+def done(figure: Figure, ends: Mapping[Axes, Mapping[str, tuple]] = MappingProxyType({})) -> Figure:
+    """Return a figure that pyplot has forgotten, so that a notebook does not show it twice.
+
+    Args:
+        figure: Any.
+        ends: Panel -> the lines to name, see `name_ends`.
+    """
+    if ends:
+        figure.draw_without_rendering()  # the layout gives the heights of panels
+    for ax, of_panel in ends.items():
+        name_ends(ax, of_panel)
     plt.close(figure)
     return figure
 

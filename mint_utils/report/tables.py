@@ -15,7 +15,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from mint_utils import store
-from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.errors import DataError, ParameterError
 
 CELLS = (
@@ -34,6 +34,7 @@ CELLS = (
 EACH = "each"  # a column only where a training failed: what every training gave, in the place of an interval
 TEXTS = ("row", "column", "protocol")
 MISSING = "–"
+BOTH = "other / same database"  # two numbers in one column, under the protocols in turn
 ROW_TITLE = "Auditable Data"  # the paper's heading of the rows
 # Heading -> what it shows, decimals.
 DETECTION = {
@@ -79,7 +80,8 @@ def side_by_side(cells: pd.DataFrame) -> pd.DataFrame:
     give a block of lines a row: the paper's numbers, then ours under each protocol.
     """
     protocols = _ordered(cells["protocol"], PROTOCOLS)
-    grids = {f"ours, {protocol}": table(cells, protocol) for protocol in protocols}
+    names = [PROTOCOL_NAMES[protocol] for protocol in protocols]
+    grids = {f"ours, {name}": table(cells, p) for name, p in zip(names, protocols, strict=True)}
     if "paper" in cells and cells["paper"].notna().any():
         grids = {"the paper": _grid(cells, "paper", "paper", _number)} | grids
     if len(cells["column"].unique()) > 1:
@@ -88,7 +90,7 @@ def side_by_side(cells: pd.DataFrame) -> pd.DataFrame:
     for title, (value, decimals) in DETECTION.items():
         say = functools.partial(_number, decimals=decimals)
         found = [_grid(cells, protocol, value, say).iloc[:, 0] for protocol in protocols]
-        shown[f"{title}: {' / '.join(protocols)}"] = [
+        shown[f"{title}: {BOTH if len(names) > 1 else names[0]}"] = [
             " / ".join(numbers) for numbers in zip(*found, strict=True)
         ]
     return shown.reset_index()

@@ -7,18 +7,20 @@ executed notebook, its page and a ``.done`` with the hash of what it was made fr
 import functools
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from mint_utils import paths, store, workers
 from mint_utils.config import Config
 from mint_utils.errors import StudyError
 from mint_utils.report import tables
-from mint_utils.study import casefiles
+from mint_utils.study import casefiles, claims
 from mint_utils.study.study import Study
 
 ON_A_GPU = 2  # notebooks at once, for each of them takes memory of the GPU
@@ -74,6 +76,8 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
             return super().execute_managed_notebook(manager, *arguments, **options)
 
     papermill_engines.register("counting", Counting)
+    # It warns of every parameter that a notebook takes without listing it.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     config, name, reports, changes = task
     executed = reports / f"{name}.ipynb"
     given = {"profile": config.profile, "data": config.data} | dict(changes)
@@ -133,7 +137,7 @@ def close(study: Study, reports: Path) -> None:
     for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not those beside them
         table = tables.side_by_side(tables.read(study.figures, path.stem))
         print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
-        shown.append((f"Table {path.stem[-1]}", table.to_html(index=False, border=0)))
+        shown.append((f"Table {path.stem[-1]}", _html(table)))
     found = sorted(study.figures.glob("*_answer.md"))
     answers = [f"Audit of a network (08): {path.read_text().strip()}" for path in found]
     print(*(f"\n{answer}" for answer in answers))
@@ -143,5 +147,12 @@ def close(study: Study, reports: Path) -> None:
         f"Profile {study.config.profile}{changes}; on {told['device']}, commit {told['commit']}."
     )
     summary = " ".join([summary, *answers]).replace("**", "")
-    index = page.write_index(reports, "What lets a MINT tell", summary, chapters, shown)
+    decided = study.figures / "claims.csv"
+    claimed = _html(claims.shown(pd.read_csv(decided))) if decided.exists() else ""
+    title = "What lets a MINT tell"
+    index = page.write_index(reports, title, summary, study.figures, claimed, chapters, shown)
     print(f"\ntables and figures: {study.figures}\npage to open:       {index}")
+
+
+def _html(table: pd.DataFrame) -> str:
+    return table.to_html(index=False, border=0, na_rep=tables.MISSING)

@@ -14,7 +14,7 @@ from mint_utils import workers
 from mint_utils.config import Audited, Config, Scenarios
 from mint_utils.errors import OutOfTime, StudyError
 from mint_utils.study import factors, scenarios
-from mint_utils.study.audit import KINDS, SWAPPED, Audit
+from mint_utils.study.audit import KINDS, Audit
 from mint_utils.study.controls import Controls
 from mint_utils.study.detectors import Detectors
 from mint_utils.study.people import People
@@ -22,7 +22,7 @@ from mint_utils.study.scenarios import Column
 from mint_utils.study.study import Study
 
 # What is said first of a network: what it is, its nulls, the person, the paper's other factors.
-FIRST = ("baseline", "swap", "people", "dropout", "loss")
+FIRST = ("baseline", "halves", "swap", "people", "dropout", "loss")
 LATER = ("frequency", "batch_size", "shadows", "batch_size_scaled")
 
 
@@ -125,8 +125,7 @@ def model(
         chosen = audit.chosen(trained, kind)
         audit.mint(audit.readings(trained, chosen)[1], chosen)
     if KINDS[0] in kinds and "swap" in read_by:
-        other = replace(config.audited, shown="held_out", seed=recipe.seed)
-        audit.scores(trained, SWAPPED, audited=audit.model(other), protocols=["paper"])
+        audit.never_shown(trained)
 
 
 def persons(config: Config) -> None:

@@ -40,6 +40,7 @@ VERIFICATION_VERSION = 2  # of verification and identification
 FAILED_BELOW = 0.05  # the best verification of the same recipe, a training has failed
 KINDS = ("members", "parts")  # of groups whose images are positives
 SWAPPED = "swapped"  # the same for a model that is shown what the others hold out
+HALVES = {"half a": "half-a", "half b": "half-b"}  # kind of group -> what its model is shown
 
 
 @dataclass(frozen=True)
@@ -241,8 +242,11 @@ class Audit:
         Args:
             kind: ``members``: all of them. ``parts``: the equal parts of Scenario 1, and as large a
                 part of the held-out images. ``swapped``: the held-out images, for the model that was
-                shown those.
+                shown those. ``half a`` and ``half b``: what the models of these halves were shown.
         """
+        if kind in HALVES:
+            half = replace(self.config.audited, shown=HALVES[kind])
+            return {"members": self.plan(half).images > 0}
         shown = self.plan().images > 0
         if kind in ("members", SWAPPED):
             return {"members": shown if kind == "members" else ~shown}
@@ -250,6 +254,11 @@ class Audit:
         parts = part(d.name, d.keys, len(names), self.config.databases.partition_seed)
         found = {name: shown & (parts == i) for i, name in enumerate(names)}
         return found | {scenarios.NEVER: ~shown & (parts == 0)}
+
+    @property
+    def fair(self) -> tuple[str, str]:
+        """The kinds of groups of the M of `scenarios.compared` and of the null model of its size."""
+        return tuple(HALVES) if scenarios.halved(self.config) else ("members", SWAPPED)
 
     # ---- the Audited Model --------------------------------------------------------------------
 
@@ -397,6 +406,13 @@ class Audit:
         features = self.activations(model, chosen)
         splits = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
         return self.mint(features, replace(chosen, splits=splits))
+
+    def never_shown(self, model: AuditedModel) -> Scores:
+        """Return the scores under ``paper`` with images that M never saw in the place of its members."""
+        other = replace(self.config.audited, shown="held_out")
+        chosen = self.audit_set(SWAPPED, self.plan(other).images * other.epochs)
+        splits = {key: split for key, split in chosen.splits.items() if key[1] == "paper"}
+        return self.mint(self.activations(model, chosen), replace(chosen, splits=splits))
 
     @property
     def mint_recipe(self) -> MintRecipe:

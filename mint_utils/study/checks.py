@@ -4,15 +4,13 @@ Each function looks at real results and returns a small value to print. Numbers 
 processors are not among them.
 """
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mint_utils.audited.train import AuditedModel
-from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.study.case import Case
 from mint_utils.study.casepeople import ODD, PeopleCase
@@ -34,7 +32,9 @@ def split_counts(chosen: AuditSet) -> pd.DataFrame:
                 labels, ", members", np.where(images["exposures"] > 0, ", SHOWN", "")
             )
             counts = names.value_counts().rename_axis("images of").reset_index(name="n")
-            frames.append(counts.assign(protocol=protocol, side=side, column=column))
+            frames.append(
+                counts.assign(protocol=PROTOCOL_NAMES[protocol], side=side, column=column)
+            )
     return pd.concat(frames)[["column", "protocol", "side", "images of", "n"]].reset_index(
         drop=True
     )
@@ -95,36 +95,6 @@ def sound(model: AuditedModel, table: MintTable) -> dict[str, bool]:
             sum(leaks(chosen).values()) for chosen, _ in table.chosen.values()
         ),
     }
-
-
-def in_small_batches(sizes: Sequence[int], width: int = 512) -> pd.DataFrame:
-    """Return what BatchNorm at the end of M leaves of the embeddings of a batch, whatever its images.
-
-    Columns: batch size; the mean cosine between two images of the batch, which is -1 / (size - 1)
-    where images are unlike; and the standard deviation of their lengths over the mean length, which
-    AdaFace takes its margin from.
-
-    Args:
-        sizes: Batch sizes, from 1 on; a batch of 1 is refused by BatchNorm and has no numbers.
-        width: Of the embedding.
-    """
-    generator = torch.Generator().manual_seed(0)
-    norm, lines = torch.nn.BatchNorm1d(width, affine=False).train(), []
-    for size in sizes:
-        line = {
-            "batch size": size,
-            "mean cosine of two images": np.nan,
-            "spread of lengths": np.nan,
-        }
-        with contextlib.suppress(ValueError):  # BatchNorm's, for one image
-            x = norm(torch.randn(size, width, generator=generator))
-            length = x.norm(dim=1, keepdim=True)
-            cosines = (x / length) @ (x / length).T
-            others = cosines[~torch.eye(size, dtype=torch.bool)]
-            line["mean cosine of two images"] = float(others.mean())
-            line["spread of lengths"] = float(length.std() / length.mean())
-        lines.append(line)
-    return pd.DataFrame(lines)
 
 
 def case_sound(case: Case | PeopleCase) -> dict[str, bool]:

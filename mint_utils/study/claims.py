@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mint_utils.config import PROTOCOLS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS
 from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, interval, verdict
 from mint_utils.measure.detection import FAILED
 from mint_utils.report import paper
@@ -243,15 +243,19 @@ def shown(decided: pd.DataFrame) -> pd.DataFrame:
         ends = "" if np.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]"
         told = f"{one.verdict}, {one.value:+.3f}{ends}"
         for protocol in PROTOCOLS if one.protocol == "M" else (one.protocol,):
-            line[protocol] = (
+            line[PROTOCOL_NAMES[protocol]] = (
                 told if one.protocol != "M" or protocol == PROTOCOLS[0] else "(about M)"
             )
     return pd.DataFrame(lines.values())
 
 
 def tally(decided: pd.DataFrame) -> pd.DataFrame:
-    """Return the number of claims with each verdict, one line a protocol (``M``: about M itself)."""
+    """Return the number of claims with each verdict, one line a protocol's name (``M``: about M itself)."""
     counts = pd.crosstab(decided["protocol"], decided["verdict"])
     order = [*VERDICTS, *(word for word in counts if word not in VERDICTS)]
     rows = [protocol for protocol in (*PROTOCOLS, "M") if protocol in counts.index]
-    return counts.reindex(index=rows, columns=order, fill_value=0).rename_axis(columns=None)
+    return (
+        counts.reindex(index=rows, columns=order, fill_value=0)
+        .rename(PROTOCOL_NAMES)
+        .rename_axis(columns=None)
+    )

@@ -19,18 +19,18 @@ from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
 from mint_utils.audited.untrained import calibrated
-from mint_utils.config import ROWS
+from mint_utils.config import PROTOCOL_NAMES, ROWS
 from mint_utils.data import equalise
 from mint_utils.data.equalise import equalised, softened
 from mint_utils.data.manifest import Database
 from mint_utils.data.membership import uniform
-from mint_utils.measure.bootstrap import Decided, share
+from mint_utils.measure.bootstrap import Decided, interval, share
 from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
 from mint_utils.study import probes, scenarios
-from mint_utils.study.audit import SWAPPED, Audit, Features, Scores, Trainings, named
+from mint_utils.study.audit import Audit, Features, Scores, Trainings, named
 from mint_utils.study.claims import STABLE, judged
-from mint_utils.study.results import MintTable, estimate
+from mint_utils.study.results import MintTable, effect, estimate
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
@@ -58,22 +58,22 @@ class Controls:
 
     @functools.cached_property
     def models(self) -> list[AuditedModel]:
-        """The baseline's trainings."""
-        return self._trained("baseline").models
+        """The trainings of the M that the controls are about: the baseline, or see `scenarios.halved`."""
+        return self._of_m.models
 
     @functools.cached_property
     def others(self) -> list[AuditedModel]:
-        """The same recipe trained on the held-out images instead of the members."""
+        """The same recipe trained on as many images, the held-out ones instead of the members."""
         return self._trained("swap").models
 
     @functools.cached_property
     def nulls(self) -> MintTable:
         """The six rows, both protocols: M, the null models on the same images, and permuted labels."""
-        pairs = list(zip(self.models, self.others, strict=True))
+        pairs, kind = list(zip(self.models, self.others, strict=True)), self.audit.fair[0]
         columns = {
-            THIS: [self.audit.scores(m) for m in self.models],
-            OTHER: [self.audit.scores(other, audited=m) for m, other in pairs],
-            UNTRAINED: [self.audit.scores(self.untrained(m), audited=m) for m in self.models],
+            THIS: [self.audit.scores(m, kind) for m in self.models],
+            OTHER: [self.audit.scores(other, kind, m) for m, other in pairs],
+            UNTRAINED: [self.audit.scores(self.untrained(m), kind, m) for m in self.models],
             PERMUTED: [self._permuted(m) for m in self.models],
         }
         return self._table(columns, self._failed)
@@ -82,17 +82,22 @@ class Controls:
     def swapped(self) -> MintTable:
         """The paper's protocol the other way round: the other half's members, read from it and from M."""
         pairs, protocols = list(zip(self.models, self.others, strict=True)), ["paper"]
+        kind = self.audit.fair[1]
         columns = {
-            OTHER: [self.audit.scores(o, SWAPPED, protocols=protocols) for _, o in pairs],
-            THIS: [self.audit.scores(m, SWAPPED, o, protocols) for m, o in pairs],
+            OTHER: [self.audit.scores(o, kind, protocols=protocols) for _, o in pairs],
+            THIS: [self.audit.scores(m, kind, o, protocols) for m, o in pairs],
         }
         return self._table(columns, self._failed)
 
     @property
     def _failed(self) -> set[str]:
         """The columns with a failed training among theirs."""
-        of = {THIS: "baseline", OTHER: "swap"}
-        return {name for name, scenario in of.items() if self._trained(scenario).holds_failed}
+        of = {THIS: self._of_m, OTHER: self._trained("swap")}
+        return {name for name, trained in of.items() if trained.holds_failed}
+
+    @property
+    def _of_m(self) -> Trainings:
+        return self._trained("halves" if scenarios.halved(self.audit.config) else "baseline")
 
     @functools.cached_property
     def blind(self) -> MintTable:
@@ -107,7 +112,8 @@ class Controls:
         """
         columns = {}
         for name, audit in self._preparations.items():
-            of_m, blind = [audit.scores(m) for m in self.models], self._blind(audit)
+            of_m = [audit.scores(m, audit.fair[0]) for m in self.models]
+            blind = self._blind(audit)
             # The images are the same for every training of M, and so are the blind baselines.
             columns[name] = [replace(of_m[0], scores=of_m[0].scores | blind.scores), *of_m[1:]]
         return self._table(columns)
@@ -134,15 +140,18 @@ class Controls:
         for name in externals:
             rest = tuple(other for other in externals if other != name)
             turned = Audit(self.audit.config.replace(external_train=rest, external_eval=name))
-            columns[name] = [turned.scores(m, protocols=["paper"]) for m in self.models]
+            columns[name] = [
+                turned.scores(m, turned.fair[0], protocols=["paper"]) for m in self.models
+            ]
         return columns
 
     def make(self) -> None:
         """Make all that is read of Audited Models: everything but the blind baselines."""
-        _ = self.nulls, self.swapped, self._left_out(), probes.make(self.audit, self.models)
+        _ = self.nulls, self.swapped, self._left_out()
+        probes.make(self.audit, self._trained("baseline").models)
         for audit in self._preparations.values():
             for m in self.models:
-                audit.scores(m)
+                audit.scores(m, audit.fair[0])
 
     def ladder(self) -> pd.DataFrame:
         """Return for each row of the paper's tables what each step from blind to M gives.
@@ -224,14 +233,19 @@ class Controls:
     def conclusion(self) -> str:
         """Return what the controls say, in words made of their numbers."""
         row = "All Conv Layers"
-        steps = self.ladder().set_index(["step", "row"])
-        numbers = [f"{estimate(steps.loc[name, row])} ({name})" for name in (BEST_BLIND, *STEPS)]
-        told = {name: estimate(steps.loc[name, row]) for name in STEPS}
-        seen, unseen, held = (told[name] for name in ("M, the paper's protocol", _UNSEEN, _HELD))
+        seen, unseen = (self.nulls.decided(name, "paper", row) for name in (THIS, OTHER))
+        held = self.nulls.decided(THIS, "held_out", row)
+        told = [str(interval([(1, cell)], self.replicates)) for cell in (seen, unseen, held)]
+        images = interval([(1, seen), (-1, unseen)], self.replicates)
+        chance = interval([(1, held)], self.replicates)
+        above = "more often than a coin" if chance.low > 0.5 else "no more often than a coin"
+        once = " M was trained once: another training may give other numbers."
         return (
-            f"{row}: {'; '.join(numbers)}.\n\nWith non-members of other databases T is right for {seen} on "
-            f"M, and for {unseen} on a network that never saw these images. With non-members of the same "
-            f"database it is right for {held} on M."
+            f"With non-members of other databases T, reading all layers, is right for {told[0]} of the "
+            f"images on M, and for {told[1]} on a network that never saw these images: {effect(images)} "
+            f"between the two. With non-members of the same database it is right for {told[2]} on M, which "
+            f"is {above}.{once if len(self.models) == 1 else ''}"
+            f"{scenarios.told_halves(self.audit.config)}"
         )
 
     def end_points(self) -> pd.DataFrame:
@@ -247,11 +261,7 @@ class Controls:
             models, failed = trained.models, {name} if trained.holds_failed else set()
             if column.group == "members":
                 shown = [self.audit.scores(m) for m in models]
-                pairs = zip(models, self.others[: len(models)], strict=True)
-                never = [
-                    self.audit.scores(m, SWAPPED, audited=other, protocols=["paper"])
-                    for m, other in pairs
-                ]
+                never = [self.audit.never_shown(m) for m in models]
                 groups = {"members": (shown, "members"), "never shown": (never, "members")}
             else:  # a part of the members, beside which stands as large a part of the others
                 of_parts = [self.audit.scores(m, "parts") for m in models]
@@ -287,12 +297,12 @@ class Controls:
         return self.audit.trained(scenario, scenarios.columns(self.audit.config, scenario)[0])
 
     def _permuted(self, model: AuditedModel) -> Scores:
-        chosen = self.audit.chosen(model)
+        chosen = self.audit.chosen(model, self.audit.fair[0])
         return self.audit.mint(self.audit.activations(model, chosen), permuted(chosen))
 
     def _blind(self, audit: Audit) -> Scores:
         """Return the scores of the blind baselines: every training of M has the same images."""
-        chosen = audit.chosen(self.models[0])
+        chosen = audit.chosen(self.models[0], audit.fair[0])
         return audit.mint(blind_features(audit.runs(chosen)), chosen)
 
     def _table(self, columns: dict[str, list[Scores]], failed: Collection[str] = ()) -> MintTable:
@@ -345,9 +355,9 @@ def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", 
         rows: Of the paper's tables.
     """
     headings = {
-        ("paper", "members"): "paper: members",
-        ("paper", "never shown"): "paper: never shown in their place",
-        ("held_out", "members"): "held_out: members",
+        ("paper", "members"): f"{PROTOCOL_NAMES['paper']}: members",
+        ("paper", "never shown"): f"{PROTOCOL_NAMES['paper']}: never shown in their place",
+        ("held_out", "members"): f"{PROTOCOL_NAMES['held_out']}: members",
     }
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for _, cell in ends[ends["row"].isin(rows)].iterrows():

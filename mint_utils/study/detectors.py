@@ -6,7 +6,7 @@ same M and the same images, under ``held_out``.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
-from mint_utils.measure.bootstrap import Estimate, auc, interval
+from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval
 from mint_utils.measure.detection import low_fpr
 from mint_utils.mint import readings, shadows
 from mint_utils.mint.attacks import ATTACKS
@@ -83,30 +83,43 @@ class Detectors:
 
     def conclusion(self) -> str:
         """Return how much better the tests on class centres are under ``held_out``, in words."""
-        told = []
-        for column in self.read.chosen:
-            plain = self.vanilla.decided(column, "held_out", VANILLA[0])
-            numbers = [f"{interval([(1, plain)], self.replicates)} from all activations"]
-            for row in (readings.CENTRES, readings.OWN):
-                better = self.read.decided(column, "held_out", row)
-                gain = interval([(1, better), (-1, plain)], self.replicates)
-                value = interval([(1, better)], self.replicates)
-                ends = f"[{gain.low:+.2f}, {gain.high:+.2f}]"
-                numbers.append(
-                    f"{value} from the {row.lower()} (a difference of {gain.value:+.2f} {ends})"
-                )
-            told.append(f"* {column}: {'; '.join(numbers)}.")
-        return "Accuracy with non-members of the same database:\n\n" + "\n".join(told)
+        columns = list(self.read.chosen)
+        plain = {name: self.vanilla.decided(name, "held_out", VANILLA[0]) for name in columns}
+        told = [f"With non-members of the same database, over {len(columns)} networks:", ""]
+        told.append(f"* From all activations T is right for {self._range(plain)}.")
+        for row in (readings.CENTRES, readings.OWN):
+            read = {name: self.read.decided(name, "held_out", row) for name in columns}
+            gains = {
+                name: interval([(1, read[name]), (-1, plain[name])], self.replicates)
+                for name in columns
+            }
+            better = [f"{name} ({gain.value:+.2f})" for name, gain in gains.items() if gain.low > 0]
+            worse = [f"{name} ({gain.value:+.2f})" for name, gain in gains.items() if gain.high < 0]
+            told.append(
+                f"* From the {row.lower()} it is right for {self._range(read)}. It is right more often than "
+                f"from activations for {', '.join(better) or 'none'}; less often for "
+                f"{', '.join(worse) or 'none'}."
+            )
+        return "\n".join(told)
+
+    def _range(self, cells: Mapping[str, Decided]) -> str:
+        """Return from where to where accuracies go, and for how many networks they lie above chance."""
+        found = [interval([(1, cell)], self.replicates) for cell in cells.values()]
+        values = [one.value for one in found]
+        return (
+            f"{min(values):.2f} to {max(values):.2f} of the images, above chance by its interval for "
+            f"{sum(one.low > 0.5 for one in found)} of {len(found)}"
+        )
 
     @functools.cached_property
     def model(self) -> AuditedModel:
-        """The baseline, the first of its trainings."""
-        return self.audit.model(self.audit.config.audited)
+        """The first training of the baseline; of half of D where shadow models saw less than that did."""
+        return self.audit.model(scenarios.compared(self.audit.config).recipe)
 
     @functools.cached_property
     def chosen(self):
-        """The images of the baseline's audit."""
-        return self.audit.chosen(self.model)
+        """The images of this model's audit."""
+        return self.audit.chosen(self.model, self.audit.fair[0])
 
     @functools.cached_property
     def of_training(self) -> np.ndarray:
@@ -279,9 +292,10 @@ def ranking(compared: pd.DataFrame) -> str:
         "attack that needs neither those nor a label": of_attacks[~shadow & ~label],
         "Vanilla MINT Model": plain,
     }
+    own, centres = (_area(mint.loc[f"MINT, {row}"]) for row in (readings.OWN, readings.CENTRES))
     sentences = [
-        f"{name} has an AUC of {_area(mint.loc[name])} on {mint.loc[name, 'n']:,} images."
-        for name in (f"MINT, {readings.OWN}", f"MINT, {readings.CENTRES}")
+        f"The area under the ROC curve of the test on class centres is {centres} on "
+        f"{compared['n'].iloc[0]:,} images, and {own} if it is told who is shown."
     ]
     for name, among in groups.items():
         best = among["auc"].idxmax()

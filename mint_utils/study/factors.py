@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
-from mint_utils.config import PROTOCOLS, ROWS, plain
-from mint_utils.measure.bootstrap import interval
+from mint_utils.config import PROTOCOL_NAMES, ROWS, plain
+from mint_utils.measure.bootstrap import Estimate, interval
 from mint_utils.mint import aad, cnn
 from mint_utils.mint.protocol import FEWEST, AuditSet, fewer
 from mint_utils.report import paper
@@ -28,7 +29,9 @@ from mint_utils.study.results import MintTable
 OUTCOME, ALL = ROWS[4], ROWS[5]
 LAYERS = tuple(row for row in ROWS if row != OUTCOME)
 VANILLA, CNN = "Vanilla MINT", "CNN MINT"
+SAMPLES = "MINT samples"
 STEP = 4  # between two numbers of samples
+PAPERS = 100_000  # samples of the paper
 WIDTHS = ((32, 16), (256, 128), (1024, 512))
 LINES = ("factor", "setting", "row", "protocol", "accuracy", "low", "high", "auc", "n", "paper")
 
@@ -65,25 +68,23 @@ class Factor:
         return cells.reindex(columns=LINES).astype({"paper": float})
 
     def told(self) -> str:
-        """Return the differences of `compared` with their 95% intervals, in words, one an item of a list.
+        """Return what the factor changes under each protocol, in words made of the pairs of `compared`."""
+        (first, _), (last, _) = self.compared[0]
+        said = [f"From {first} to {last}."] if first != last else []
+        for protocol, where in PROTOCOL_NAMES.items():
+            changes = {
+                _named(one, other): self._change(protocol, one, other)
+                for one, other in self.compared
+            }
+            said.append(f"With non-members of {_the(where)}: {_changes(changes)}.")
+        return " ".join(said)
 
-        M was trained once: no difference is called one.
-        """
-        return "\n".join(self._difference(one, other) for one, other in self.compared)
-
-    def _difference(self, one: tuple[str, str], other: tuple[str, str]) -> str:
-        at = self.table.cells.set_index(["column", "row", "protocol"])["accuracy"]
-        parts = []
-        for protocol in PROTOCOLS:
-            terms = [
-                (sign, self.table.decided(setting, protocol, row))
-                for sign, (setting, row) in ((1, other), (-1, one))
-            ]
-            value, low, high = interval(terms, self.table.replicates)
-            values = f"{at[(*one, protocol)]:.2f} to {at[(*other, protocol)]:.2f}"
-            change = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-            parts.append(f"under {protocol} {values}, a change of {change}")
-        return f"- {_named(one, other)}: {'; '.join(parts)}."
+    def _change(self, protocol: str, one: tuple[str, str], other: tuple[str, str]) -> Estimate:
+        terms = [
+            (sign, self.table.decided(setting, protocol, row))
+            for sign, (setting, row) in ((1, other), (-1, one))
+        ]
+        return interval(terms, self.table.replicates)
 
 
 def every(audit: Audit, model: AuditedModel) -> dict[str, Factor]:
@@ -101,15 +102,81 @@ def conclusion(factors: Mapping[str, Factor]) -> str:
     ]
     lines = pd.concat(each)
     told = []
-    for protocol in PROTOCOLS:
+    for protocol, where in PROTOCOL_NAMES.items():
         of = lines[lines["protocol"] == protocol].reset_index(drop=True)
-        best = of.loc[of["accuracy"].idxmax()]
+        best, above = of.loc[of["accuracy"].idxmax()], (of["low"] > 0.5).sum()
         told.append(
-            f"Under {protocol} {(of['low'] > 0.5).sum()} of {len(of)} cells lie above chance by their "
-            f"intervals, and the highest is {best['row']} with {best['accuracy']:.2f} "
-            f"[{best['low']:.2f}, {best['high']:.2f}] ({best['factor']}: {best['setting']})."
+            f"With non-members of {_the(where)}, {above or 'none'} of {len(of)} MINT Models "
+            f"{'is' if above == 1 else 'are'} right more often than a coin, by the interval. The best is "
+            f"right for {Estimate(best['accuracy'], best['low'], best['high'])} of the images "
+            f"({best['row']}; {best['factor']}: {best['setting']})."
         )
     return " ".join(told)
+
+
+def _changes(changes: Mapping[str, Estimate]) -> str:
+    """Return changes in words: those told from zero by their intervals, and how large the others can be."""
+    up = {name: one for name, one in changes.items() if one.low > 0}
+    down = {name: one for name, one in changes.items() if one.high < 0}
+    rest = {name: one for name, one in changes.items() if name not in up | down}
+    said = []
+    for of, verb in ((up, "rises"), (down, "falls")):
+        if of:
+            each = [f"{abs(one.value):.2f} {name}" for name, one in of.items()]
+            said.append(f"accuracy {verb} by {_and(each)}")
+    if rest:
+        largest = max(max(-one.low, one.high) for one in rest.values())
+        where = "" if len(rest) == len(changes) else f" {_and(list(rest))}"
+        said.append(f"no change larger than {largest:.2f} was found{where}")
+    return "; ".join(said)
+
+
+def trend(lines: pd.DataFrame, at: int = PAPERS) -> pd.DataFrame:
+    """Return the straight line of accuracy over the logarithm of T's training images, and where it leads.
+
+    Least squares weighted by the intervals of the points. The points share their evaluation images, so that
+    the intervals of the trend, which take them for independent, are too wide rather than too narrow.
+
+    Args:
+        lines: Of `Factor.lines`, of the factor `SAMPLES`.
+        at: A number of training images, of which it is asked what the line says.
+
+    Returns:
+        row, protocol, slope (a tenfold), slope_low, slope_high, at, accuracy, low, high: the last three at
+        that number, which lies outside the points, with 95% intervals.
+    """
+    z, found = stats.norm.ppf(0.975), []
+    for (row, protocol), of in lines.groupby(["row", "protocol"], sort=False):
+        x, error = np.log10(counts(of)), (of["high"] - of["low"]).to_numpy() / (2 * z)
+        line, cov = np.polyfit(x, of["accuracy"], 1, w=1 / error, cov="unscaled")
+        there = np.array([np.log10(at), 1.0])
+        value, width = there @ line, z * np.sqrt(there @ cov @ there)
+        steep = z * np.sqrt(cov[0, 0])
+        told = {"row": row, "protocol": protocol, "slope": line[0]}
+        told |= {"slope_low": line[0] - steep, "slope_high": line[0] + steep, "at": at}
+        ends = np.clip([value, value - width, value + width], 0.0, 1.0)
+        found.append(told | dict(zip(("accuracy", "low", "high"), ends.tolist(), strict=True)))
+    return pd.DataFrame(found)
+
+
+def counts(lines: pd.DataFrame) -> np.ndarray:
+    """Return the number of T's training images (n,) float64 of lines of the factor `SAMPLES`."""
+    return lines["setting"].str.replace(",", "").astype(float).to_numpy()
+
+
+def extrapolated(laws: pd.DataFrame) -> str:
+    """Return where the lines of `trend` lead, in words."""
+    said = []
+    for protocol, where in PROTOCOL_NAMES.items():
+        law = laws[laws["protocol"] == protocol].set_index("row").loc[ALL]
+        steep = Estimate(law["slope"], law["slope_low"], law["slope_high"])
+        there = Estimate(law["accuracy"], law["low"], law["high"])
+        change = f"{round(steep.value, 2) + 0.0:+.2f} [{steep.low:+.2f}, {steep.high:+.2f}]"
+        said.append(
+            f"With non-members of {_the(where)}, ten times the images change the accuracy by {change}. "
+            f"If the line went on, it would be {there} at {law['at']:,} images."
+        )
+    return "\n\n".join(said)
 
 
 def depth(audit: Audit, model: AuditedModel) -> Factor:
@@ -131,7 +198,7 @@ def samples(audit: Audit, model: AuditedModel) -> Factor:
         settings[f"{2 * n:,}"] = audit.mint(features, fewer(base.chosen, n))
         n //= STEP
     rising = dict(reversed(settings.items()))
-    return _factor(audit, "MINT samples", rising, f"{2 * most:,}", (OUTCOME, ALL))
+    return _factor(audit, SAMPLES, rising, f"{2 * most:,}", (OUTCOME, ALL))
 
 
 def widths(audit: Audit, model: AuditedModel) -> Factor:
@@ -242,5 +309,13 @@ def _widths(hidden: tuple[int, int]) -> str:
 def _named(one: tuple[str, str], other: tuple[str, str]) -> str:
     """Return what two cells (setting, row) differ in, in words."""
     if one[0] == other[0]:
-        return f"From {one[1]} to {other[1]}"
-    return f"{one[1]}, from {one[0]} to {other[0]}"
+        return f"from {one[1]} to {other[1]}"
+    return f"for {one[1]}"
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _the(where: str) -> str:
+    return where if where.startswith("other") else f"the {where}"

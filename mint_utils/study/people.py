@@ -567,21 +567,26 @@ def conclusion(table: pd.DataFrame) -> str:
             [line_of(table, reading, head, used) for reading, head in readings]
             for readings in ([(LARGEST, True), (SIMILARITY, False)], [(MINT, True), (MINT, False)])
         )
-        areas = [f"{estimate(one)} by the {LARGEST} to a class centre" for one in plain[:1]]
-        areas += [
-            f"{estimate(one)} by the {SIMILARITY}, without the head"
-            for one in plain[1:]
-            if one is not None
-        ]
+        head, without = plain[0], [one for one in (plain[1], mint[1]) if one is not None]
+        best = max(without, key=lambda one: one["auc"])
         said.append(
-            f"With {k} {kind} photographs of each of {plain[0]['n']} people the area is {', '.join(areas)}; "
-            f"a MINT Model has {estimate(mint[0])} with the head and {estimate(mint[1])} without it. "
-            f"The {LARGEST} finds {plain[0]['tpr_at_1pct_fpr']:.0%} of the people who were shown, and takes "
-            "at most 1% of the others for one of them."
+            f"**{k} {kind} photographs, {head['n']} people.** With the head {_told_apart(head)}: the area is "
+            f"{estimate(head)} by the {LARGEST} to a class centre. It finds {head['tpr_at_1pct_fpr']:.0%} of "
+            "the people who were shown where at most 1% of the others are taken for one of them. Without the "
+            f"head {_told_apart(best)}: the best area is {estimate(best)}."
         )
     null = line_of(table, LARGEST, True, False, THIRD)
-    said.append(f"Read from a network that saw none of them, it has {estimate(null)}.")
+    said.append(
+        f"Read from a network that saw none of these people, {_told_apart(null)}: {estimate(null)}."
+    )
     return "\n\n".join(said)
+
+
+def _told_apart(found: pd.Series) -> str:
+    """Return whether a line tells people apart by its interval, in words."""
+    if found["low"] > 0.5:
+        return "people who were shown are told from others"
+    return "people who were shown are not told from others"
 
 
 def estimate(found: pd.Series) -> Estimate:

@@ -111,12 +111,10 @@ def conclusion(cells: pd.DataFrame) -> str:
     Args:
         cells: Of `table`.
     """
-    best = cells.loc[cells["auc"].idxmax()]
-    each = [
-        f"{name} {Estimate(of['accuracy'], of['low'], of['high'])}, AUC {of['auc']:.2f}"
-        for name, of in cells[cells["row"] == ROWS[-1]].set_index("column").iterrows()
-    ]
+    best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
     return (
-        f"From all activations, with non-members of the same database: {'; '.join(each)}. The highest AUC of "
-        f"all readers is {best['auc']:.2f}: {best['column']}, {best['row']}."
+        f"{above or 'None'} of {len(cells)} readers of activations {'tells' if above < 2 else 'tell'} "
+        "members from images of the same database that M never saw, by the interval of the accuracy. The "
+        f"best is {best['column']} on {best['row']}: it is right for "
+        f"{Estimate(best['accuracy'], best['low'], best['high'])} of the images."
     )

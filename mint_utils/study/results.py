@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from mint_utils.config import PROTOCOLS, ROWS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, Estimate, interval
 from mint_utils.measure.detection import FAILED, ONCE, decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
@@ -105,9 +105,15 @@ class MintTable:
         return pd.DataFrame(lines)
 
     def beside_paper(self, table: int) -> pd.DataFrame:
-        """Return the cells with the paper's number in column ``paper`` (protocol ``paper`` only)."""
+        """Return the cells with the paper's number in column ``paper`` (protocol ``paper`` only).
+
+        ``trainings`` has the tuple of the accuracies of the trainings of M where there are several.
+        """
         printed = paper.paper_table(table).assign(protocol="paper")
-        return self.cells.merge(printed, how="left", on=["row", "column", "protocol"])
+        cells = self.cells.merge(printed, how="left", on=["row", "column", "protocol"])
+        keys = zip(cells["column"], cells["protocol"], cells["row"], strict=True)
+        each = [tuple(self.decided(*k).accuracies) if len(self.scores[k]) > 1 else () for k in keys]
+        return cells.assign(trainings=each)
 
     def rocs(self, column: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Return protocol -> row -> (FPR, TPR), the mean curve over all trainings."""
@@ -157,7 +163,7 @@ def spread(cells: pd.DataFrame, row: str, columns: Sequence[str]) -> str:
     told = []
     for protocol in PROTOCOLS:
         numbers = [f"{found.loc[(protocol, c), 'accuracy']:.2f} ({c})" for c in columns]
-        told.append(f"under {protocol} " + ", ".join(numbers))
+        told.append(f"{PROTOCOL_NAMES[protocol]} " + ", ".join(numbers))
     return f"{row}: " + "; ".join(told) + "."
 
 
@@ -172,7 +178,7 @@ def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
         of = of_row[(of_row["protocol"] == protocol) & (of_row["part"] == part)]
-        lines[protocol, part] = {"protocol": protocol, "images": part} | {
+        lines[protocol, part] = {"non-members": PROTOCOL_NAMES[protocol], "images": part} | {
             cell["model"]: f"{estimate(cell)}, {cell['x']:,} exposures" for _, cell in of.iterrows()
         }
     return pd.DataFrame(lines.values())
@@ -229,16 +235,15 @@ def summary(decided: pd.DataFrame) -> str:
     of_paper = decided[decided["where"] != "added"]
     for protocol, of in of_paper.groupby("protocol", sort=False):
         counts = of["verdict"].value_counts()
-        where = "About M itself" if protocol == "M" else f"Under {protocol}"
-        judged = of[of["verdict"].isin(VERDICTS)]
+        where = "About M itself" if protocol == "M" else f"With non-members of {_FROM[protocol]}"
+        said, judged = _differences(of), of[of["verdict"].isin(VERDICTS)]
         if len(judged):
-            found = ", ".join(f"{counts.get(word, 0)} {_WORDS[word]}" for word in VERDICTS)
-            told.append(f"{where}, of {len(judged)} claims of the paper: {found}.")
+            found = [f"{counts[word]} {_WORDS[word]}" for word in VERDICTS if word in counts]
+            said.append(f"Of {len(judged)} claims of the paper: {', '.join(found)}.")
         for word, why in ((ONCE, "an M was trained once"), (FAILED, "a training of an M failed")):
             if counts.get(word):
-                told.append(
-                    f"{where} {counts[word]} claims of the paper have numbers and no verdict, because {why}."
-                )
+                said.append(f"{counts[word]} claims have no verdict, because {why}.")
+        told.append(f"*{where}.* {' '.join(said)}")
     both = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
     lost = of_paper[(of_paper["protocol"] == "paper") & (of_paper["verdict"] == "supported")][
         "claim"
@@ -246,15 +251,57 @@ def summary(decided: pd.DataFrame) -> str:
     lost = [claim for claim in lost if both[claim] != "supported"]
     if lost:
         told.append(
-            f"{len(lost)} hold under paper only, and so may be about databases rather than "
-            f"membership: {'; '.join(lost)}."
+            f"{len(lost)} hold with non-members of other databases only, and so may be about databases "
+            f"rather than membership: {'; '.join(lost)}."
         )
     return "\n\n".join(told)
 
 
+def _differences(of: pd.DataFrame) -> list[str]:
+    """Return how many differences are not zero by their intervals, in words; of claims decided."""
+    known = of.dropna(subset=["low", "high"])
+    if known.empty:
+        return []
+    apart = known[(known["low"] > 0) | (known["high"] < 0)]
+    said = f"{len(apart)} of {len(known)} differences are not zero by their intervals"
+    if apart.empty:
+        largest = np.maximum(-known["low"], known["high"]).max()
+        return [f"{said}, and none can be larger than {largest:.2f}."]
+    one = apart.loc[apart["value"].abs().idxmax()]
+    return [f"{said}. The largest is {one['value']:+.2f} ({one['claim']})."]
+
+
+def effect(difference: Estimate) -> str:
+    """Return a difference in words: its value where it is told from zero, else its largest possible size."""
+    value, low, high = difference
+    if low > 0 or high < 0:
+        return f"a difference of {value:+.2f} [{low:+.2f}, {high:+.2f}] was found"
+    return f"no difference larger than {max(-low, high):.2f} was found"
+
+
+def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
+    """Return what one row's accuracy changes by from one column to another, in words for either protocol.
+
+    Args:
+        table: With both columns.
+        first: Column that the difference is taken from.
+        last: Column whose accuracy counts with a plus.
+        row: Of the paper's tables.
+    """
+    told = []
+    for protocol, where in _FROM.items():
+        terms = [(sign, table.decided(c, protocol, row)) for sign, c in ((1, last), (-1, first))]
+        found = effect(interval(terms, table.replicates))
+        told.append(f"with non-members of {where} {found}")
+    why = next((cell.reservation for _, cell in terms if cell.reservation), "")
+    caution = f" ({why.capitalize()}: another may give other numbers.)" if why else ""
+    return f"From {first} to {last} ({row}): {'; '.join(told)}.{caution}"
+
+
+_FROM = {"paper": "other databases", "held_out": "the same database"}
 _WORDS = dict(zip(VERDICTS, VERDICTS, strict=True)) | {
     SMALLER: "with a difference smaller than the paper's",
-    LARGER: "with a larger one",
+    LARGER: "with a larger difference",
 }
 
 

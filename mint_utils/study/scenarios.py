@@ -18,12 +18,12 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "03_reduced_batch_size": ("batch_size", "batch_size_scaled"),
     "04_no_dropout": ("dropout",),
     "05_loss_function": ("loss",),
-    "06_controls": ("baseline", "swap", "ends"),
-    "06b_better_test": ("baseline", "shadows", "ends"),
+    "06_controls": ("baseline", "halves", "swap", "ends"),
+    "06b_better_test": ("baseline", "halves", "shadows", "ends"),
     "06c_auditors_factors": ("baseline",),
     "07_summary": (
         *("baseline", "frequency", "batch_size", "batch_size_scaled", "dropout", "loss"),
-        *("swap", "shadows"),
+        *("halves", "swap", "shadows"),
     ),
     "08_audit_your_model": ("baseline",),
     "09_was_i_used": ("people", "images_a_person"),
@@ -192,9 +192,43 @@ def _loss(config: Config) -> list[Column]:
     ]
 
 
+def halved(config: Config) -> bool:
+    """Say whether null and shadow models are compared with an M of their own, trained on half of D.
+
+    They are trained on the images that M never saw, or on random halves. Where M saw another share of D than
+    half, they would be of another size, and the comparison would be of sizes too.
+    """
+    return config.databases.held_out != 0.5
+
+
+def compared(config: Config) -> Column:
+    """Return the M that null and shadow models are compared with: the baseline, or see `halved`."""
+    one_half = replace(config.audited, shown="half-a")
+    return (
+        Column("one half", "One half", one_half, None) if halved(config) else _baseline(config)[0]
+    )
+
+
+def told_halves(config: Config) -> str:
+    """Return what the M of `compared` is, as a paragraph to add; nothing where it is the baseline."""
+    if not halved(config):
+        return ""
+    share = config.databases.held_out
+    return (
+        f"\n\nThe baseline holds out {share:.0%} of D, and a network of these images would "
+        "be of another size. So M is here a network trained on one half of D, and the network that saw "
+        "other images was trained on the other half."
+    )
+
+
+def _halves(config: Config) -> list[Column]:
+    return [compared(config)] if halved(config) else []
+
+
 def _swap(config: Config) -> list[Column]:
-    """Return the recipe of the baseline trained on what the baseline never saw: a null model."""
-    return [Column("other half", "Other half", replace(config.audited, shown="held_out"), None)]
+    """Return the recipe of the baseline trained on what the M of `compared` never saw: a null model."""
+    shown = "half-b" if halved(config) else "held_out"
+    return [Column("other half", "Other half", replace(config.audited, shown=shown), None)]
 
 
 def _people(config: Config) -> list[Column]:
@@ -256,6 +290,7 @@ _SCENARIOS = {
     "dropout": _dropout,
     "loss": _loss,
     "ends": _ends,
+    "halves": _halves,
     "swap": _swap,
     "people": _people,
     "images_a_person": _images_a_person,

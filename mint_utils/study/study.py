@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from mint_utils import paths, store, workers
 from mint_utils.audited.train import AuditedModel, default_device
@@ -25,6 +26,7 @@ from mint_utils.config import Audited, Config, resolve
 from mint_utils.data.contamination import NEAR
 from mint_utils.data.description import manifests, read_manifest
 from mint_utils.data.identities import persons
+from mint_utils.errors import DataError
 from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.measure.detection import FAILED, ONCE
 from mint_utils.measure.verification import of_pairs
@@ -33,23 +35,80 @@ from mint_utils.report import paper, style, tables
 from mint_utils.study import scenarios
 from mint_utils.study.audit import KINDS, Audit
 from mint_utils.study.claims import CLAIMS, VERIFICATION, Term, decide
-from mint_utils.study.parameters import refuse_unknown, run_cells
+from mint_utils.study.parameters import refuse_unknown, run_cells, shared
 from mint_utils.study.results import FEW, MintTable, values
 from mint_utils.study.scenarios import Column
+
+# Profiles of real faces whose results are committed below figures/, the first that has one is shown.
+REAL = ("faces", "faces_small", "faces_distributed")
+# Lines of a table without cells that is shown whole; a longer one is left to its figure.
+LONGEST = 15
+WIDTH = 720  # pixels of such a figure in a notebook
 
 
 def open_study(profile: str = "quick", data: str | None = None, **overrides: Any) -> "Study":
     """Open the study on a profile, with parameters overridden by their flat names.
 
-    Inside a notebook run by papermill it also refuses an injected parameter that the notebook
-    does not have: papermill itself would only log it and run on the defaults.
+    Inside a notebook the parameters that every one takes (`parameters.SHARED`) need not be passed: they are
+    found where papermill injected them, or in the cell of parameters. An injected parameter that is none of
+    the notebook's is refused, where papermill itself would only log it and run on the defaults.
 
     Raises:
         ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
     """
-    refuse_unknown(run_cells())
+    refuse_unknown(cells := run_cells())
     workers.keep_memory()
-    return Study(resolve(profile, data, **overrides))
+    return Study(resolve(profile, data, **(shared(cells) | overrides)))
+
+
+def on_real_faces(*names: str) -> None:
+    """Display committed tables and figures of real faces; no image of a face is read.
+
+    Args:
+        names: Stems of files of ``figures/<profile>``, of the first profile of `REAL` that has it.
+    """
+    from IPython.display import (
+        Image,
+        display,
+    )  # here: where models are trained there may be no notebooks
+
+    said = None
+    for name in names:
+        folders = (paths.ROOT / "figures" / profile for profile in REAL)
+        folder = next((one for one in folders if list(one.glob(f"{name}.*"))), None)
+        if folder is None:
+            display(tables.say(f"No run on real faces has left `{name}` in figures/ yet."))
+            continue
+        if folder != said:
+            display(tables.say(_recorded(folder)))
+            said = folder
+        if (lines := folder / f"{name}.csv").exists() and (table := _shown(lines)) is not None:
+            display(table)
+        if (picture := folder / f"{name}.png").exists():
+            display(Image(picture.read_bytes(), width=WIDTH, alt=f"{name}, on real faces"))
+
+
+def _recorded(folder: Path) -> str:
+    """Return in a sentence what a folder of tables and figures was made of."""
+    record = json.loads((folder / "record.json").read_text())
+    config = record["config"]
+    return (
+        f"Real faces (profile `{folder.name}`): trained on {config['databases']['training']}, "
+        f"network {config['audited']['network']}, {config['databases']['image_size']} px; "
+        f"{config['scenarios']['audited_seeds']} trainings of M, "
+        f"recorded in `figures/{folder.name}/record.json`."
+    )
+
+
+def _shown(path: Path) -> Styler | None:
+    """Return a table that was written as csv: cells as the notebooks show them, other lines as they are."""
+    title = path.stem.replace("_", " ").capitalize()
+    try:
+        cells = tables.read(path.parent, path.stem)
+    except DataError:  # lines of another kind
+        lines = pd.read_csv(path)
+        return tables.show(lines, f"{title}, on real faces") if len(lines) <= LONGEST else None
+    return tables.show(tables.side_by_side(cells), f"{title}, on real faces")
 
 
 class Study(Audit):
@@ -73,9 +132,10 @@ class Study(Audit):
         return read_manifest(self.config.databases.training)["layout"] == "embedded"
 
     def samples(self, n: int) -> dict[str, np.ndarray]:
-        """Return the first n images of each database, by name: (n, S, S, 3) uint8."""
+        """Return the first n images of each database, by its role and name: (n, S, S, 3) uint8."""
+        roles = self.roles().set_index("database")["role"]
         return {
-            db.name: db.images[:n]
+            f"{roles[db.name]} ({db.name})": db.images[:n]
             for db in (self.training, *self.external_train, self.external_eval)
         }
 

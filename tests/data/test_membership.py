@@ -126,3 +126,8 @@ def test_a_person_is_in_one_third_with_all_images():
     assert np.bincount(thirds[::4], minlength=3).min() > 70 and set(thirds) == {0, 1, 2}
     other = membership.third("d", people[::-1].copy(), 0)
     assert (other[::-1] == thirds).all()
+
+
+def test_two_halves_are_complements_and_those_of_a_held_out_share_of_half():
+    a, b = (membership.half("d", KEYS, name, 3) for name in "ab")
+    assert (a ^ b).all() and (b == held_out("d", KEYS, 0.5, 3)).all() and 0.4 < a.mean() < 0.6

@@ -25,3 +25,34 @@ def test_a_page_shows_results_and_no_progress_bars(tmp_path):
     page.write_notebook_page(path)
     html = path.with_suffix(".html").read_text()
     assert "a result" in html and "MINT Models" not in html
+
+
+def test_the_first_page_begins_with_conclusion_ladder_and_claims(tmp_path):
+    told = nbformat.v4.new_output("display_data", {"text/markdown": "T is right for **.49**."})
+    other = nbformat.v4.new_output("display_data", {"text/markdown": "a list of files"})
+    cells = [
+        new_markdown_cell("# 6. Controls"),
+        nbformat.v4.new_code_cell("tables.say(c.conclusion())", outputs=[told]),
+        nbformat.v4.new_code_cell("tables.say(c.files())", outputs=[other]),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "06_controls.ipynb")
+    (tmp_path / "controls_ladder.png").write_bytes(b"png")
+    chapters, shown = [("06_controls", "6. Controls")], [("Table 1", "<table>one</table>")]
+    given = tmp_path, "T", "Profile <x>", tmp_path, "<table>claims</table>", chapters, shown
+    text = page.write_index(*given).read_text()
+    parts = [
+        "Profile &lt;x&gt;",
+        "<strong>.49</strong>",
+        "base64,cG5n",
+        ">claims<",
+        "6. Controls<",
+        ">one<",
+    ]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places) and "a list of files" not in text
+    assert text.count("<img") == text.count(" alt=") == 1
+
+
+def test_the_first_page_of_a_run_without_controls_is_made_all_the_same(tmp_path):
+    text = page.write_index(tmp_path, "T", "S", tmp_path, "", [], []).read_text()
+    assert "<img" not in text and "claims" not in text

@@ -73,11 +73,11 @@ def test_side_by_side_of_one_column():
     assert list(shown.columns) == [
         "Auditable Data",
         "the paper",
-        "ours, paper",
-        "ours, held_out",
-        "AUC: paper / held_out",
-        "TPR at 1% FPR: paper / held_out",
-        "TPR at 0.1% FPR: paper / held_out",
+        "ours, other databases",
+        "ours, same database",
+        "AUC: other / same database",
+        "TPR at 1% FPR: other / same database",
+        "TPR at 0.1% FPR: other / same database",
     ]
     assert shown["Auditable Data"].tolist() == list(ROWS)
     assert shown.iloc[3].tolist()[1:] == [
@@ -93,7 +93,10 @@ def test_side_by_side_of_one_column():
 def test_side_by_side_of_several_columns_has_a_block_a_row():
     shown = tables.side_by_side(make("x1", "x10"))
     assert shown["Auditable Data"].tolist() == [t for row in ROWS for t in (row, "", "")]
-    assert shown["Accuracy"].tolist() == ["the paper", "ours, paper", "ours, held_out"] * 6
+    assert (
+        shown["Accuracy"].tolist()
+        == ["the paper", "ours, other databases", "ours, same database"] * 6
+    )
     assert shown["x10"].tolist()[:3] == ["0.70", "0.60 [0.58, 0.63]", "0.50 [0.48, 0.53]"]
 
 
@@ -135,7 +138,12 @@ def test_markdown_is_the_caption_and_the_table(tmp_path):
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert lines[0] == "All of it" and lines[1] == ""
     grid = [[field.strip() for field in line.strip("|").split("|")] for line in lines[2:]]
-    assert grid[0][:4] == ["Auditable Data", "the paper", "ours, paper", "ours, held_out"]
+    assert grid[0][:4] == [
+        "Auditable Data",
+        "the paper",
+        "ours, other databases",
+        "ours, same database",
+    ]
     assert [line[0] for line in grid[2:]] == list(ROWS)
     assert grid[2][1:4] == ["–", "–", "0.50 [0.48, 0.53]"]
 

@@ -50,15 +50,15 @@ def test_parameters_are_typed_literals_with_a_word_each(notebook):
         assert isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Constant)
 
 
-def test_parameters_are_the_same_everywhere_but_for_the_scenarios_own_and_all_are_passed_on():
+def test_a_notebook_lists_what_it_is_about_in_one_order_and_all_is_passed_on():
     found = {path.stem: papermill.inspect_notebook(str(path)) for path in NOTEBOOKS}
-    shared = set.intersection(*(set(names) for names in found.values()))
-    assert shared == set(found["00_databases"])
     lists = {f.name for kind in (Scenarios, Brought) for f in dataclasses.fields(kind)}
+    order = ["profile", "data", *parameters.SHARED]
     for path in NOTEBOOKS:
         ours = found[path.stem]
-        assert list(ours)[: len(shared)] == list(found["00_databases"])
-        assert set(ours) - shared <= lists
+        listed = [name for name in order if name in ours]
+        assert list(ours)[: len(listed)] == listed and listed[:2] == order[:2]
+        assert set(ours) - set(order) <= lists
         opening = next(c.source for c in nbformat.read(path, 4).cells if "open_study(" in c.source)
         call = next(n for n in ast.walk(ast.parse(opening)) if isinstance(n, ast.Call) and n.args)
         names = {arg.id for arg in call.args} | {k.arg for k in call.keywords}
@@ -68,7 +68,8 @@ def test_parameters_are_the_same_everywhere_but_for_the_scenarios_own_and_all_ar
 
 def test_the_names_of_parameters_are_those_that_papermill_finds():
     for path in NOTEBOOKS:
-        assert parameters.of_notebook(path) == set(papermill.inspect_notebook(str(path)))
+        inspected = set(papermill.inspect_notebook(str(path)))
+        assert parameters.of_notebook(path) == inspected | set(parameters.SHARED)
 
 
 def test_stored_outputs_hold_no_error_no_path_and_no_dead_widget(notebook):

@@ -39,6 +39,20 @@ def test_a_notebook_gets_what_it_reads_and_no_more():
     assert "attacks" not in titles(["06_controls"]) and "attacks" in titles(["06b_better_test"])
 
 
+@pytest.mark.parametrize("name", ["06_controls", "06b_better_test"])
+def test_where_little_is_held_out_networks_of_two_halves_are_compared(name):
+    config = resolve("quick", held_out=0.05)
+    found = [work.title for work in plan.works(config, [name])]
+    assert "One half, seed 0" in found
+    assert ("Other half, seed 0" in found) == (name == "06_controls")
+    shown, of_quick = (
+        {work.arguments[2].shown for work in plan.works(c, [name]) if work.make is plan.model}
+        for c in (config, resolve("quick"))
+    )
+    assert "half-a" in shown and "held_out" not in shown
+    assert not {"half-a", "half-b"} & of_quick
+
+
 @pytest.fixture
 def study():
     s = Study(resolve("quick", **SMALL))

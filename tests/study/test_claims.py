@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mint_utils.config import PROTOCOLS, ROWS, Config
-from mint_utils.measure.bootstrap import SMALLER, Decided
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS, Config
+from mint_utils.measure.bootstrap import SMALLER, Decided, Estimate
 from mint_utils.study import claims, results, scenarios
 from mint_utils.study.claims import CLAIMS, Claim, Term
 
@@ -101,11 +101,11 @@ def test_the_papers_number_of_a_cell():
 def test_shown_and_counted():
     table = claims.decide(CLAIMS[:3], lambda *_: [(1.0, decided(0.7))], 100)
     told = claims.shown(table)
-    assert list(told.columns) == ["section", "claim", "the paper", *PROTOCOLS]
+    assert list(told.columns) == ["section", "claim", "the paper", *PROTOCOL_NAMES.values()]
     assert len(told) == 3 and told["the paper"][1] == "0.84, 0.81"
     assert claims.tally(table).columns.tolist() == list(claims.VERDICTS)
     counts = claims.tally(table)
-    assert list(counts.index) == list(PROTOCOLS) and counts.to_numpy().sum() == 6
+    assert list(counts.index) == list(PROTOCOL_NAMES.values()) and counts.to_numpy().sum() == 6
 
 
 def of_m(accuracy: float, reservation: str = "") -> Decided:
@@ -117,10 +117,13 @@ def test_where_m_was_trained_once_numbers_stand_without_a_verdict():
     cells = {"A": of_m(0.9), "B": of_m(0.6, "one training")}
     table = claims.decide([claim], lambda term, _: [(1.0, cells[term.column])], 300)
     assert set(table["verdict"]) == {"one training"} and table["low"].gt(0).all()
-    assert "one training, +0.300 [+0." in claims.shown(table)["paper"][0]
+    assert "one training, +0.300 [+0." in claims.shown(table)["other databases"][0]
     assert claims.tally(table)["one training"].tolist() == [1, 1]
     told = results.summary(table)
-    assert told.startswith("Under paper 1 claims of the paper have numbers and no verdict")
+    assert told.startswith(
+        "*With non-members of other databases.* 1 of 1 differences are not zero by their intervals. "
+        "The largest is +0.30 (A beats B). 1 claims have no verdict, because an M was trained once."
+    )
 
 
 def test_where_a_training_failed_there_is_no_interval():
@@ -142,10 +145,7 @@ def test_a_difference_smaller_than_the_papers_is_told_as_that():
     table = claims.decide([claim], lambda *_: [(1.0, decided(0.7))], 300)
     assert set(table["verdict"]) == {SMALLER}
     told = results.summary(table)
-    assert (
-        "Under paper, of 1 claims of the paper: 0 supported, 1 with a difference smaller than"
-        in told
-    )
+    assert "Of 1 claims of the paper: 1 with a difference smaller than the paper's." in told
 
 
 def test_the_papers_own_difference_is_of_what_is_decided():
@@ -173,6 +173,21 @@ def test_what_holds_under_the_papers_protocol_alone_is_named():
         ("lost", "held_out", "undecided"),
         ("never", "held_out", "supported"),
     ]
-    table = pd.DataFrame(lines, columns=["claim", "protocol", "verdict"]).assign(where="4.3")
+    table = pd.DataFrame(lines, columns=["claim", "protocol", "verdict"])
+    table = table.assign(where="4.3", value=0.1, low=np.nan, high=np.nan)
     told = results.summary(table)
-    assert "1 hold under paper only" in told and told.endswith("membership: lost.")
+    assert "1 hold with non-members of other databases only" in told and told.endswith(
+        "membership: lost."
+    )
+
+
+def test_a_difference_in_words_is_its_value_or_how_large_it_can_be():
+    assert results.effect(Estimate(0.01, -0.02, 0.04)) == "no difference larger than 0.04 was found"
+    assert (
+        results.effect(Estimate(-0.1, -0.2, -0.05))
+        == "a difference of -0.10 [-0.20, -0.05] was found"
+    )
+    lines = pd.DataFrame({"value": [0.01, 0.0], "low": [-0.02, -0.06], "high": [0.04, 0.05]})
+    assert results._differences(lines) == [
+        "0 of 2 differences are not zero by their intervals, and none can be larger than 0.06."
+    ]

@@ -17,7 +17,7 @@ from mint_utils.mint import blind, readings
 from mint_utils.mint.attacks import ATTACKS, Attack
 from mint_utils.study import audit, checks, controls, detectors, probes, scenarios, shots
 from mint_utils.study.audit import SWAPPED, Audit
-from mint_utils.study.results import MintTable
+from mint_utils.study.results import MintTable, estimate
 from tests.factory import database
 
 SMALL = {
@@ -74,6 +74,32 @@ def test_null_models_read_the_same_images_by_other_networks(c):
     assert ((other.ledger["exposures"].to_numpy() > 0) == ~seen).all()
     of_m, of_other = (table.scores[name, "paper", ROWS[-1]] for name in list(table.chosen)[:2])
     assert of_m.shape == of_other.shape and (of_m != of_other).any()
+
+
+def test_where_little_is_held_out_the_null_is_as_large_as_the_network_it_stands_beside(
+    artifacts, monkeypatch
+):
+    monkeypatch.setenv("MINT_ARTIFACTS", str(artifacts))
+    small = {**SMALL, "held_out": 0.1, "audited_seeds": 1, "mint_samples": 60}
+    c = controls.Controls(study.open_study("quick", **small))
+    (m,), (other,) = c.models, c.others
+    of_m, of_other = (model.ledger["exposures"].to_numpy() > 0 for model in (m, other))
+    assert (of_m ^ of_other).all() and 0.45 < of_m.mean() < 0.55
+    assert c.nulls.scores[controls.THIS, "paper", ROWS[-1]][0].shape[0] == 2
+    for table, shown in ((c.nulls, of_m), (c.swapped, of_other)):
+        for name in set(table.chosen) - {controls.PERMUTED}:
+            chosen, _ = table.chosen[name]
+            split = chosen.splits["members", "paper"]
+            assert shown[chosen.images["index"][split.evaluation[split.labels]]].all()
+    baseline = c.audit.plan().images > 0
+    assert 0.85 < baseline.mean() < 0.95
+    chosen = c.audit.never_shown(c.audit.model(c.audit.config.audited)).chosen
+    split = chosen.splits["members", "paper"]
+    assert not baseline[chosen.images["index"][split.evaluation[split.labels]]].any()
+    assert "10% of D" in c.conclusion() and "half of D" in c.conclusion()
+    d = detectors.Detectors(c.audit)
+    assert d.model.recipe.shown == "half-a"
+    assert detectors.ranking(d.compared())
 
 
 def test_the_swap_is_told_both_ways(c):
@@ -151,7 +177,12 @@ def test_the_ladder_and_the_shares_are_of_the_cells(c):
     of_blind = c.blind.cells.query("protocol == 'paper'")["accuracy"]
     assert (ladder.query("step == @controls.BEST_BLIND")["accuracy"] == of_blind.max()).all()
     assert list(c.shares()["row"]) == list(ROWS)
-    assert c.conclusion().startswith("All Conv Layers: ")
+    held = ladder.query("step == 'M, held out' and row == 'All Conv Layers'").iloc[0]
+    said = c.conclusion()
+    assert f"is right for {estimate(held)} on M" in said
+    assert " found between the two." in said and said.endswith(
+        "another training may give other numbers."
+    )
     assert set(c.claims()["verdict"]) == {"one training"}
     assert c.blind_row in blind.BASELINES
 
@@ -211,7 +242,9 @@ def test_detectors_stand_on_the_same_images(s):
     kept = d.answered[d.chosen.images["index"].to_numpy()[split.evaluation]]
     area = roc_auc_score(split.labels[kept], scores[split.evaluation][kept])
     assert compared.set_index("detector").loc["own cosine", "auc"] == pytest.approx(area)
-    assert detectors.ranking(compared).startswith("MINT, Own class centre has an AUC of 0.")
+    said, named = detectors.ranking(compared), compared.set_index("detector")
+    assert f"class centres is {named.loc['MINT, Class centres', 'auc']:.2f} [" in said
+    assert f"{named.loc['MINT, Own class centre', 'auc']:.2f} [" in said
 
 
 def test_shadow_models_never_count_what_they_did_not_see(s):
@@ -233,7 +266,13 @@ def test_readings_go_through_the_same_splits_at_the_end_points(s):
     for name, (chosen, group) in d.read.chosen.items():
         assert chosen.images.equals(d.vanilla.chosen[name][0].images)
         assert group == d.vanilla.chosen[name][1]
-    assert d.conclusion().count("* ") == len(d.read.chosen)
+    said, held = d.conclusion().splitlines(), d.read.cells.query("protocol == 'held_out'")
+    of = held[held["row"] == readings.CENTRES]
+    ends = f"{of['accuracy'].min():.2f} to {of['accuracy'].max():.2f} of the images"
+    above = f"for {(of['low'] > 0.5).sum()} of {len(of)}."
+    assert (
+        said[3].startswith(f"* From the class centres it is right for {ends}") and above in said[3]
+    )
 
 
 def test_all_tables_of_detectors_are_on_the_images_that_every_attack_answers_for(s):
@@ -274,7 +313,10 @@ def test_probes_read_the_same_images_as_t_and_are_made_once(c, s, monkeypatch):
     monkeypatch.setattr(probes, "PROBES", dict.fromkeys(probes.PROBES))  # nothing is fitted again
     again = probes.table(s, c.models).cells
     pd.testing.assert_frame_equal(again, table.cells)
-    assert probes.conclusion(again).startswith("From all activations")
+    best = again.loc[again["accuracy"].idxmax()]
+    assert f"is {best['column']} on {best['row']}: " in probes.conclusion(again)
+    planted = again.assign(low=[0.6] + [0.4] * 5)
+    assert probes.conclusion(planted).startswith("1 of 6 readers of activations tells members")
 
 
 def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):

@@ -9,6 +9,7 @@ import pytest
 
 from mint_utils import store, study
 from mint_utils.config import PROTOCOLS, ROWS, plain
+from mint_utils.measure.bootstrap import Estimate
 from mint_utils.mint import cnn
 from mint_utils.report import paper
 from mint_utils.study import audit, checks, factors
@@ -128,14 +129,47 @@ def test_a_recipe_and_a_pooling_are_of_an_artifact_only_where_they_are_given(mad
 
 def test_differences_in_words_are_those_of_the_cells(made):
     _, _, found = made
-    told = found["inputs"].told().splitlines()
-    assert len(told) == 2
-    at = found["inputs"].lines.set_index(["setting", "row", "protocol"])["accuracy"]
-    raw, own = (at[setting, ROWS[5], "paper"] for setting in ("raw", "standardised"))
-    start = "- All Conv Layers, from raw to standardised: under paper "
-    assert told[1].startswith(f"{start}{raw:.2f} to {own:.2f}, a change of {own - raw:+.2f} [")
-    assert "From Conv Layer #1 to Conv Layer #4: under paper" in found["depth"].told()
-    assert found["whole maps"].told().count("from Vanilla MINT to CNN MINT") == 5
+    assert (
+        found["inputs"]
+        .told()
+        .startswith("From raw to standardised. With non-members of other databases: ")
+    )
+    assert found["depth"].told().startswith("With non-members of other databases: ")
+    samples = found[factors.SAMPLES]
+    at = samples.lines.set_index(["setting", "row", "protocol"])["accuracy"]
+    (few, row), (most, _) = samples.compared[0]
+    change = samples._change("paper", (few, row), (most, row))
+    assert change.value == pytest.approx(at[most, row, "paper"] - at[few, row, "paper"])
+
+
+def test_changes_are_told_apart_from_those_that_are_not_told_from_zero():
+    none, less = Estimate(0.01, -0.02, 0.04), Estimate(-0.2, -0.3, -0.1)
+    more = {f"for {row}": Estimate(0.1, 0.05, 0.15) for row in "abc"}
+    assert factors._changes({"for a": none}) == "no change larger than 0.04 was found"
+    assert factors._changes(more | {"for d": less, "for e": none}) == (
+        "accuracy rises by 0.10 for a, 0.10 for b and 0.10 for c; accuracy falls by 0.20 for d; "
+        "no change larger than 0.04 was found for e"
+    )
+
+
+def test_the_trend_is_the_line_through_the_points_and_its_interval_that_of_independent_ones():
+    n, error = np.array([10, 100, 1000]), np.array([0.03, 0.01, 0.02])
+    of = pd.DataFrame({"setting": [f"{i:,}" for i in n], "row": ROWS[5], "protocol": "paper"})
+    of["accuracy"] = [0.52, 0.58, 0.61]
+    of["low"], of["high"] = of["accuracy"] - 1.96 * error, of["accuracy"] + 1.96 * error
+    law = factors.trend(of, at=100_000).iloc[0]
+    a = np.column_stack([np.log10(n), np.ones(3)])
+    inverse = np.linalg.inv(a.T @ np.diag(error**-2.0) @ a)  # the normal equations
+    slope, start = inverse @ a.T @ (of["accuracy"] / error**2)
+    assert law["slope"] == pytest.approx(slope) and law["accuracy"] == pytest.approx(
+        start + 5 * slope
+    )
+    width = 1.96 * np.sqrt(np.array([5, 1]) @ inverse @ np.array([5, 1]))
+    assert law["low"] == pytest.approx(start + 5 * slope - width, abs=1e-4)
+    both = pd.concat([of, of.assign(protocol="held_out", accuracy=0.5, low=0.48, high=0.52)])
+    said = factors.extrapolated(factors.trend(both))
+    assert "the same database, ten times the images change the accuracy by +0.00 [" in said
+    assert "it would be 0.50 [" in said and "at 100,000 images" in said
 
 
 def test_the_conclusion_counts_every_cell_once(made):
@@ -146,8 +180,8 @@ def test_the_conclusion_counts_every_cell_once(made):
     assert len(paper_lines) == 6 + 4 + 3 + 4 + 10 + 10
     told = factors.conclusion(found)
     assert all(checks.factors_sound(found).values())
-    assert told.count("of 22 cells") == 2
-    assert f"{paper_lines['accuracy'].max():.2f} [" in told
+    assert told.count("of 22 MINT Models") == 2
+    assert f"right for {paper_lines['accuracy'].max():.2f} [" in told
 
 
 def test_the_table_of_the_original_paper():

@@ -10,7 +10,7 @@ from papermill.cli import papermill
 from mint_utils import reproduce
 from mint_utils.config import parse, resolve
 from mint_utils.errors import ParameterError
-from mint_utils.study.parameters import refuse_unknown
+from mint_utils.study.parameters import refuse_unknown, shared
 
 DEFAULTS = 'profile: str = "quick"  # a comment\nlr: float = None\n'
 
@@ -22,6 +22,26 @@ def test_known_names_pass():
 def test_a_typo_is_refused_with_the_nearest_name():
     with pytest.raises(ParameterError, match=r"no parameter 'profil'\. Did you mean 'profile'"):
         refuse_unknown([DEFAULTS, '# Parameters\nprofil = "faces"\n'])
+
+
+def test_what_every_notebook_takes_need_not_be_listed():
+    cells = ['profile: str = "quick"\n', "# Parameters\nlr = 0.1\nsplit = None\nepochs = 3\n"]
+    with pytest.raises(ParameterError, match="split is given as None"):
+        refuse_unknown(cells)
+    cells[1] = cells[1].replace("split = None\n", "")
+    refuse_unknown(cells)
+    assert shared(cells) == {"lr": 0.1, "epochs": 3}
+    with pytest.raises(ParameterError, match=r"no parameter 'epoch'\. Did you mean 'epochs'"):
+        refuse_unknown([*cells, "# Parameters\nepoch = 3\n"])
+
+
+def test_a_cell_of_parameters_that_is_run_again_stands_for_itself():
+    cells = ['profile: str = "quick"\nlr: float = 0.5\n', "loss = 2", "seed: int = 1"]
+    assert shared(cells) == {"lr": 0.5, "seed": 1}  # another loss is the notebook's own affair
+    assert shared([*cells, 'profile: str = "quick"\n']) == {}
+    assert shared([]) == {}
+    with pytest.raises(ParameterError, match=r"lr is given as float\('nan'\)"):
+        shared(["# Parameters\nlr = float('nan')\n"])
 
 
 def test_what_the_user_assigns_later_is_nobodys_business():

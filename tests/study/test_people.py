@@ -107,7 +107,9 @@ def test_a_planted_signal_is_found_turned_by_the_mirror_and_by_no_null():
     verdicts = people.claims(table).set_index("claim")["verdict"]
     assert verdicts["3 unused, with the head: people who were shown are told"] == "supported"
     assert verdicts["a network that saw the others tells the contrary"] == "supported"
-    assert "Read from a network that saw none of them" in people.conclusion(table)
+    said = people.conclusion(table)
+    assert "With the head people who were shown are told from others" in said
+    assert "saw none of these people, people who were shown are not told from others: 0." in said
 
 
 def test_intervals_cover_one_half_where_outcomes_are_random(monkeypatch):

@@ -10,7 +10,7 @@ from mint_utils.measure.bootstrap import interval
 from mint_utils.measure.detection import decided
 from mint_utils.mint.protocol import AuditSet, Split
 from mint_utils.study.audit import Scores
-from mint_utils.study.results import MintTable
+from mint_utils.study.results import MintTable, answer
 
 ROW, KEY = "All Conv Layers", ("members", "paper")
 
@@ -72,6 +72,8 @@ def test_several_trainings_of_m_stand_beside_each_other():
     assert table.only(["N"]).cells["column"].tolist() == ["N"]
     assert table.only(["M"]).failed == {"M"}
     accuracies = table.decided("M", "paper", ROW).accuracies
+    beside = table.beside_paper(1).set_index("column")["trainings"]
+    assert beside["M"] == tuple(accuracies) and beside["N"] == ()
     cells = table.cells.set_index("column")
     assert cells.loc["M", "each"] == " ".join(f"{a:.2f}".removeprefix("0") for a in accuracies)
     assert np.isnan(cells.loc["M", "low"]) and cells.loc["N", "low"] < cells.loc["N", "accuracy"]
@@ -87,3 +89,33 @@ def test_a_row_that_is_the_same_whatever_m_is_stands_once_and_has_the_noise_of_t
     assert table.scores["M", "paper", ROW].shape == (3, 2, 240)
     found = table.decided("M", "paper", "pixels")
     assert found.right.shape == (2, 240) and (found.right[0] != found.right[1]).any()
+
+
+def test_an_answer_says_what_was_found_and_how_large_the_rest_can_be():
+    """An image in ten is decided rightly by one column alone with other databases, none with the same."""
+    n, labels = 400, np.arange(400) % 2 == 0
+    images = pd.DataFrame({"cluster": np.arange(n).astype(str), "index": np.arange(n)})
+    split = Split(np.arange(0), np.zeros(0, bool), np.arange(n), labels)
+    keys = [("members", protocol) for protocol in ("paper", "held_out")]
+    chosen = AuditSet(images, dict.fromkeys(keys, split))
+    right = {
+        "one": np.arange(n) % 4 < 2,
+        "other": (np.arange(n) % 4 < 2) | (np.arange(n) % 20 > 17),
+    }
+    columns = {}
+    for name, of in right.items():
+        each = {key: of if key[1] == "paper" else right["one"] for key in keys}
+        found = {(k, ROW): np.where(of == labels, 0.9, 0.1)[None] for k, of in each.items()}
+        columns[name] = [Scores(chosen, found)], "members"
+    table = MintTable.of(columns, 400)
+    value, low, high = interval(
+        [(1, table.decided("other", "paper", ROW)), (-1, table.decided("one", "paper", ROW))], 400
+    )
+    assert value == pytest.approx(0.1) and low > 0
+    other, same = answer(table, "one", "other").split("; ")
+    assert other == (
+        f"From one to other ({ROW}): with non-members of other databases a difference of "
+        f"+0.10 [{low:+.2f}, {high:+.2f}] was found"
+    )
+    assert same.startswith("with non-members of the same database no difference larger than ")
+    assert same.endswith("0.00 was found. (One training: another may give other numbers.)")

@@ -131,11 +131,15 @@ def test_the_catalogue_has_every_manifest(s):
 
 def test_conclusions_are_written_by_the_numbers(s):
     told = claims.shown(s.claims("baseline"))
-    assert len(told) == 4 and told["paper"].str.startswith("one training, ").all()
+    assert len(told) == 4 and told["other databases"].str.startswith("one training, ").all()
     cells = s.table("baseline").beside_paper(table=1)
     assert results.conclusion(cells, 0.5)
-    assert "All Conv Layers: under paper" in results.spread(cells, "All Conv Layers", ["Baseline"])
-    assert "Under paper 4 claims" in results.summary(s.claims("baseline"))
+    assert "All Conv Layers: other databases" in results.spread(
+        cells, "All Conv Layers", ["Baseline"]
+    )
+    said = results.summary(s.claims("baseline"))
+    assert "*With non-members of other databases.* " in said
+    assert said.count("4 claims have no verdict, because an M was trained once.") == 2
 
 
 def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
@@ -283,3 +287,31 @@ def test_a_network_that_nobody_registered():
 def test_real_databases_must_be_at_hand(monkeypatch):
     with pytest.raises(DataError, match="--data DIR"):
         study.open_study("faces").training  # noqa: B018
+
+
+def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path, monkeypatch):
+    folder = tmp_path / "figures" / "faces_small"
+    folder.mkdir(parents=True)
+    config = {
+        "audited": {"network": "ir_tiny"},
+        "databases": {"training": "lfw", "image_size": 40},
+        "scenarios": {"audited_seeds": 3},
+    }
+    (folder / "record.json").write_text(json.dumps({"config": config}))
+    (folder / "models.csv").write_text("model,verification\nBaseline,0.8125\n")
+    (folder / "models.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "long.csv").write_text("model\n" + "Baseline\n" * 16)
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(study.paths, "ROOT", tmp_path)
+    study.on_real_faces("models", "table9", "long")  # a long table is left to its figure
+    said, table, picture, missing = shown
+    assert "`faces_small`" in said.data and "lfw, network ir_tiny, 40 px" in said.data
+    assert "0.812" in table.to_html()
+    assert picture.data == b"\x89PNG\r\n\x1a\n" and picture.alt == "models, on real faces"
+    assert "`table9`" in missing.data
+    # The committed ones: cells stand as the notebooks show them, beside the paper's.
+    monkeypatch.undo()
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    study.on_real_faces("table1")
+    assert "the paper" in shown[5].to_html() and "0.84" in shown[5].to_html()
