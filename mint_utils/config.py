@@ -32,6 +32,7 @@ PROTOCOLS = ("paper", "held_out")
 # What a reader is shown for them: where the non-members come from.
 PROTOCOL_NAMES = dict(zip(PROTOCOLS, ("other databases", "same database"), strict=True))
 LOSSES = ("adaface", "cosface", "arcface")
+QUESTIONS = ("images", "persons")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -62,6 +63,7 @@ Probability = Annotated[float, Rule(lambda value: 0 <= value <= 1, "from 0 to 1"
 Dropout = Annotated[float, Rule(lambda value: 0 <= value < 1, "from 0 to below 1")]
 Loss = Annotated[str, _one_of(*LOSSES)]
 Split = Annotated[str, _one_of("image", "identity")]
+Question = Annotated[str, _one_of(*QUESTIONS)]
 Colours = Annotated[str, _one_of("rgb", "bgr")]
 Shown = Annotated[
     str,
@@ -156,6 +158,7 @@ class Scenarios:
 class Brought:
     """What an auditor brings to ``08_audit_your_model``, beside the network and its image size."""
 
+    question: Question = "images"  # were these images used, or were these persons shown
     # Folder with a file of weights and the folders members, non_members and questioned; None: the study's.
     case: str | None = None
     colour_order: Colours | None = None  # of the network's input; None: that of its family

@@ -16,6 +16,7 @@ import numpy as np
 from mint_utils.data.images import START, looks_like_image
 from mint_utils.errors import DataError
 
+NOTHING = "is a link to nothing"
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 SUFFIXES |= {".avif", ".heic", ".heif"}
 
@@ -126,7 +127,7 @@ def _reason(key: str, entry: os.DirEntry) -> str:
     if any(part.startswith(".") for part in key.split("/")):
         return "is hidden, or in a hidden folder"
     if not _leads(entry, os.path.isfile):
-        return "is a link to nothing" if entry.is_symlink() else "is no regular file"
+        return NOTHING if entry.is_symlink() else "is no regular file"
     suffix = os.path.splitext(entry.name)[1]
     if suffix.lower() in SUFFIXES:
         return ""

@@ -27,23 +27,30 @@ from mint_utils.mint.protocol import AuditSet
 from mint_utils.study import design
 from mint_utils.study.audit import Audit, Features
 from mint_utils.study.casefiles import (
+    BLIND,
     NETWORK,
     UNTRAINED,
     CaseFiles,
+    compared,
     demonstration,
     doubt,
     read,
     row_of,
 )
+from mint_utils.study.casepeople import PeopleCase
 from mint_utils.study.controls import blind_features
-from mint_utils.study.design import KNOWN, QUESTIONED, Closeness, Design
+from mint_utils.study.design import (
+    FALSE,
+    FEWEST_PEOPLE,
+    KNOWN,
+    QUESTIONED,
+    Closeness,
+    Design,
+)
 
-BLIND = "no network"
 LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
-FALSE = 0.05  # share of false names among those that are named, in expectation
 DEALS = 10  # of people into folds, at least; or as many as trainings of the MINT Model
 FEWER = 5  # of rows that are shown beside that of the answer, and of the likeness
-FEWEST_PEOPLE = 10  # in question, below which the interval of a share covers too rarely
 
 SAME = "known members and non-members are of the same people"
 OF_THESE = "images in question are of these people"
@@ -52,6 +59,12 @@ TRAINED = "better than by the same network untrained"
 SEEN = "better than without any network"
 NEARER = "known members lie nearer to the class centres"
 ALIKE = "the images in question are like the known ones"
+OWN = "images that stand out have a class of their own"
+
+
+def opened(audit: Audit) -> "Case | PeopleCase":
+    """Return an audit of one's own about images, or about persons if the parameter ``question`` says so."""
+    return PeopleCase(audit) if audit.config.brought.question == "persons" else Case(audit)
 
 
 class Case:
@@ -176,16 +189,15 @@ class Case:
         """What must hold before anything is said of the images in question, see `decide`."""
         return decide(self)
 
-    def likeness(self) -> Decided:
-        """Return how the best blind baseline tells images in question from known ones."""
-        part, asked = self.design.part, self.inside(QUESTIONED)
-        splits = self._splits(part, asked)
-        fewer = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < FEWER}
-        scores = self._judged(self.features[BLIND], replace(splits, splits=fewer))
-        found = [
-            decided(asked[part], s[None][..., part], self._persons[part]) for s in scores.values()
-        ]
-        return dealt(max(found, key=lambda one: one.accuracies.mean()))
+    @functools.cached_property
+    def _p(self) -> np.ndarray:
+        asked, others = self.inside(QUESTIONED), self.inside(KNOWN[1])
+        scores = self._scores[NETWORK][self.row]
+        return design.p_values(scores, others, asked, self.design.folds, self.design.weights)
+
+    @property
+    def _low(self) -> np.ndarray:
+        return stats.false_discovery_control(self._p) <= FALSE
 
     @functools.cached_property
     def answers(self) -> pd.DataFrame:
@@ -197,13 +209,9 @@ class Case:
             named wrongly (Benjamini and Hochberg; arXiv 2508.07066), none where `nothing` says why.
         """
         scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
-        lines = self.files.images[["key", "person"]][asked]
-        p = design.p_values(
-            scores, self.inside(KNOWN[1]), asked, self.design.folds, self.design.weights
-        )
-        low = stats.false_discovery_control(p) <= FALSE
+        lines, named = self.files.images[["key", "person"]][asked], self._low & ~_taken(self)
         answers = lines.assign(
-            score=scores[:, asked].mean(axis=0), p=p, named=low & (not self.nothing)
+            score=scores[:, asked].mean(axis=0), p=self._p, named=named & (not self.nothing)
         )
         return answers.sort_values(["p", "score"], ascending=[True, False], ignore_index=True)
 
@@ -212,7 +220,7 @@ class Case:
         """The conditions for want of which nothing may be said; none of them where something may be."""
         of = self.verdicts.set_index("question")["verdict"]
         needed = [q for q in (SAME, OF_THESE, TOLD, TRAINED, SEEN) if of[q] != "supported"]
-        return needed + [q for q in (NEARER, ALIKE) if of.get(q) == "contradicted"]
+        return needed + [q for q in (NEARER, ALIKE, OWN) if of.get(q) == "contradicted"]
 
     @functools.cache  # noqa: B019  (a case lives as long as its notebook)
     def share(self) -> Estimate:
@@ -253,7 +261,7 @@ class Case:
 
     def truth(self) -> pd.DataFrame:
         """Return what was said beside what is true; of a demonstration."""
-        return truth(self)
+        return compared(self.files, self.answers, self.share(), "key")
 
 
 def decide(case: Case) -> pd.DataFrame:
@@ -263,7 +271,8 @@ def decide(case: Case) -> pd.DataFrame:
         question, value, low, high, verdict. Of the first two the value is the share of images that may
         take part. Three differences must lie above zero; the area under the ROC curve of closeness to the
         class centres, less .50, not below it; and the accuracy above .50 by which blind baselines tell the
-        images in question from the known ones within `LIKE`.
+        images in question from the known ones within `LIKE`. Where classes are taken for images, the share
+        of images that stand out whose class is no other image's must not lie below 1 - `APART`.
     """
     shares = zip(
         (SAME, OF_THESE),
@@ -283,14 +292,38 @@ def decide(case: Case) -> pd.DataFrame:
         TRAINED: (interval([(1, of), (-1, untrained)], case.replicates), 0.0, 0.0),
         SEEN: (interval([(1, of), (-1, blind)], case.replicates), 0.0, 0.0),
         NEARER: (_nearer(case), 0.5, 0.0),
-        ALIKE: (interval([(1, case.likeness())], case.replicates), 0.5, LIKE),
+        ALIKE: (interval([(1, _likeness(case))], case.replicates), 0.5, LIKE),
     }
     for question, (estimate, above, margin) in found.items():
         if estimate is not None:
             value, low, high = (end - above for end in estimate)
             line = {"question": question, "value": value, "low": low, "high": high}
             lines.append(line | {"verdict": verdict(low, high, margin)})
+    if case.design.classes:
+        taken = _taken(case)[case._low].mean() if case._low.any() else 0.0
+        said = "supported" if taken <= design.APART else "contradicted"
+        lines.append({"question": OWN, "value": 1 - taken, "verdict": said})
     return pd.DataFrame(lines)
+
+
+def _likeness(case: Case) -> Decided:
+    """Return how the best blind baseline tells images in question from known ones."""
+    part, asked = case.design.part, case.inside(QUESTIONED)
+    splits = case._splits(part, asked)
+    fewer = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < FEWER}
+    scores = case._judged(case.features[BLIND], replace(splits, splits=fewer))
+    found = [decided(asked[part], s[None][..., part], case._persons[part]) for s in scores.values()]
+    return dealt(max(found, key=lambda one: one.accuracies.mean()))
+
+
+def _taken(case: Case) -> np.ndarray:
+    """Whether the class of an image in question is another image's, where classes are images."""
+    if not case.design.classes:
+        return np.zeros(len(case._p), bool)
+    nearest = case.closeness.nearest
+    of = nearest[case.inside(QUESTIONED)]
+    twice = pd.Series(of).where(case._low).duplicated(keep=False).to_numpy() & case._low
+    return np.isin(of, nearest[case.inside(KNOWN[0])]) | twice
 
 
 def _nearer(case: Case) -> Estimate | None:
@@ -352,7 +385,8 @@ def conclusion(case: Case) -> str:
         )
     classes = "" if not case.design.classes else (
         " Each known member has a class of its own in the head, and lies to all other classes as known "
-        "non-members do: so closeness is of the image and not of its person."
+        "non-members do: so closeness is taken to be of the image and not of its person. If classes are "
+        "of occasions, or the sub-folders no persons, this is wrong."
     )  # fmt: skip
     alike = case.verdicts.set_index("question")["verdict"][ALIKE]
     only = "" if alike == "supported" else (
@@ -391,16 +425,3 @@ def _named(case: Case) -> str:
         f"no bound for this case); {most['named']} of them are of people with {most['images a person']} "
         "images here."
     )
-
-
-def truth(case: Case) -> pd.DataFrame:
-    """Return what was said beside what is true; of a demonstration."""
-    of_questioned = pd.read_csv(case.files.folder / "truth.csv", dtype={"key": str})
-    found = case.answers.merge(of_questioned, on="key")
-    share, actual, named = case.share(), found["member"].mean(), found[found["named"]]
-    right = f"{named['member'].sum()} of these are members"
-    lines = [
-        ("share of members among the images in question", f"{share}", f"{actual:.2f}"),
-        ("images named", f"{len(named)}", right),
-    ]
-    return pd.DataFrame(lines, columns=["", "said", "true"])

@@ -26,9 +26,11 @@ from mint_utils.audited.untrained import calibrated
 from mint_utils.config import Audited, Config
 from mint_utils.data import description
 from mint_utils.data.contamination import contaminated, repeated
+from mint_utils.data.folders import NOTHING, walk
 from mint_utils.data.manifest import Database, open_folder
 from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError
+from mint_utils.measure.bootstrap import Estimate
 from mint_utils.mint import aad, readings
 from mint_utils.study import design, scenarios
 from mint_utils.study.audit import Audit, Features
@@ -36,8 +38,11 @@ from mint_utils.study.design import FOLDERS, KNOWN, QUESTIONED
 from mint_utils.study.images import named
 
 VERSION = 2  # raised when the same weights and images give other features or another demonstration
-NETWORK, UNTRAINED = "the network", "untrained"
+NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
+SHOWN = 20_000  # images of D that a demonstration takes, about
 PROBED = 300  # images by which the colour order is doubted
+COPY = "a copy"
+BESIDE = "beside the people's folders: put it into its person's"
 WEIGHTS = {".pt", ".pth", ".ckpt"}
 
 
@@ -88,28 +93,14 @@ class CaseFiles:
 
     @functools.cached_property
     def left_out(self) -> pd.DataFrame:
-        """The images that take no part: copies by perceptual hash, and those beside the people's folders.
+        """The files that take no part: not read, copies by perceptual hash, beside the people's folders.
 
         Of copies in one folder the first takes part, of those in two that in the first of `FOLDERS`.
 
         Returns:
             folder, key, why, also_in, other_key, distance (bits of 256).
         """
-        pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
-        frames = []
-        for name, db in self.databases.items():
-            stray = [] if not self._has_people(name) else [k for k in db.keys if "/" not in k]
-            why = "beside the people's folders: put it into its person's"
-            frames.append(pd.DataFrame({"folder": name, "key": stray, "why": why}))
-            frames.append(repeated(db, stray).assign(folder=name, why="a copy", also_in=name))
-        for name, other in pairs:
-            found = contaminated(self.databases[other], self.databases[name])
-            found = found.rename(columns={"training_key": "other_key"})
-            frames.append(found.assign(folder=name, why="a copy", also_in=other))
-        columns = ["folder", "key", "why", "also_in", "other_key", "distance"]
-        every = pd.concat([frame.reindex(columns=columns) for frame in frames if len(frame)] or
-                          [pd.DataFrame(columns=columns)], ignore_index=True)  # fmt: skip
-        return every.drop_duplicates(["folder", "key"], ignore_index=True)
+        return _left_out(self)
 
     def _has_people(self, name: str) -> bool:
         """Say whether most images of a folder lie in sub-folders, which are then those of people."""
@@ -130,7 +121,7 @@ class CaseFiles:
         frames = []
         for name, db in self.databases.items():
             keys, people = db.keys.tolist(), self._has_people(name)
-            person = [_name(key) if people else f"{name}/{key}" for key in keys]
+            person = [name_of(key) if people else f"{name}/{key}" for key in keys]
             lines = {"database": name, "index": np.arange(len(db)), "key": keys, "person": person}
             frames.append(pd.DataFrame(lines))
         images = pd.concat(frames, ignore_index=True)
@@ -151,15 +142,19 @@ class CaseFiles:
         )
 
     def counts(self) -> pd.DataFrame:
-        """Return for each folder its images, those left out by the reason, and its people."""
+        """Return for each folder the number of files, and what of them takes part: read and listed are all.
+
+        Returns:
+            folder, files, read (images), not read, copies, beside folders, people.
+        """
         lines = []
         for name, db in self.databases.items():
-            of = self.images[self.images["database"] == name]
-            gone = self.left_out[self.left_out["folder"] == name]["why"]
-            copies = int((gone == "a copy").sum())
-            people = of["person"].nunique() if self._has_people(name) else None
-            lines.append((name, len(db), copies, len(gone) - copies, people))
-        columns = ["folder", "images", "left out as copies", "left out beside folders", "people"]
+            why = self.left_out["why"][self.left_out["folder"] == name]
+            left = len(db.unread), int((why == COPY).sum()), int((why == BESIDE).sum())
+            of = self.images["person"][self.images["database"] == name]
+            people = of.nunique() if self._has_people(name) else None
+            lines.append((name, len(db) + len(db.unread), len(db), *left, people))
+        columns = ["folder", "files", "read", "not read", "copies", "beside folders", "people"]
         return pd.DataFrame(lines, columns=columns).astype({"people": "Int64"})
 
     @functools.cached_property
@@ -243,6 +238,25 @@ class CaseFiles:
         return networks.layers(self.loaded()[0], self.image_size)
 
 
+def _left_out(files: CaseFiles) -> pd.DataFrame:
+    pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
+    frames = []
+    for name, db in files.databases.items():
+        stray = [] if not files._has_people(name) else [k for k in db.keys if "/" not in k]
+        unread = pd.DataFrame(list(db.unread), columns=["key", "why"])
+        frames.append(unread.assign(folder=name))
+        frames.append(pd.DataFrame({"folder": name, "key": stray, "why": BESIDE}))
+        frames.append(repeated(db, stray).assign(folder=name, why=COPY, also_in=name))
+    for name, other in pairs:
+        found = contaminated(files.databases[other], files.databases[name])
+        found = found.rename(columns={"training_key": "other_key"})
+        frames.append(found.assign(folder=name, why=COPY, also_in=other))
+    columns = ["folder", "key", "why", "also_in", "other_key", "distance"]
+    every = pd.concat([frame.reindex(columns=columns) for frame in frames if len(frame)] or
+                      [pd.DataFrame(columns=columns)], ignore_index=True)  # fmt: skip
+    return every.drop_duplicates(["folder", "key"], ignore_index=True)
+
+
 def _open(files: CaseFiles, trained: bool) -> networks.Opened:
     given = files.brought
     return networks.open_network(
@@ -295,7 +309,8 @@ def told(files: CaseFiles) -> str:
     )
 
 
-def _name(key: str) -> str:
+def name_of(key: str) -> str:
+    """Return the person of an image, whose name is the same in whatever Unicode form it has."""
     return unicodedata.normalize("NFC", key.split("/")[0])
 
 
@@ -461,51 +476,72 @@ def _located(folder: Path, network: str) -> tuple[Path | None, list[Path]]:
         )
     folders = [folder / name for name in FOLDERS]
     for path in folders:
-        _refuse_names(path)
+        for key, reason in walk(path):  # which refuses names that are not UTF-8
+            if reason == NOTHING:
+                raise DataError(
+                    f"{path / key} {reason} ({os.readlink(path / key)}): mend it or delete it."
+                )
     return found[0] if found else None, folders
 
 
-def _refuse_names(folder: Path) -> None:
-    """Refuse links to nothing and names that are not UTF-8, which nothing after this could say in a word."""
-    for root, folders, files in os.walk(folder):
-        for path in (Path(root, name) for name in (*folders, *files)):
-            try:
-                str(path).encode()
-            except UnicodeEncodeError as error:
-                raise DataError(
-                    f"{folder} holds the name {path.name!r}, which is not UTF-8: rename it."
-                ) from error
-            if path.is_symlink() and not path.exists():
-                raise DataError(
-                    f"{path} is a link to nothing ({os.readlink(path)}): mend it or delete it."
-                )
+def compared(files: CaseFiles, answers: pd.DataFrame, share: Estimate, of: str) -> pd.DataFrame:
+    """Return what was said beside what is true, of a demonstration.
+
+    Args:
+        files: Of the demonstration.
+        answers: Of its audit.
+        share: Said by it.
+        of: The column of the answers that names who or what is in question.
+    """
+    true = pd.read_csv(files.folder / "truth.csv", dtype={"key": str})
+    found = answers.merge(true.rename(columns={"key": of}), on=of)
+    named = found["member"][found["named"]]
+    lines = [
+        ("share of members among those in question", f"{share}", f"{found['member'].mean():.2f}"),
+        ("named", f"{len(named)}", f"{named.sum()} of these are members"),
+    ]
+    return pd.DataFrame(lines, columns=["", "said", "true"])
 
 
-def demonstration(audit: Audit) -> Path:
-    """Return a folder with what an auditor might bring: the study's own M and images of D, and the truth."""
+def demonstration(audit: Audit, question: str = "images") -> Path:
+    """Return a folder with what an auditor might bring: the study's own M, images of D, and the truth.
+
+    For images the baseline's, a third of them in question. For persons the photographs that were not used of
+    the people shown and never shown (notebook 09), a tenth of these people in question. Of a large D some
+    people take part, as many as have `SHOWN` images.
+    """
     config, d = audit.config, audit.training
-    column = scenarios.columns(config, "baseline")[0]
-    model = audit.model(column.recipe)
-    shown = model.ledger["exposures"].to_numpy() > 0
-    question = uniform(d.name, d.keys, "case-questioned", config.databases.partition_seed) < 1 / 3
+    column = scenarios.columns(config, "baseline" if question == "images" else "people")[0]
+    model, seed = audit.model(column.recipe), config.databases.partition_seed
+    ledger = model.ledger
+    shown = member = ledger["exposures"].to_numpy() > 0
+    cut, part = d.keys, np.full(len(d), True)
+    if question == "persons":
+        member, cut = ledger["class"].to_numpy() >= 0, d.identities
+        part = ~shown & (cut >= 0)
+    third = 1 / 3 if question == "images" else 1 / 10  # p values need known people out
+    asked = uniform(d.name, cut, "case-questioned", seed) < third
+    if len(d) > SHOWN:
+        part &= uniform(d.name, d.identities, "case-shown", seed) < SHOWN / len(d)
+    rows = np.flatnonzero(part)
+    folders = np.where(asked, QUESTIONED, np.where(member, *KNOWN))
+    names = [f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in rows]
 
     def make(folder: Path) -> None:
         network, head = model.load()
         state = {f"model.{k}": v for k, v in network.state_dict().items()}
         centres = head.kernel.detach().T.contiguous()
         torch.save({"state_dict": state | {"head.weight": centres}}, folder / "weights.pt")
-        for i, key in enumerate(d.keys.tolist()):
-            name = QUESTIONED if question[i] else KNOWN[0] if shown[i] else KNOWN[1]
-            path = folder / name / f"{_person(d, i)}{key.replace('/', '-')}.png"
+        for i, name in zip(rows, names, strict=True):
+            path = folder / folders[i] / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(d.images[i]).save(path)
-        keys = [
-            f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in np.flatnonzero(question)
-        ]
-        truth = pd.DataFrame({"key": keys, "member": shown[question]})
-        truth.to_csv(folder / "truth.csv", index=False)
+        keys = [name if question == "images" else name.split("/")[0] for name in names]
+        truth = pd.DataFrame({"key": keys, "member": member[rows]})[asked[rows]]
+        truth.drop_duplicates().to_csv(folder / "truth.csv", index=False)
 
     spec = {"version": VERSION, "model": model.artifact.digest, "images": d.fingerprint}
+    spec |= {} if question == "images" else {"question": question}
     return store.fetch("demonstrations", spec, make).folder
 
 

@@ -13,6 +13,7 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.study.case import Case
+from mint_utils.study.casepeople import ODD, PeopleCase
 from mint_utils.study.factors import Factor
 from mint_utils.study.results import MintTable
 
@@ -96,8 +97,10 @@ def sound(model: AuditedModel, table: MintTable) -> dict[str, bool]:
     }
 
 
-def case_sound(case: Case) -> dict[str, bool]:
+def case_sound(case: Case | PeopleCase) -> dict[str, bool]:
     """Return what must hold of an audit of one's own."""
+    if isinstance(case, PeopleCase):
+        return people_sound(case)
     images, answers, cells = case.files.images, case.answers, case.cells
     person = images["person"].to_numpy()
     folds = [pd.Series(one).groupby(person).nunique() for one in case.design.folds]
@@ -113,6 +116,25 @@ def case_sound(case: Case) -> dict[str, bool]:
             cells["accuracy"].between(cells["low"], cells["high"]).all()
         ),
         "nothing is named where nothing can be said": not (case.nothing and answers["named"].any()),
+    }
+
+
+def people_sound(case: PeopleCase) -> dict[str, bool]:
+    """Return what must hold of an audit of one's own about persons."""
+    answers, cells = case.answers, case.cells
+    asked = case.people["person"][case.judged]
+    return {
+        "everybody in question with photographs enough has one answer": sorted(asked)
+        == sorted(answers["person"][answers["p"].notna()]),
+        "every p lies from 0 to 1": bool(answers["p"].dropna().between(0, 1, "right").all()),
+        "nobody lies in two folders": bool(
+            case.files.images.groupby("person")["database"].nunique().max() == 1
+        ),
+        "every area lies in its interval": bool(
+            cells["auc"].between(cells["low"], cells["high"]).all()
+        ),
+        "nobody is named where nothing can be said": not (case.nothing and answers["named"].any()),
+        "nobody is named who looks unusual": not (answers["unlike"][answers["named"]] < ODD).any(),
     }
 
 

@@ -27,6 +27,8 @@ from mint_utils.mint.protocol import FEWEST, AuditSet, Split
 KNOWN = ("members", "non_members")
 QUESTIONED = "questioned"
 FOLDERS = (*KNOWN, QUESTIONED)
+FALSE = 0.05  # share of false names among those that are named, in expectation
+FEWEST_PEOPLE = 10  # in question, below which the interval of a share covers too rarely
 FOLDS = 3  # T is trained on two thirds, as in the paper
 PEOPLE = 10  # that known images must show, at least
 APART = 0.05  # share of images of one person with a common class up to which classes are images

@@ -61,8 +61,10 @@ class Column:
 
 def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:
     """Return the scenarios whose models notebooks need; 08 needs none where an auditor gives a model."""
-    own = config.brought.case is not None
-    wanted = [NOTEBOOKS[name] for name in names if not (own and name == "08_audit_your_model")]
+    found, own = config.brought, dict(NOTEBOOKS)
+    if found.case is not None or found.question == "persons":
+        own["08_audit_your_model"] = () if found.case is not None else ("people",)
+    wanted = [own[name] for name in names]
     return list(dict.fromkeys(scenario for of in wanted for scenario in of))
 
 

@@ -100,9 +100,9 @@ def planted(c, of_network, of_image=0.0, shift=0.0, of_person=0.0):
 
 def test_folders_are_read_as_they_are_and_a_copy_takes_part_once(c):
     counts = c.files.counts().set_index("folder")
-    assert counts["images"].to_dict() == {"members": 360, "non_members": 360, "questioned": 361}
-    assert counts["left out as copies"].tolist() == [0, 0, 1]
-    assert counts["left out beside folders"].tolist() == [0, 0, 0]
+    assert counts["read"].to_dict() == {"members": 360, "non_members": 360, "questioned": 361}
+    assert counts["copies"].tolist() == [0, 0, 1]
+    assert counts["beside folders"].tolist() == [0, 0, 0] == counts["not read"].tolist()
     assert (counts["people"] == PEOPLE).all()
     (copy,) = c.files.left_out.itertuples()
     assert (copy.folder, copy.key, copy.also_in) == ("questioned", "p00/again.png", "members")
@@ -235,7 +235,7 @@ def test_the_demonstration_holds_what_it_says():
         (
             lambda f: os.mkdir(os.fsencode(f / "members") + b"/\xff"),
             DataError,
-            "is not UTF-8: rename",
+            "is not UTF-8. Rename",
         ),
         (
             lambda f: (f / "members" / "p1").rename(f / "members" / "p0" / "p1"),
@@ -396,6 +396,27 @@ def test_one_image_a_person_makes_no_classes_of_images():
     assert design.classes_are_images(folder, person.astype(str), apart)
 
 
+@pytest.mark.parametrize("classes_are_people", [True, False])
+def test_folders_that_are_no_persons_make_no_classes_of_images(tmp_path, classes_are_people):
+    """Batches of many people, one known member of each; in question are unused photographs of these."""
+    c = bring(tmp_path, lambda p, n: ("members", "questioned")[n % 2] if p % 2 else "non_members")
+    images, rng = c.files.images, np.random.default_rng(0)
+    folder, n = images["database"].to_numpy(), len(images)
+    first, nearest = 0.5 + rng.random(n) / 5, 10_000 + rng.permutation(n)
+    second = np.where(folder == "members", first, first - 0.01)
+    first[folder == "members"] += 0.4
+    asked = np.flatnonzero(folder == "questioned")
+    first[asked] += 0.3
+    if classes_are_people:
+        nearest[asked] = nearest[rng.permutation(np.flatnonzero(folder == "members"))[: len(asked)]]
+    c.__dict__["closeness"] = design.Closeness(first, second, nearest)
+    assert c.design.classes
+    planted(c, 0.0, of_person=5.0)
+    assert c._low.mean() > 0.5
+    assert (case.OWN in c.nothing) == classes_are_people
+    assert c.answers["named"].any() != classes_are_people
+
+
 def test_people_weigh_as_they_do_in_question():
     """Photographs of one person lie near the centre of a large class; most in question show this person."""
     rng, n = np.random.default_rng(0), 400
@@ -536,7 +557,22 @@ def test_stray_images_and_copies_in_one_folder_are_listed(tmp_path):
     assert left["why"]["contact.png"].startswith("beside the people's folders")
     assert left["other_key"]["p07/again.png"] == first.relative_to(tmp_path / "members").as_posix()
     assert c.files.unknown == [] and len(c.files.images) == 180
-    assert c.files.counts().set_index("folder").loc["members"].tolist() == [62, 1, 1, 30]
+    assert c.files.counts().set_index("folder").loc["members"].tolist() == [62, 62, 0, 1, 1, 30]
+
+
+def test_files_that_lie_there_are_read_or_listed(tmp_path):
+    c = bring(tmp_path, thirds, people=30, each=6)
+    (tmp_path / "members" / "p03" / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "members" / "notes.txt").write_text("mine")
+    c = case.Case(study.open_study("quick", case=str(tmp_path), **SMALL))
+    counts = c.files.counts().set_index("folder")
+    for name, line in counts.iterrows():
+        there = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        assert line["files"] == len(there) == line["read"] + line["not read"]
+    assert counts["not read"].tolist() == [2, 0, 0]
+    left = c.files.left_out.set_index("key")["why"]
+    assert left["notes.txt"] == "has a suffix that no image has (.txt)"
+    assert "p03/broken.jpg" in left.index and len(c.files.images) == 180
 
 
 def test_folds_are_even_and_small_cases_go_through(tmp_path):

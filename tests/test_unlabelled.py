@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks import unlabelled
 from mint_utils.data.manifest import Database
-from mint_utils.study import unlabelled
 from tests.audited.test_graphs import Small, exported
 from tests.factory import database
 

@@ -4,7 +4,7 @@ In: the network, and databases of which some people may be in its Training Datas
 gives tells one database from others, and what of that is there without its training or without any network;
 how much alike it finds the photographs of a person, and whether people fall into two kinds.
 
-    python -m mint_utils.study.unlabelled --network MobileFaceNet.onnx --data DIR \\
+    python -m benchmarks.unlabelled --network MobileFaceNet.onnx --data DIR \\
         --out figures/mobilefacenet --mean .485,.456,.406 --std .229,.224,.225
 
 A reading becomes a test by known members and known non-members, which nobody has here. So no number says that
@@ -26,7 +26,6 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mint_utils import paths
 from mint_utils.audited import networks, train
 from mint_utils.audited.untrained import calibrated
 from mint_utils.data.manifest import Database, open_database
@@ -194,25 +193,6 @@ def audited(opened: networks.Opened, without: networks.Opened, data: str, out: P
     units[BLIND] = thumbnails - thumbnails.mean(axis=1, keepdims=True)
     persons(units, databases[0].identities).round(4).to_csv(out / "persons.csv", index=False)
     told_apart(found, databases).round(4).to_csv(out / "images.csv", index=False)
-
-
-def published(name: str, folder: str = "mobilefacenet") -> pd.DataFrame:
-    """Return a table of a network that was audited so, as its notebook shows it.
-
-    Args:
-        name: recognition, images (of which the areas are shown, a column for each other database) or persons.
-        folder: Of the network, below ``figures``.
-    """
-    frame = pd.read_csv(paths.ROOT / "figures" / folder / f"{name}.csv")
-    if name != "images":
-        return frame
-    shown = frame["auc"].map("{:.2f}".format) + frame.apply(
-        lambda line: f" [{line['low']:.2f}, {line['high']:.2f}]", axis=1
-    )
-    table = frame.assign(auc=shown).pivot_table(
-        index=["reader", "row"], columns="against", values="auc", aggfunc="first", sort=False
-    )
-    return table.reset_index()
 
 
 @command

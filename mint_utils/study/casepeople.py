@@ -1,0 +1,493 @@
+"""The other question of an own audit: was a person shown to the network, whatever the photographs?
+
+In: what is brought (`casefiles`): photographs of people who are known to be in D (``members``), of people who
+are known not to be (``non_members``), and of people in question, one person or more. Out: an answer for each
+person in question, and how many of them were shown.
+
+One number is read of a person, fixed beforehand: with class centres the largest mean cosine to one of them,
+without them how alike the photographs are (`mint.people`). No MINT Model is trained on it. Its p value is the
+share of known people out who have at least as large a number with as many photographs. So it holds where the
+person in question is like the known people out in all but membership. What can be seen of this without the
+network is tested, for each person and for all together (`unlike`, `ALIKE`), and whoever differs is not named.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mint_utils.data.membership import uniform
+from mint_utils.errors import DataError, ParameterError
+from mint_utils.measure.bootstrap import Decided, Estimate, interval, pairs, prevalence, verdict
+from mint_utils.mint import people
+from mint_utils.study.audit import Audit
+from mint_utils.study.casefiles import (
+    BLIND,
+    NETWORK,
+    UNTRAINED,
+    CaseFiles,
+    compared,
+    demonstration,
+    doubt,
+    name_of,
+    read,
+)
+from mint_utils.study.controls import blind_features
+from mint_utils.study.design import FALSE, FEWEST_PEOPLE, KNOWN, QUESTIONED, UNKNOWN
+
+LEAST = {KNOWN[0]: 10, KNOWN[1]: 20}  # people: with 20 known people out the smallest p is 1/21
+MOST = 20  # photographs of a person that are read
+ODD = 0.1  # share of known people out who may look as unusual as a person who is judged
+LIKE = 0.1  # area above .50 up to which all people in question count as like the known people out
+DEALS = 30  # of who is in question, for the interval of that area
+CALLED = 0.2  # p below which a person counts as called, for the share of all
+REFERENCE = 300  # known people out by whom it is judged whether a person looks unusual
+AT_ONCE = 64  # people compared with all class centres at once
+
+TOLD = "known people in are told from known people out"
+TRAINED = "better than by the same network untrained"
+SEEN = "better than without any network"
+MATCHED = "known people in and out are photographed alike"
+ALIKE = "people in question are photographed like known people out"
+WRONG = (
+    "It would be wrong if known people out were in D after all or differ from those in question in a way "
+    "that cannot be seen without the network, or if a person resembles somebody in D: a twin, a relative"
+)
+
+
+class PeopleCase:
+    """What is read of people, and what may be said of those in question.
+
+    Attributes:
+        files: What is brought.
+        demonstration: Whether nothing was brought, and the truth is known.
+    """
+
+    def __init__(self, audit: Audit):
+        """Find what is brought and count people.
+
+        Raises:
+            DataError: People are not known in a folder, or a person lies in two of them.
+            ParameterError: Too few known people have photographs enough.
+        """
+        folder = audit.config.brought.case
+        self.demonstration = folder is None
+        self.files = CaseFiles(Path(folder or demonstration(audit, "persons")), audit.config)
+        self.replicates = audit.config.mint.replicates
+        _refuse(self.files)
+        self.least = people.READINGS[self.row].least
+        self.folder = self.people["folder"].to_numpy()
+
+    @property
+    def row(self) -> str:
+        """The reading."""
+        return "similarity" if self.files.centres is None else "largest cosine"
+
+    @functools.cached_property
+    def people(self) -> pd.DataFrame:
+        """One line a person: person, folder, photographs (how many take part), places (of these).
+
+        The places are in an order by hash, for the first of them are read where not all are.
+        """
+        images, seed = self.files.images, self.files.seed
+        names = (images["database"] + "/" + images["key"]).to_numpy(str)
+        order = np.argsort(uniform("case", names, "people-pick", seed), kind="stable")
+        of = pd.DataFrame({"place": order, "person": images["person"].to_numpy()[order]})
+        places = of.groupby("person")["place"].apply(np.array)
+        folder = images.groupby("person")["database"].first()
+        lines = pd.DataFrame({"folder": folder, "places": places})
+        lines["photographs"] = lines["places"].map(len)
+        return lines.rename_axis("person").reset_index()
+
+    def is_in(self, *folders: str) -> np.ndarray:
+        """Return (P,) bool: whether each of `people` is of one of these folders."""
+        return np.isin(self.folder, folders)
+
+    @functools.cached_property
+    def read(self) -> np.ndarray:
+        """(P,) int64: from how many photographs each person is read; 0 for those who have too few.
+
+        At most as many as half of the known people of either kind have, or `LEAST` of them, and `MOST`.
+
+        Raises:
+            ParameterError: Too few known people have photographs enough.
+        """
+        counts, most = self.people["photographs"].to_numpy(), MOST
+        for name, least in LEAST.items():
+            theirs = np.sort(counts[self.is_in(name)])[::-1]
+            there = int((theirs >= self.least).sum())
+            if there < least:
+                raise ParameterError(
+                    f"{there} people in {name} have {self.least} photographs or more, and {least} is the "
+                    "least with whom a person can be compared: bring more people."
+                )
+            most = min(most, theirs[max(least, len(theirs) // 2) - 1])
+        return np.where(counts >= self.least, np.minimum(counts, max(most, self.least)), 0)
+
+    @property
+    def judged(self) -> np.ndarray:
+        """(P,) bool: the people in question who have photographs enough."""
+        return self.is_in(QUESTIONED) & (self.read > 0)
+
+    @property
+    def typical(self) -> int:
+        """From how many photographs the people in question are read, the (lower) median."""
+        of = self.read[self.judged]
+        return int(np.quantile(of, 0.5, method="lower")) if len(of) else self.least
+
+    def with_photographs(self, k: int) -> np.ndarray:
+        """Return (P,) bool: who has so many."""
+        return self.people["photographs"].to_numpy() >= k
+
+    def _picks(self, k: int, who: np.ndarray) -> np.ndarray:
+        return np.stack([places[:k] for places in self.people["places"][who]])
+
+    # ---- what is read -------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _units(self) -> dict[str, np.ndarray]:
+        found = {name: read(self.files, name) for name in (NETWORK, UNTRAINED)}
+        return {name: of.array[:, of.rows["Model Outcome"]] for name, of in found.items()}
+
+    @functools.cache  # noqa: B019  (a case lives as long as its notebook)
+    def score(self, reader: str, k: int) -> np.ndarray:
+        """Return (P,) what is read of each person by k photographs, not a number for the others."""
+        who, units = np.flatnonzero(self.with_photographs(k)), self._units[reader]
+        centres = self.files.centres
+        if centres is not None:
+            centres = (centres / centres.norm(dim=0)).T.float().numpy()
+        found, nobody = np.full(len(self.people), np.nan), np.zeros((1, units.shape[1]), np.float32)
+        for i in range(0, len(who), AT_ONCE):
+            of = np.asarray(units[self._picks(k, who[i : i + AT_ONCE])], np.float32)
+            norms = np.ones(of.shape[:2], np.float32)
+            found[who[i : i + AT_ONCE]] = people.read(of, norms, nobody, centres)[self.row]
+        return found
+
+    @functools.cache  # noqa: B019
+    def blind(self, k: int) -> dict[str, np.ndarray]:
+        """Return baseline -> (P, 2 L): mean and deviation over k photographs; not numbers for the others."""
+        features, who = blind_features(self.files.runs), np.flatnonzero(self.with_photographs(k))
+        picks, found = self._picks(k, who), {}
+        for name, where in features.rows.items():
+            of = features.array[:, where][picks]
+            array = np.full((len(self.people), 2 * of.shape[2]), np.nan, np.float32)
+            array[who] = np.hstack([of.mean(axis=1), of.std(axis=1)])
+            found[name] = array
+        return found
+
+    def _blindly(self, of: np.ndarray, shown: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return the blind baseline that tells people apart best, and its scores; trained on other people."""
+        found = {
+            name: people.cross_fitted(array[of][None], shown[of])[0]
+            for name, array in self.blind(self.typical).items()
+        }
+        best = max(found, key=lambda name: pairs(shown[of], found[name][None]).mean())
+        return best, found[best]
+
+    # ---- what may be said ---------------------------------------------------------------------
+
+    @functools.cached_property
+    def _cells(self) -> dict[tuple[str, str], Decided]:
+        """(Row, reader) -> how known people are told apart by as many photographs as `typical`."""
+        known = self.is_in(*KNOWN) & self.with_photographs(self.typical)
+        shown = self.is_in(KNOWN[0])
+        name, blind = self._blindly(known, shown)
+        scores = {
+            (self.row, reader): self.score(reader, self.typical)[known] for reader in self._units
+        } | {(name, BLIND): blind}
+        return {key: placed(shown[known], values) for key, values in scores.items()}
+
+    @functools.cached_property
+    def cells(self) -> pd.DataFrame:
+        """How well known people are told: one line a reader: row, column (the reader), auc, low, high, n."""
+        lines = []
+        for (row, reader), cell in self._cells.items():
+            value, low, high = np.clip(interval([(1, cell)], self.replicates), 0, 1)
+            line = {"row": row, "column": reader, "auc": value, "low": low, "high": high}
+            lines.append(line | {"n": len(cell.labels)})
+        return pd.DataFrame(lines)
+
+    @functools.cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """What must hold before anybody is named, see `decide`."""
+        return decide(self)
+
+    @property
+    def nothing(self) -> list[str]:
+        """The conditions for want of which nobody is named."""
+        return self.verdicts["question"][self.verdicts["verdict"] != "supported"].tolist()
+
+    @functools.cached_property
+    def unlike(self) -> np.ndarray:
+        """(P,) float: how often a known person out looks as unusual as a person in question, see `oddity`."""
+        return _unlike(self)
+
+    @functools.cached_property
+    def answers(self) -> pd.DataFrame:
+        """What is said of each person in question, see `answered`."""
+        return answered(self)
+
+    @functools.cache  # noqa: B019
+    def share(self) -> Estimate:
+        """Return which share of the people in question that are judged was shown, see `shared`."""
+        return shared(self)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """What is read of everybody by as many photographs as `typical`: folder, score."""
+        lines = pd.DataFrame({"folder": self.folder, "score": self.score(NETWORK, self.typical)})
+        return lines.dropna().reset_index(drop=True)
+
+    def by_images(self) -> pd.DataFrame:
+        """Return by how many photographs people are read, and how many people are named."""
+        lines = []
+        for k, of in self.answers[self.answers["photographs"] > 0].groupby("photographs"):
+            known = [int((self.is_in(name) & self.with_photographs(k)).sum()) for name in KNOWN]
+            lines.append((k, *known, len(of), int(of["named"].sum())))
+        columns = ["photographs", "known in", "known out", "in question", "named"]
+        return pd.DataFrame(lines, columns=columns)
+
+    def conclusion(self) -> str:
+        """Return what this audit says, or why it can say nothing, in words made of its numbers."""
+        return conclusion(self)
+
+    def truth(self) -> pd.DataFrame:
+        """Return what was said beside what is true; of a demonstration."""
+        return compared(self.files, self.answers, self.share(), "person")
+
+
+def decide(case: PeopleCase) -> pd.DataFrame:
+    """What must hold before anybody is named: question, value, low, high, verdict.
+
+    Three areas under the ROC curve less .50, or differences of such, must lie above zero. A classifier
+    without network must tell neither known people in nor people in question from known people out, by
+    an interval, nor by more than `LIKE` (`_told_blindly`). The last is left out below `FEWEST_PEOPLE` people
+    in question, of whom each is looked at alone (`unlike`).
+    """
+    of, untrained, blind = case._cells.values()
+    found = {
+        TOLD: ([(1, of)], 0.5),
+        TRAINED: ([(1, of), (-1, untrained)], 0.0),
+        SEEN: ([(1, of), (-1, blind)], 0.0),
+    }
+    lines = []
+    for question, (terms, above) in found.items():
+        value, low, high = (end - above for end in interval(terms, case.replicates))
+        said = verdict(low, high)
+        lines.append((question, value, low, high, said))
+    there = case.with_photographs(case.typical)
+    lines.append((MATCHED, *_told_blindly(case, there, KNOWN[0])))
+    if (there & case.is_in(QUESTIONED)).sum() >= FEWEST_PEOPLE:
+        lines.append((ALIKE, *_told_blindly(case, there, QUESTIONED)))
+    return pd.DataFrame(lines, columns=["question", "value", "low", "high", "verdict"])
+
+
+def _told_blindly(
+    case: PeopleCase, there: np.ndarray, folder: str
+) -> tuple[float, float, float, str]:
+    """Return the area above .50 by which a folder's people are told from known people out; a verdict.
+
+    The interval is as wide as areas differ where it is dealt anew who is of the folder.
+    """
+    of = there & case.is_in(folder, KNOWN[1])
+    array = np.hstack(list(case.blind(case.typical).values()))[of][None]
+    asked, rng = case.is_in(folder)[of], np.random.default_rng(0)
+    deals = [asked, *(rng.permutation(asked) for _ in range(DEALS))]
+    value, *others = (pairs(deal, people.cross_fitted(array, deal)).mean() - 0.5 for deal in deals)
+    low, high = value + stats.norm.ppf([0.025, 0.975]) * np.std(others)
+    said = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
+    return value, low, high, said
+
+
+def _unlike(case: PeopleCase) -> np.ndarray:
+    found = np.full(len(case.people), np.nan)
+    for k in np.unique(case.read[case.judged]):
+        array = np.hstack(list(case.blind(int(k)).values()))
+        out = np.flatnonzero(case.is_in(KNOWN[1]) & case.with_photographs(k))[:REFERENCE]
+        for i in np.flatnonzero(case.judged & (case.read == k)):
+            found[i] = oddity(array[out], array[i])
+    return found
+
+
+def answered(case: PeopleCase) -> pd.DataFrame:
+    """What is said of each person in question, those who stand out most first.
+
+    Returns:
+        person, photographs (that are read), score, p (not a number for those with too few photographs),
+        unlike (see there), named: whether p is among those of which at most `FALSE` are expected to be
+        named wrongly (Benjamini and Hochberg), nobody where `nothing` says why, and nobody with an
+        ``unlike`` below `ODD`.
+    """
+    lines = case.people[["person"]].assign(
+        photographs=case.read, score=np.nan, p=np.nan, unlike=case.unlike
+    )
+    for k in np.unique(case.read[case.judged]):
+        score, who = case.score(NETWORK, int(k)), case.judged & (case.read == k)
+        out = score[case.is_in(KNOWN[1]) & case.with_photographs(k)]
+        lines.loc[who, "score"] = score[who]
+        lines.loc[who, "p"] = conformal(out, score[who])
+    lines = lines[case.is_in(QUESTIONED)]
+    may = lines["p"].notna() & (lines["unlike"] >= ODD) & (not case.nothing)
+    named = np.zeros(len(lines), bool)
+    if may.any():
+        named[may] = stats.false_discovery_control(lines["p"][may]) <= FALSE
+    lines = lines.assign(named=named)
+    return lines.sort_values(["p", "score"], ascending=[True, False], ignore_index=True)
+
+
+def shared(case: PeopleCase) -> Estimate:
+    """Return which share of the people in question that are judged was shown, by `prevalence`.
+
+    There is no interval below `FEWEST_PEOPLE` of them, and nothing where known people are not told apart.
+    """
+    known, asked = case.is_in(*KNOWN), case.answers["p"].dropna().to_numpy()
+    ks, counts = np.unique(case.read[case.judged], return_counts=True)
+    called = np.zeros(len(case.people))
+    for k, count in zip(ks, counts, strict=True):
+        k_known = min(int(k), case.typical)  # whom fewer known people have, are as good as these
+        called += count * _called(case, k_known) / counts.sum()
+    there = known & case.with_photographs(case.typical)
+    labels = case.is_in(KNOWN[0])[there]
+    right = np.where(labels, called[there], 1 - called[there])[None]
+    of = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
+    found = prevalence(Decided(labels, right, np.flatnonzero(there)), of, case.replicates)
+    few = len(asked) < FEWEST_PEOPLE
+    return Estimate(found.value, np.nan, np.nan) if few else found
+
+
+def _called(case: PeopleCase, k: int) -> np.ndarray:
+    """Return (P,) whether each known person would be called by k photographs, among the others."""
+    score, out = case.score(NETWORK, k), case.is_in(KNOWN[1]) & case.with_photographs(k)
+    p = conformal(score[out], score)
+    p[out] = [
+        conformal(np.delete(score[out], i), score[out][i : i + 1])[0] for i in range(out.sum())
+    ]
+    return (p <= CALLED).astype(float)
+
+
+def _refuse(files: CaseFiles) -> None:
+    """Refuse folders whose people are not known, and a person who lies in two of them."""
+    if files.unknown:
+        raise DataError(f"{files.folder}: {UNKNOWN.format(', '.join(files.unknown))}.")
+    folders = files.images.groupby("person")["database"].unique()
+    for person, names in folders.items():
+        if len(names) > 1:
+            raise DataError(
+                f"{files.folder}: {person!r} lies in {', '.join(names)}. A person lies in one folder if "
+                "the question is about persons; give question images if it is about images."
+            )
+
+
+def placed(labels: np.ndarray, scores: np.ndarray) -> Decided:
+    """Return a cell whose accuracy is the area under the ROC curve of (P,) scores, for intervals of it.
+
+    How right a person is told is the share of people of the other kind that lie on the right side. Its
+    deviation counts twice, for `Decided.accuracies` halves that of either kind (DeLong's variance does not).
+    """
+    above = pairs(labels, scores[None])
+    right = np.empty(len(labels))
+    right[labels], right[~labels] = above.mean(axis=1), above.mean(axis=0)
+    return Decided(
+        labels, (above.mean() + 2 * (right - above.mean()))[None], np.arange(len(labels))
+    )
+
+
+def conformal(others: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return (P,) p: the share of others that score as high, the person counted among them."""
+    return (1 + (others[:, None] >= scores).sum(axis=0)) / (1 + len(others))
+
+
+def oddity(others: np.ndarray, one: np.ndarray) -> float:
+    """Return how often others (n, L) lie as far from all as one (L,) does: a conformal p value.
+
+    How far is the ridge leverage of a line among all n + 1, the ridge being their mean eigenvalue. So it is
+    the same function of others and one, and where they are alike the p value is uniform.
+    """
+    lines = np.vstack([others, one]).astype(np.float64)
+    lines = (lines - lines.mean(axis=0)) / np.maximum(lines.std(axis=0), 1e-9)
+    gram = lines @ lines.T
+    ridge = np.trace(gram) / len(gram) * np.eye(len(gram))
+    far = np.diag(np.linalg.solve(gram + ridge, gram))
+    return float((far >= far[-1] - 1e-12).mean())
+
+
+def conclusion(case: PeopleCase) -> str:
+    """Return what an audit says of people in question, or why nobody is named."""
+    answers = case.answers
+    judged = answers[answers["p"].notna()]
+    none = len(answers) - len(judged)
+    few = "" if not none else (
+        f" {none} more have fewer than {case.least} photographs that can be read, and are not judged."
+    )  # fmt: skip
+    if lost := _unreadable(case):
+        few += f" No photograph can be read of {', '.join(lost)}."
+    doubtful = doubt(case.files)
+    question = (
+        " The question here is whether a person was shown to this network, with whatever photographs."
+        + few
+        + (f" {doubtful}" if doubtful else "")
+    )
+    if case.nothing or not len(judged):
+        verdicts = case.verdicts.set_index("question")["verdict"]
+        failed = "; ".join(f"{name}: {verdicts[name]}" for name in case.nothing)
+        return (
+            "**Nothing can be said of the people in question.** What would have to hold does not: "
+            f"{failed or 'nobody in question has photographs enough'}. This is no sign that they were not "
+            f"shown.{question}"
+        )
+    said = _one(case, judged.iloc[0]) if len(judged) == 1 else _all(case, judged)
+    return f"{said}{question} {WRONG}."
+
+
+def _unreadable(case: PeopleCase) -> list[str]:
+    """The people in question of whom files lie there, and none can be read or takes part."""
+    left = case.files.left_out
+    there = left["key"][(left["folder"] == QUESTIONED) & left["key"].str.contains("/")]
+    names = {name_of(key) for key in there if not key.startswith(".")}
+    return sorted(names - set(case.people["person"][case.is_in(QUESTIONED)]))
+
+
+def _one(case: PeopleCase, line: pd.Series) -> str:
+    out = int((case.is_in(KNOWN[1]) & case.with_photographs(line["photographs"])).sum())
+    told = (
+        f"{line['photographs']} photographs of {line['person']} were read: p = {line['p']:.3f}, for of "
+        f"{out} known people out {round(line['p'] * (out + 1)) - 1} stand out as much."
+    )
+    if line["unlike"] < ODD:
+        return f"**Nothing can be said of {line['person']}**, {_odd(1)}. {told}"
+    if line["named"]:
+        return (
+            f"**{line['person']} can be named** as shown to this network. {told} Of people who were not "
+            f"shown, {FALSE:.0%} would be named too, in expectation."
+        )
+    return f"**{line['person']} cannot be named.** {told} This is no sign that the person was not shown."
+
+
+def _all(case: PeopleCase, judged: pd.DataFrame) -> str:
+    value, low, high = case.share()
+    of = f"Of {len(judged)} people in question "
+    if np.isnan(value):
+        share = f"How many of {len(judged)} people in question were shown cannot be told."
+    elif np.isnan(low):
+        share = (
+            f"{of}{value:.0%} were shown to this network. There is no interval: they are less than "
+            f"{FEWEST_PEOPLE}."
+        )
+    else:
+        share = f"{of}{value:.0%} [{low:.0%}, {high:.0%}] were shown to this network."
+    named, odd = int(judged["named"].sum()), int((judged["unlike"] < ODD).sum())
+    lowest = 1 / (1 + case.is_in(KNOWN[1]).sum())
+    nobody = f"Nobody can be named: no p is below {lowest:.4f}."
+    names = nobody if not named else (
+        f"{named} can be named, of whom at most {FALSE:.0%} are expected to be named wrongly (an "
+        "expectation, no bound for this case)."
+    )  # fmt: skip
+    left = f" {odd} are not named whatever their p, {_odd(odd)}." if odd else ""
+    return f"{share} {names}{left}"
+
+
+def _odd(n: int) -> str:
+    whose = "whose photographs look" if n == 1 else "for their photographs look"
+    return f"{whose} more unusual, without any network, than those of {1 - ODD:.0%} of the known people out"
