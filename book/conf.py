@@ -24,6 +24,7 @@ autodoc_typehints = "none"
 autodoc_inherit_docstrings = False  # those of PyTorch
 napoleon_use_ivar = True
 toc_object_entries = False  # of a room there would be hundreds
+suppress_warnings = ["ref.python"]  # two classes may have an attribute of one name
 default_role = "code"
 html_theme = "sphinx_book_theme"
 html_theme_options = {

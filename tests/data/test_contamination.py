@@ -14,7 +14,6 @@ from mint_utils.data.contamination import (
     NEAR,
     contaminated,
     nearest_hash,
-    nearest_other,
     perceptual_hashes,
     repeated,
 )
@@ -189,15 +188,3 @@ def test_copies_within_a_database_are_those_of_an_earlier_image(d, monkeypatch):
 def people(rng, centres, each):
     noisy = centres.repeat(each, 0) + 0.1 * rng.normal(size=(len(centres) * each, 32))
     return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
-
-
-def test_the_nearest_other_person(monkeypatch):
-    rng = np.random.default_rng(2)
-    stored = people(rng, rng.normal(size=(7, 32)), 3)
-    labels = np.repeat(np.arange(7), 3)
-    cosines = stored[::2].astype(float) @ stored.T.astype(float)
-    cosines[labels[::2, None] == labels] = -1
-    for rows in (1 << 10, 4):
-        monkeypatch.setattr(contamination, "ROWS", rows)
-        found = nearest_other(stored[::2], labels[::2], stored, labels)
-        np.testing.assert_allclose(found, cosines.max(1), atol=1e-6)

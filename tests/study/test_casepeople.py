@@ -274,7 +274,7 @@ def test_people_must_be_known(tmp_path):
 
 
 def test_the_question_is_a_parameter():
-    with pytest.raises(ParameterError, match="question must be images or persons"):
+    with pytest.raises(ParameterError, match="question must be one of images, persons"):
         resolve("quick", question="people")
     config = resolve("quick", question="persons")
     assert scenarios.of_notebooks(config, ["08_audit_your_model"]) == ["people"]

@@ -14,6 +14,7 @@ from mint_utils.errors import DataError, ParameterError
 from mint_utils.mint import aad, fit
 from mint_utils.report import tables
 from mint_utils.study import audit, checks, claims, results, scenarios, study
+from mint_utils.study import folder as folder_of_results
 
 SMALL = {"image_size": 16, "epochs": 1, "mint_seeds": 2, "mint_samples": 200}
 
@@ -265,7 +266,7 @@ def test_where_trainings_failed_again_each_is_shown(shared, monkeypatch):
 
 def test_verification_pairs_depend_on_each_other_by_their_people(s, monkeypatch):
     monkeypatch.setattr(
-        "mint_utils.study.quality.persons", lambda pairs: np.arange(len(pairs)) // 8
+        "mint_utils.data.manifest.Database.persons", lambda pairs: np.arange(len(pairs)) // 8
     )
     ((_, decided),) = s.quality.decided(s.audited("baseline", "Baseline"))
     assert decided.clusters[:5].tolist() == [[f"embedded_pairs/{i // 4}"] * 2 for i in range(5)]
@@ -310,7 +311,7 @@ def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    study.on_real_faces("models", "table9", "long")  # a long table is left to its figure
+    folder_of_results.on_real_faces("models", "table9", "long")  # a long table is left to its figure
     said, table, picture, missing = shown
     assert "`faces_small`" in said.data and "lfw, network ir_tiny, 40 px" in said.data
     assert "0.812" in table.to_html()
@@ -319,5 +320,5 @@ def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path
     # The committed ones: cells stand as the notebooks show them, beside the paper's.
     monkeypatch.undo()
     monkeypatch.setattr("IPython.display.display", shown.append)
-    study.on_real_faces("table1")
+    folder_of_results.on_real_faces("table1")
     assert "the paper" in shown[5].to_html() and "0.84" in shown[5].to_html()
