@@ -73,7 +73,7 @@ def numbers(folder: Path) -> dict[str, dict[str, list[float]]]:
     return {
         "training": {
             "loss": history["loss"].tolist(),
-            "rates": [train.rate(given, step, 260) for step in range(0, 260, 10)],
+            "rates": [train.learning_rate(given, step, 260) for step in range(0, 260, 10)],
             "exposures": [int(seen.sum())],
         },
         "aad": {name: moments(features[:, where]) for name, where in columns.items()},
