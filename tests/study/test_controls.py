@@ -82,7 +82,7 @@ def test_where_little_is_held_out_the_null_is_as_large_as_the_network_it_stands_
 ):
     monkeypatch.setenv("MINT_ARTIFACTS", str(artifacts))
     small = {**SMALL, "held_out": 0.1, "audited_seeds": 1, "mint_samples": 60}
-    c = controls.Controls(study.open_study("quick", **small))
+    c = controls.Controls(study.open_study("quick", **small).audit)
     (m,), (other,) = c.models, c.others
     of_m, of_other = (model.ledger["exposures"].to_numpy() > 0 for model in (m, other))
     assert (of_m ^ of_other).all() and 0.45 < of_m.mean() < 0.55
@@ -92,7 +92,7 @@ def test_where_little_is_held_out_the_null_is_as_large_as_the_network_it_stands_
             chosen, _ = table.chosen[name]
             split = chosen.splits["members", "paper"]
             assert shown[chosen.images["index"][split.evaluation[split.labels]]].all()
-    baseline = c.audit.plan().images > 0
+    baseline = c.audit.images.plan().images > 0
     assert 0.85 < baseline.mean() < 0.95
     chosen = c.audit.never_shown(c.audit.model(c.audit.config.audited)).chosen
     split = chosen.splits["members", "paper"]
