@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -23,6 +25,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "none"
 autodoc_inherit_docstrings = False  # those of PyTorch
 napoleon_use_ivar = True
+suppress_warnings = ["ref.python"]  # attributes of two classes may bear one name
 toc_object_entries = False  # of a room there would be hundreds
 suppress_warnings = ["ref.python"]  # two classes may have an attribute of one name
 default_role = "code"
@@ -85,10 +88,20 @@ def _formulas(as_block):
     """Return visitors that write formulas as MathML, which needs no script from elsewhere."""
 
     def visit(self, node):
-        self.body.append(tex2mathml(node.astext().replace(r"\dots", r"\ldots"), as_block=as_block))
+        text = re.sub(r"\\dots\b", r"\\ldots", node.astext())
+        text = re.sub(r"\\[bB]igg?[lrm]?(?![A-Za-z])", "", text)  # MathML stretches by itself
+        try:
+            self.body.append(tex2mathml(text, as_block=as_block))
+        except MathError as error:
+            logging.getLogger(__name__).warning("%s, in %s", error, text, location=node)
         raise nodes.SkipNode
 
     return visit, None
+
+
+def _plain(app, what, name, object_, options, lines):
+    """Keep Sphinx from reading |w| in a docstring as a name to replace."""
+    lines[:] = [re.sub(r"(`+[^`]*`+)|\|", lambda m: m[1] or r"\|", line) for line in lines]
 
 
 def _begun_at_index(app, error):
@@ -100,5 +113,6 @@ def setup(app):
     """Connect the above."""
     app.connect("source-read", _filled)
     app.connect("doctree-read", _described)
+    app.connect("autodoc-process-docstring", _plain)
     app.connect("build-finished", _begun_at_index)
     app.add_html_math_renderer("mathml", _formulas(False), _formulas(True))
