@@ -74,8 +74,9 @@ def loss(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
 def gradient(own: np.ndarray, log_rest: np.ndarray, own_length: np.ndarray, s: float) -> np.ndarray:
     """Return minus the log of how strongly an image still pulls its class centre w: what is left to learn.
 
-    The gradient of the cross-entropy, without margin, by w has the norm s (1 - p) sin(angle) / (length of w): the last
-    layer's part of the gradients that arXiv 2406.11544 reads. Arguments as for `loss`, and the length of w (N,).
+    The gradient of the cross-entropy, without margin, by w has the norm s (1 - p) sin(angle) / (length of w):
+    the last layer's part of the gradients that arXiv 2406.11544 reads. Arguments as for `loss`, and the
+    length of w (N,).
     """
     left = log_expit(-shadows.log_odds(own[:, 0], log_rest[:, 0], s))
     sine = np.log1p(-np.square(own[:, 0].astype(np.float64))) / 2

@@ -311,7 +311,9 @@ def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    folder_of_results.on_real_faces("models", "table9", "long")  # a long table is left to its figure
+    folder_of_results.on_real_faces(
+        "models", "table9", "long"
+    )  # a long table is left to its figure
     said, table, picture, missing = shown
     assert "`faces_small`" in said.data and "lfw, network ir_tiny, 40 px" in said.data
     assert "0.812" in table.to_html()
