@@ -222,8 +222,9 @@ def share(units: np.ndarray, classes: np.ndarray, kernel: np.ndarray) -> np.ndar
 
     Training adds to the centre w of a class multiples of the outcomes x of its members, so that in the end it
     is a sum of them (arXiv 1811.09720). Of all images brought of that class, unlabelled, the ridge regression
-    w = sum of a_i x_i, penalty `RIDGE` times the squares of a, gives a = (X X' + RIDGE I)^-1 X w: an image must
-    explain what the others of the person do not. So the score of an image depends on which others are brought.
+    w = sum of a_i x_i, penalty `RIDGE` times the squares of a, gives a = (X X' + RIDGE I)^-1 X w: an image
+    must explain what the others of the person do not. So the score of an image depends on which others are
+    brought.
 
     Args:
         units: (N, D), outcomes.
