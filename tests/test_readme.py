@@ -1,18 +1,20 @@
-"""The numbers at the head of the README are those of the committed tables."""
+"""The numbers of the README and of RESULTS.md are those of the committed tables."""
 
 import re
 
 from mint_utils import paths
 from mint_utils.config import PROTOCOLS
-from mint_utils.report import paper, tables
+from mint_utils.report import paper, scale, tables
 
-README = (paths.ROOT / "README.md").read_text()
+README, RESULTS, AUDIT = (
+    (paths.ROOT / f"{name}.md").read_text() for name in ("README", "RESULTS", "AUDIT")
+)
 ROW = "All Conv Layers"
 CELL = r"(\d\.\d\d \[\d\.\d\d, \d\.\d\d\])"
 
 
 def test_the_table_is_that_of_the_committed_cells():
-    lines = re.findall(rf"^\|.*?\| ([^|]+) \| (\d\.\d\d) \| {CELL} \| {CELL} \|$", README, re.M)
+    lines = re.findall(rf"^\|.*?\| ([^|]+) \| (\d\.\d\d) \| {CELL} \| {CELL} \|$", RESULTS, re.M)
     expected = []
     for number in paper.TABLES:
         cells = tables.read(paths.ROOT / "figures" / "faces_distributed", f"table{number}")
@@ -25,6 +27,25 @@ def test_the_table_is_that_of_the_committed_cells():
     assert lines == expected
 
 
+def told(value: float, low: float, high: float) -> str:
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def test_the_ladder_is_that_of_the_committed_tables_and_so_are_the_three_findings():
+    found = scale.scale_table(paths.ROOT / "figures").set_index(["row", "profile"])
+    for row in scale.ROWS:
+        cells = re.search(rf"^\| {row} \| (.*) \|$", README, re.M)[1].split(" | ")
+        for profile, cell in zip(scale.RUNGS, cells, strict=True):
+            there = (row, profile) in found.index
+            assert cell == (
+                told(*found.loc[row, profile][["value", "low", "high"]]) if there else "–"
+            )
+    findings = README[README.index("1. Against") : README.index("Brackets")].replace("\n  ", "")
+    for row in scale.ROWS:
+        number = told(*found.loc[row, "faces"][["value", "low", "high"]]).replace("0.", ".")
+        assert number in findings, row
+
+
 def test_every_file_that_it_leads_to_is_there():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README + RESULTS + AUDIT):
         assert (paths.ROOT / target).exists(), target
