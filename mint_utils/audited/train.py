@@ -324,7 +324,8 @@ def train(
 
     Raises:
         OutOfTime: The time that `workers.limit` sets is over; there is a checkpoint.
-        TrainingError: The loss is no longer a number, or the ledger differs from the plan.
+        TrainingError: The loss is no longer a number, the ledger differs from the plan, or a batch does not
+            fit into the memory of the GPU.
     """
     labels = classes(exposures, database)
     identities = int(labels.max()) + 1
@@ -335,7 +336,13 @@ def train(
     workers.advance(int(ledger.sum()))
     source, target = _placed(database.images, labels, device)
     schedule = _gathered(source, target, _schedule(exposures, first), device)
-    _run(step, schedule, exposures, ledger, first, folder, checkpoint_seconds)
+    try:
+        _run(step, schedule, exposures, ledger, first, folder, checkpoint_seconds)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"A batch of {recipe.batch_size} images of {database.images.shape[1]} px does not fit into the "
+            f"memory of {device} for {recipe.network}: give a smaller batch_size, or fewer --jobs."
+        ) from error
     exposures.check(ledger)
     weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
     torch.save(weights, folder / "model.pt")

@@ -267,6 +267,15 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
     assert not (tmp_path / "a" / "model.pt").exists()
 
 
+def test_a_batch_that_does_not_fit_is_told_with_the_remedy(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(train.Step, "__call__", full)
+    with pytest.raises(TrainingError, match=r"does not fit.*give a smaller batch_size"):
+        trained(tmp_path)
+
+
 def test_it_learns(tmp_path):
     trained(tmp_path / "a", recipe(epochs=12, augmentation=0.0, dropout=0.0))
     lines = (tmp_path / "a" / "history.csv").read_text().splitlines()
