@@ -10,7 +10,7 @@ was encoded again, resized or cut by a pixel of 112 lies within 31 for more than
 pixels, 42% do. ``python -m benchmarks.contamination DIR`` prints these numbers.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import imagehash
@@ -129,6 +129,8 @@ def perceptual_hashes(images: np.ndarray) -> np.ndarray:
 def nearest_hash(queries: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find for each hash the nearest of the stored ones, where they differ in at most `NEAR` bits.
 
+    All pairs are compared, block by block, on a GPU if there is one.
+
     Args:
         queries: (N, 4) uint64.
         stored: (M, 4) uint64.
@@ -137,46 +139,19 @@ def nearest_hash(queries: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, n
         rows: (N,) int64 of ``stored``, the first of the nearest; -1 where none is that near.
         distances: (N,) int64, bits; -1 where none is.
     """
-    rows, distances = np.full((2, len(queries)), -1)
-    found, matches, cosines = most_similar(queries, stored, _cosine(NEAR), _signs)
-    rows[found], distances[found] = matches, _distance(cosines)
-    return rows, distances
-
-
-def most_similar(
-    first: np.ndarray,
-    second: np.ndarray,
-    cosine: float,
-    vectors: Callable[[np.ndarray], np.ndarray] = np.array,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find for each embedding the most similar of others, where the cosine is at least ``cosine``.
-
-    All pairs are compared, block by block, on a GPU if there is one.
-
-    Args:
-        first: (N, D) float32, unit length; may be memory-mapped.
-        second: (M, D) float32, unit length.
-        cosine: The least similarity.
-        vectors: Makes such embeddings of rows of ``first`` and ``second``, where they are something else.
-
-    Returns:
-        rows: (n,) int64 of ``first``, ascending: those with a match.
-        matches: (n,) int64 of ``second``, the first of equals.
-        cosines: (n,) float32.
-    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    best = np.full(len(first), -np.inf, np.float32)
-    match = np.full(len(first), -1)
-    for i in tqdm(range(0, len(first), ROWS), desc="similar images", unit="block", leave=False):
-        ours = torch.from_numpy(vectors(first[i : i + ROWS])).to(device)
-        for j in range(0, len(second), ROWS):
-            theirs = torch.from_numpy(vectors(second[j : j + ROWS])).to(device)
-            values, rows = (found.cpu().numpy() for found in (ours @ theirs.T).max(dim=1))
-            better = (values >= cosine) & (values > best[i : i + ROWS])
+    rows, best = np.full(len(queries), -1), np.full(len(queries), -np.inf, np.float32)
+    for i in tqdm(range(0, len(queries), ROWS), desc="similar images", unit="block", leave=False):
+        ours = torch.from_numpy(_signs(queries[i : i + ROWS])).to(device)
+        for j in range(0, len(stored), ROWS):
+            theirs = torch.from_numpy(_signs(stored[j : j + ROWS])).to(device)
+            values, nearest = (found.cpu().numpy() for found in (ours @ theirs.T).max(dim=1))
+            better = (values >= _cosine(NEAR)) & (values > best[i : i + ROWS])
             best[i : i + ROWS][better] = values[better]
-            match[i : i + ROWS][better] = j + rows[better]
-    found = np.flatnonzero(match >= 0)
-    return found, match[found], best[found]
+            rows[i : i + ROWS][better] = j + nearest[better]
+    distances, found = np.full(len(queries), -1), rows >= 0
+    distances[found] = _distance(best[found])
+    return rows, distances
 
 
 def _hashes(database: Database, mirrored: bool) -> np.ndarray:

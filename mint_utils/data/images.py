@@ -30,7 +30,6 @@ BRANDS = (*AVIF, b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # of AVIF and HEI
 ORIENTATION = 0x0112  # the tag of EXIF
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 ORDERS = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
-CROP_TRIES = 10  # as torchvision's RandomResizedCrop, which then takes the whole image
 WEIGHT_BITS = 14  # of a resampling weight: sums of products with pixels are exact in float32
 
 # Columns of an image's random numbers.
