@@ -137,9 +137,10 @@ class PeopleCase:
         of = self.read[self.judged]
         return int(np.quantile(of, 0.5, method="lower")) if len(of) else self.least
 
-    def with_photographs(self, k: int) -> np.ndarray:
-        """Return (P,) bool: who has so many."""
-        return self.people["photographs"].to_numpy() >= k
+    def having(self, k: int, *folders: str) -> np.ndarray:
+        """Return (P,) bool: who has so many photographs, of these folders or of all."""
+        enough = self.people["photographs"].to_numpy() >= k
+        return enough & self.is_in(*folders) if folders else enough
 
     def _picks(self, k: int, who: np.ndarray) -> np.ndarray:
         return np.stack([places[:k] for places in self.people["places"][who]])
@@ -154,7 +155,7 @@ class PeopleCase:
     @functools.cache  # noqa: B019  (a case lives as long as its notebook)
     def score(self, reader: str, k: int) -> np.ndarray:
         """Return (P,) what is read of each person by k photographs, not a number for the others."""
-        who, units = np.flatnonzero(self.with_photographs(k)), self._units[reader]
+        who, units = np.flatnonzero(self.having(k)), self._units[reader]
         centres = self.files.centres
         if centres is not None:
             centres = (centres / centres.norm(dim=0)).T.float().numpy()
@@ -168,7 +169,7 @@ class PeopleCase:
     @functools.cache  # noqa: B019
     def blind(self, k: int) -> dict[str, np.ndarray]:
         """Return baseline -> (P, 2 L): mean and deviation over k photographs; not numbers for the others."""
-        features, who = blind_features(self.files.runs), np.flatnonzero(self.with_photographs(k))
+        features, who = blind_features(self.files.runs), np.flatnonzero(self.having(k))
         picks, found = self._picks(k, who), {}
         for name, where in features.rows.items():
             of = features.array[:, where][picks]
@@ -191,7 +192,7 @@ class PeopleCase:
     @functools.cached_property
     def _cells(self) -> dict[tuple[str, str], Decided]:
         """(Row, reader) -> how known people are told apart by as many photographs as `typical`."""
-        known = self.is_in(*KNOWN) & self.with_photographs(self.typical)
+        known = self.having(self.typical, *KNOWN)
         shown = self.is_in(KNOWN[0])
         name, blind = self._blindly(known, shown)
         scores = {
@@ -244,7 +245,7 @@ class PeopleCase:
         """Return by how many photographs people are read, and how many people are named."""
         lines = []
         for k, of in self.answers[self.answers["photographs"] > 0].groupby("photographs"):
-            known = [int((self.is_in(name) & self.with_photographs(k)).sum()) for name in KNOWN]
+            known = [int(self.having(k, name).sum()) for name in KNOWN]
             lines.append((k, *known, len(of), int(of["named"].sum())))
         columns = ["photographs", "known in", "known out", "in question", "named"]
         return pd.DataFrame(lines, columns=columns)
@@ -277,21 +278,18 @@ def decide(case: PeopleCase) -> pd.DataFrame:
         value, low, high = (end - above for end in interval(terms, case.replicates))
         said = verdict(low, high)
         lines.append((question, value, low, high, said))
-    there = case.with_photographs(case.typical)
-    lines.append((MATCHED, *_told_blindly(case, there, KNOWN[0])))
-    if (there & case.is_in(QUESTIONED)).sum() >= FEWEST_PEOPLE:
-        lines.append((ALIKE, *_told_blindly(case, there, QUESTIONED)))
+    lines.append((MATCHED, *_told_blindly(case, KNOWN[0])))
+    if case.having(case.typical, QUESTIONED).sum() >= FEWEST_PEOPLE:
+        lines.append((ALIKE, *_told_blindly(case, QUESTIONED)))
     return pd.DataFrame(lines, columns=["question", "value", "low", "high", "verdict"])
 
 
-def _told_blindly(
-    case: PeopleCase, there: np.ndarray, folder: str
-) -> tuple[float, float, float, str]:
+def _told_blindly(case: PeopleCase, folder: str) -> tuple[float, float, float, str]:
     """Return the area above .50 by which a folder's people are told from known people out; a verdict.
 
     The interval is as wide as areas differ where it is dealt anew who is of the folder.
     """
-    of = there & case.is_in(folder, KNOWN[1])
+    of = case.having(case.typical, folder, KNOWN[1])
     array = np.hstack(list(case.blind(case.typical).values()))[of][None]
     asked, rng = case.is_in(folder)[of], np.random.default_rng(0)
     deals = [asked, *(rng.permutation(asked) for _ in range(DEALS))]
@@ -305,7 +303,7 @@ def _unlike(case: PeopleCase) -> np.ndarray:
     found = np.full(len(case.people), np.nan)
     for k in np.unique(case.read[case.judged]):
         array = np.hstack(list(case.blind(int(k)).values()))
-        out = np.flatnonzero(case.is_in(KNOWN[1]) & case.with_photographs(k))[:REFERENCE]
+        out = np.flatnonzero(case.having(k, KNOWN[1]))[:REFERENCE]
         for i in np.flatnonzero(case.judged & (case.read == k)):
             found[i] = oddity(array[out], array[i])
     return found
@@ -325,7 +323,7 @@ def answered(case: PeopleCase) -> pd.DataFrame:
     )
     for k in np.unique(case.read[case.judged]):
         score, who = case.score(NETWORK, int(k)), case.judged & (case.read == k)
-        out = score[case.is_in(KNOWN[1]) & case.with_photographs(k)]
+        out = score[case.having(k, KNOWN[1])]
         lines.loc[who, "score"] = score[who]
         lines.loc[who, "p"] = conformal(out, score[who])
     lines = lines[case.is_in(QUESTIONED)]
@@ -342,13 +340,13 @@ def shared(case: PeopleCase) -> Estimate:
 
     There is no interval below `FEWEST_PEOPLE` of them, and nothing where known people are not told apart.
     """
-    known, asked = case.is_in(*KNOWN), case.answers["p"].dropna().to_numpy()
+    asked = case.answers["p"].dropna().to_numpy()
     ks, counts = np.unique(case.read[case.judged], return_counts=True)
     called = np.zeros(len(case.people))
     for k, count in zip(ks, counts, strict=True):
         k_known = min(int(k), case.typical)  # whom fewer known people have, are as good as these
         called += count * _called(case, k_known) / counts.sum()
-    there = known & case.with_photographs(case.typical)
+    there = case.having(case.typical, *KNOWN)
     labels = case.is_in(KNOWN[0])[there]
     right = np.where(labels, called[there], 1 - called[there])[None]
     of = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
@@ -359,7 +357,7 @@ def shared(case: PeopleCase) -> Estimate:
 
 def _called(case: PeopleCase, k: int) -> np.ndarray:
     """Return (P,) whether each known person would be called by k photographs, among the others."""
-    score, out = case.score(NETWORK, k), case.is_in(KNOWN[1]) & case.with_photographs(k)
+    score, out = case.score(NETWORK, k), case.having(k, KNOWN[1])
     p = conformal(score[out], score)
     p[out] = [
         conformal(np.delete(score[out], i), score[out][i : i + 1])[0] for i in range(out.sum())
@@ -450,7 +448,7 @@ def _unreadable(case: PeopleCase) -> list[str]:
 
 
 def _one(case: PeopleCase, line: pd.Series) -> str:
-    out = int((case.is_in(KNOWN[1]) & case.with_photographs(line["photographs"])).sum())
+    out = int(case.having(line["photographs"], KNOWN[1]).sum())
     told = (
         f"{line['photographs']} photographs of {line['person']} were read: p = {line['p']:.3f}, for of "
         f"{out} known people out {round(line['p'] * (out + 1)) - 1} stand out as much."
