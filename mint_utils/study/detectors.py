@@ -25,7 +25,6 @@ from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit, Features, Scores, split_digests
 from mint_utils.study.results import MintTable
-from mint_utils.study.scenarios import KINDS
 
 KEY = "members", "held_out"
 VANILLA = ("All Conv Layers", "Model Outcome")
@@ -55,10 +54,9 @@ class Detectors:
     def _table(self, read: Callable[[AuditedModel, AuditSet], Features]) -> MintTable:
         found, failed = {}, set()
         for name, column in scenarios.end_points(self.audit.config).items():
-            kind = column.kind
             trained, scores = self.audit.trained("ends", column), []
             for model in trained.models:
-                chosen = self.audit.chosen(model, kind)
+                chosen = self.audit.chosen(model, column.kind)
                 made = self.audit.mint(read(model, chosen), chosen)
                 scores.append(made.on(self._kept(chosen)))
             found[name] = scores, column.group
@@ -72,18 +70,22 @@ class Detectors:
         M knows the person, and so does a shadow model that saw the image and one that did not.
         """
         seen = unseen = np.zeros(len(self.audit.training), bool)
-        for column in scenarios.columns(self.audit.config, "shadows"):
-            ledger = self.audit.model(column.recipe).ledger
+        for ledger in (model.ledger for model in self._shadow_models):
             shown, known = ledger["exposures"].to_numpy() > 0, ledger["class"].to_numpy() >= 0
             seen, unseen = seen | shown, unseen | (known & ~shown)
         return (self.model.ledger["class"].to_numpy() >= 0) & seen & unseen
 
     def _kept(self, chosen: AuditSet) -> np.ndarray:
         """Return which images of an audit set are compared: of D those that every attack answers for."""
-        inside = (chosen.images["database"] == self.audit.training.name).to_numpy()
+        inside, indices = self._of_d(chosen)
         kept = ~inside
-        kept[inside] = self.answered[chosen.images["index"].to_numpy()[inside]]
+        kept[inside] = self.answered[indices]
         return kept
+
+    def _of_d(self, chosen: AuditSet) -> tuple[np.ndarray, np.ndarray]:
+        """Return which images of an audit set are of D, and which images of D these are."""
+        inside = (chosen.images["database"] == self.audit.training.name).to_numpy()
+        return inside, chosen.images["index"].to_numpy()[inside]
 
     def conclusion(self) -> str:
         """Return how much better the tests on class centres are under ``held_out``, in words."""
@@ -128,20 +130,16 @@ class Detectors:
     @functools.cached_property
     def of_training(self) -> np.ndarray:
         """(N,) bool, which images of the audit set are of D: no other has a label or is under held_out."""
-        return (self.chosen.images["database"] == self.audit.training.name).to_numpy()
+        return self._of_d(self.chosen)[0]
 
     def attack_scores(self) -> dict[str, np.ndarray]:
         """Return (N,) scores of every attack for the images of the audit set, NaN where it has none."""
-        shadow_models = [
-            self.audit.model(column.recipe).artifact.digest
-            for column in scenarios.columns(self.audit.config, "shadows")
-        ]
         spec = {
             "version": ATTACKS_VERSION,
             "attacks": [attack.name for attack in (*ATTACKS, *LATER)],
             "readings": self.audit.readings(self.model, self.chosen)[1].digest,
             "splits": split_digests(self.chosen),
-            "shadows": shadow_models,
+            "shadows": [model.artifact.digest for model in self._shadow_models],
         }
         done = store.fetch(
             "attacks",
@@ -155,13 +153,12 @@ class Detectors:
         found, _ = self.audit.readings(self.model, self.chosen)
         split = self.chosen.splits[KEY]
         non_members = split.train[~split.train_labels]
-        own = np.where(
-            found.known[:, None], found.own, np.nan
-        )  # for attacks there is no other class
+        # For attacks there is no other class.
+        own = np.where(found.known[:, None], found.own, np.nan)
         odds = shadows.log_odds(own, found.log_rest, SCALE)[:, :SHADOW_VIEWS]
         of_shadows, seen = self._shadows()
         of_model = self.own_class(self.model)
-        target = self._statistics(self.model) | {"odds": odds}
+        target = self._statistics(of_model) | {"odds": odds}
         given = {
             "nearest": found.nearest[:, None],
             "log_sum": found.log_sum,
@@ -243,17 +240,16 @@ class Detectors:
         """The MINT Models on the union of the readings at the end points, ``held_out`` alone."""
         found = {}
         for name, column in scenarios.end_points(self.audit.config).items():
-            kind, key, made = KINDS[column.group != "members"], (column.group, KEY[1]), []
+            key, made = (column.group, KEY[1]), []
             for model in self.audit.trained("ends", column).models:
-                chosen = self.audit.chosen(model, kind)
+                chosen = self.audit.chosen(model, column.kind)
                 made.append(self._united(model, chosen, key).on(self._kept(chosen)))
             found[name] = made, column.group
         return MintTable.of(found, self.replicates)
 
     def _united(self, model: AuditedModel, chosen: AuditSet, key: tuple[str, str]) -> Scores:
         """Train MINT Models on the row `UNION`; external images, in no split here, have a share of 0."""
-        of_training = (chosen.images["database"] == self.audit.training.name).to_numpy()
-        indices = chosen.images["index"].to_numpy()[of_training]
+        of_training, indices = self._of_d(chosen)
         _, features = self.audit.readings(model, chosen)
         share = np.zeros((len(of_training), 1), np.float32)
         share[of_training, 0] = np.nan_to_num(self.own_class(model, indices)["share"])
@@ -272,18 +268,15 @@ class Detectors:
 
     def _shadows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return of each shadow model the readings (S, N, V) by name, and what it saw (S, N)."""
-        models = [
-            self.audit.model(c.recipe) for c in scenarios.columns(self.audit.config, "shadows")
-        ]
+        models = self._shadow_models
         seen = np.zeros((len(models), len(self.of_training)), bool)
         for i, model in enumerate(models):
             seen[i, self.of_training] = model.ledger["exposures"].to_numpy()[self._indices] > 0
-        each = [self._statistics(model) for model in models]
+        each = [self._statistics(self.own_class(model)) for model in models]
         return {name: np.stack([one[name] for one in each]) for name in each[0]}, seen
 
-    def _statistics(self, model: AuditedModel) -> dict[str, np.ndarray]:
-        """Return what attacks compare of a model, (N, V) each, higher for likelier members."""
-        found = self.own_class(model)
+    def _statistics(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what attacks compare of `own_class`, (N, V) each, higher for likelier members."""
         own, second = (found[name].astype(np.float64) for name in ("own", "second"))
         of = {"odds": shadows.log_odds(found["own"], found["log_rest"], SCALE), "own cosine": own}
         of |= {"margin": own - second, "second centre": -second, "share": found["share"][:, None]}
@@ -298,7 +291,12 @@ class Detectors:
     @property
     def _indices(self) -> np.ndarray:
         """The images of D in the audit set."""
-        return self.chosen.images["index"].to_numpy()[self.of_training]
+        return self._of_d(self.chosen)[1]
+
+    @functools.cached_property
+    def _shadow_models(self) -> list[AuditedModel]:
+        columns = scenarios.columns(self.audit.config, "shadows")
+        return [self.audit.model(column.recipe) for column in columns]
 
     def own_class(self, model: AuditedModel, indices: np.ndarray | None = None) -> dict:
         """Return `readings.own_class` of images of D, None: those of the baseline's audit set."""
