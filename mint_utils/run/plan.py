@@ -15,7 +15,7 @@ from mint_utils.config import Audited, Config, Scenarios
 from mint_utils.errors import OutOfTime, StudyError
 from mint_utils.study import factors, scenarios
 from mint_utils.study.audit import Audit
-from mint_utils.study.controls import Controls
+from mint_utils.study.controls import Controls, untrained
 from mint_utils.study.detectors import Detectors
 from mint_utils.study.people import People
 from mint_utils.study.scenarios import KINDS, Column
@@ -116,9 +116,9 @@ def model(
     audit.prepare(recipe, kinds)
     trained = audit.model(recipe)
     if scenario in ("people", "images_a_person"):
-        audit.outcomes(trained)
+        audit.place(trained)
         if scenario == "people":
-            People(audit).untrained(trained)
+            audit.place(untrained(audit, trained))
     elif scenario == "shadows":
         Detectors(audit).own_class(trained)
     for kind in kinds if "shadows" in read_by else ():

@@ -193,11 +193,14 @@ class Audit:
             model: M.
             audited: Whose classes they are, where M has no ledger: the trained model of an untrained one.
         """
-        spec = {"version": aad.VERSION, "model": model.artifact.digest}
-        done = store.fetch("outcomes", spec, lambda folder: _place(model, self.training, folder))
-        with np.load(done.folder / "outcomes.npz") as file:
+        with np.load(self.place(model).folder / "outcomes.npz") as file:
             arrays = {name: file[name].astype(np.float32) for name in file.files}
         return Outcomes(**arrays, classes=(audited or model).ledger["class"].to_numpy())
+
+    def place(self, model: AuditedModel) -> Artifact:
+        """Make what `outcomes` reads, as far as it is not there; nothing is loaded."""
+        spec = {"version": aad.VERSION, "model": model.artifact.digest}
+        return store.fetch("outcomes", spec, lambda folder: _place(model, self.training, folder))
 
     # ---- what is read of images ---------------------------------------------------------------
 
