@@ -4,6 +4,7 @@ In: the results of a notebook. Out: files of ``figures/<profile>`` and its ``rec
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,21 @@ def _recorded(folder: Path) -> str:
     """Return in a sentence what a folder of tables and figures was made of."""
     record = json.loads((folder / "record.json").read_text())
     config = record["config"]
+    trainings = f"{config['scenarios']['audited_seeds']} trainings of M"
+    if (each := folder / "trainings.csv").exists():
+        counts = pd.read_csv(each).groupby(["loss", "dropout", "shown"], dropna=False).size()
+        trainings = f"{counts.min()} to {counts.max()} trainings of each network (`{each.name}`)"
     return (
         f"Real faces (profile `{folder.name}`): trained on {config['databases']['training']}, "
         f"network {config['audited']['network']}, {config['databases']['image_size']} px; "
-        f"{config['scenarios']['audited_seeds']} trainings of M, "
+        f"{trainings}, "
         f"recorded in `figures/{folder.name}/record.json`."
     )
 
 
 def _shown(path: Path) -> Styler | None:
     """Return a table that was written as csv: cells as the notebooks show them, other lines as they are."""
-    title = path.stem.replace("_", " ").capitalize()
+    title = re.sub(r"(\d)", r" \1", path.stem, count=1).replace("_", " ").capitalize()
     try:
         cells = tables.read(path.parent, path.stem)
     except DataError:  # lines of another kind
