@@ -27,7 +27,6 @@ autodoc_inherit_docstrings = False  # those of PyTorch
 napoleon_use_ivar = True
 suppress_warnings = ["ref.python"]  # attributes of two classes may bear one name
 toc_object_entries = False  # of a room there would be hundreds
-suppress_warnings = ["ref.python"]  # two classes may have an attribute of one name
 default_role = "code"
 html_theme = "sphinx_book_theme"
 html_theme_options = {
@@ -90,6 +89,8 @@ def _formulas(as_block):
     def visit(self, node):
         text = re.sub(r"\\dots\b", r"\\ldots", node.astext())
         text = re.sub(r"\\[bB]igg?[lrm]?(?![A-Za-z])", "", text)  # MathML stretches by itself
+        if re.search(r"\\[td]frac|\\frac[^{]", text):  # they would become a number without a line
+            logging.getLogger(__name__).warning(r"write \frac{1}{2}: %s", text, location=node)
         try:
             self.body.append(tex2mathml(text, as_block=as_block))
         except MathError as error:
