@@ -23,7 +23,7 @@ class Plan:
     Attributes:
         images: (N,) int64, exposures of each image of D an epoch; 0 for a held-out image.
         epochs: Passes over the plan.
-        batch_size: Largest batch.
+        batch_size: Largest batch, at least 2; in pairs an odd number of images leaves one batch of 3.
         seed: Of the order of each epoch.
     """
 
@@ -34,8 +34,9 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of each epoch."""
-        return -(-int(self.images.sum()) // self.batch_size)
+        """Optimiser steps of each epoch; BatchNorm cannot take one image, so three share a step if need be."""
+        shown = int(self.images.sum())
+        return min(-(-shown // self.batch_size), shown // 2)
 
     @property
     def steps(self) -> int:
