@@ -34,7 +34,7 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of each epoch; BatchNorm cannot take one image, so three share a step if need be."""
+        """Optimiser steps of each epoch. BatchNorm cannot take one image: three share a step if need be."""
         shown = int(self.images.sum())
         return min(-(-shown // self.batch_size), shown // 2)
 
