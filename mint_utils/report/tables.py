@@ -103,6 +103,7 @@ def show(shown: pd.DataFrame, caption: str) -> Styler:
         shown: Text or numbers; an index of plain numbers is not shown.
         caption: One line, plain text.
     """
+    caption = caption if len(shown) else f"{caption}: none"
     content = (caption + shown.to_csv()).encode()
     identifier = hashlib.sha256(content).hexdigest()[:8]  # pandas would draw it at random
     styler = shown.style.set_uuid(identifier).set_table_styles(HTML_STYLES)

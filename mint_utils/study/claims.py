@@ -202,7 +202,8 @@ def decide(
                     | {"protocol": protocol}
                     | judged(parts, replicates, claim.above, claim.margin, claim.difference)
                 )
-    return pd.DataFrame(lines)
+    columns = ["where", "claim", "printed", "protocol", "value", "low", "high", "verdict"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def judged(

@@ -231,6 +231,8 @@ def summary(decided: pd.DataFrame) -> str:
     Args:
         decided: Of `Study.claims`.
     """
+    if decided.empty:
+        return "No claim of the paper is about these columns alone."
     told = []
     of_paper = decided[decided["where"] != "added"]
     for protocol, of in of_paper.groupby("protocol", sort=False):

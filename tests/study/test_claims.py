@@ -8,6 +8,7 @@ import pytest
 
 from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS, Config
 from mint_utils.measure.bootstrap import SMALLER, Decided, Estimate
+from mint_utils.report import tables
 from mint_utils.study import claims, results, scenarios
 from mint_utils.study.claims import CLAIMS, Claim, Term
 
@@ -191,3 +192,10 @@ def test_a_difference_in_words_is_its_value_or_how_large_it_can_be():
     assert results._differences(lines) == [
         "0 of 2 differences are not zero by their intervals, and none can be larger than 0.06."
     ]
+
+
+def test_columns_that_no_claim_is_about_give_a_sentence_and_a_table_that_says_so():
+    table = claims.decide([CLAIMS[0]], lambda term, protocol: None, 500)
+    assert results.summary(table) == "No claim of the paper is about these columns alone."
+    assert claims.tally(table).empty
+    assert "Claims: none" in tables.show(claims.shown(table), "Claims").to_html()
