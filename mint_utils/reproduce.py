@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     if config.brought.case:  # a path of where the command is given
         changes["case"] = config.brought.case
     within = options.within and _seconds(options.within)
+    if options.jobs is not None and options.jobs < 1:
+        raise ParameterError(f"--jobs must be at least 1, not {options.jobs}.")
     if not sys.stderr.isatty():  # no bars in a log: lines of progress take their place
         os.environ.setdefault("TQDM_DISABLE", "1")  # before tqdm is imported, which reads it then
     from mint_utils import workers  # here, because help and a typo should not take their seconds

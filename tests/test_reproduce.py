@@ -36,6 +36,7 @@ def run(*arguments) -> int:
         (["--dry-run", "--rate", "0"], "--rate must be above 0"),
         (["--only", "99"], "there is no notebook '99'"),
         (["--within", "45s"], "shorter than the time between two checkpoints: give 60s"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
         (["--within", "soon"], "a time as 90s, 9m or 2h"),
         (["--profile", "faces"], "--data DIR"),
         (["--profile", "faces", "--data", "/nowhere"], "there is no folder /nowhere"),

@@ -212,6 +212,9 @@ class Attack:
 
 _LIRA = ("phi_target", "phi_shadow", "seen")
 _RMIA = ("log_p_target", "log_p_shadow", "seen", "population")
+_INFO = _RMIA[:3]
+_SHADOWS = {"label": True, "shadows": True}
+OWN_SHARE = "share in the own centre"
 ATTACKS = (
     Attack("largest cosine", largest_cosine, ("nearest",)),
     Attack("gap of the two largest", cosine_gap, ("nearest",)),
@@ -255,12 +258,6 @@ ATTACKS = (
         shadows=True,
         known="non-members",
     ),
-)
-_INFO = _RMIA[:3]
-_SHADOWS = {"label": True, "shadows": True}
-OWN_SHARE = "share in the own centre"
-# Compared on the images of those above.
-LATER = (
     *(
         Attack(f"LiRA, offline, {of}", shadows.lira_offline, _LIRA, "2112.03570", of=of, **_SHADOWS)
         for of in ("own cosine", "margin", "second centre", "share")

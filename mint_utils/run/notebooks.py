@@ -79,6 +79,7 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
                 progress_bar=False,
                 cwd=str(paths.NOTEBOOKS),
                 config=Traits({"KernelManager": kernel}),
+                extra_arguments=["--log-level=CRITICAL"],  # what fails in a cell is raised here
             )
         except papermill.PapermillExecutionError as error:
             raise StudyError(

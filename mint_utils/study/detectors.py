@@ -19,7 +19,7 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval
 from mint_utils.measure.detection import low_fpr
 from mint_utils.mint import readings, shadows
-from mint_utils.mint.attacks import ATTACKS, LATER
+from mint_utils.mint.attacks import ATTACKS
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
@@ -136,7 +136,7 @@ class Detectors:
         """Return (N,) scores of every attack for the images of the audit set, NaN where it has none."""
         spec = {
             "version": ATTACKS_VERSION,
-            "attacks": [attack.name for attack in (*ATTACKS, *LATER)],
+            "attacks": [attack.name for attack in ATTACKS],
             "readings": self.audit.readings(self.model, self.chosen)[1].digest,
             "splits": split_digests(self.chosen),
             "shadows": [model.artifact.digest for model in self._shadow_models],
@@ -147,7 +147,7 @@ class Detectors:
             lambda folder: np.savez(folder / "scores.npz", **self._attack_scores()),
         )
         with np.load(done.folder / "scores.npz") as file:
-            return {attack.name: file[attack.name] for attack in (*ATTACKS, *LATER)}
+            return {attack.name: file[attack.name] for attack in ATTACKS}
 
     def _attack_scores(self) -> dict[str, np.ndarray]:
         found, _ = self.audit.readings(self.model, self.chosen)
@@ -182,7 +182,7 @@ class Detectors:
             "nearest_share": self._placed(of_model["nearest_share"]),
         }
         scores = {}
-        for attack in (*ATTACKS, *LATER):
+        for attack in ATTACKS:
             given |= {"phi_target": target[attack.of], "phi_shadow": of_shadows[attack.of]}
             scores[attack.name] = attack.function(**{name: given[name] for name in attack.reads})
         return scores
@@ -195,7 +195,7 @@ class Detectors:
 
         Returns:
             One line a detector: detector, access, needs, source, auc, low, high, tpr_at_1pct_fpr,
-            tpr_at_01pct_fpr, n; by falling AUC, then in the same way `LATER` and the MINT Model `UNION`.
+            tpr_at_01pct_fpr, n; by falling AUC.
         """
         split = self.chosen.splits[KEY]
         scores = {name: found[split.evaluation] for name, found in self.attack_scores().items()}
@@ -213,11 +213,7 @@ class Detectors:
                 | low_fpr(labels, found[:, common])
                 | {"n": int(common.sum())}
             )
-        later = {f"MINT, {UNION}", *(attack.name for attack in LATER)}
-        table = pd.DataFrame(lines)
-        table["later"] = table["detector"].isin(later)
-        order = table.sort_values(["later", "auc"], ascending=[True, False], ignore_index=True)
-        return order.drop(columns="later")
+        return pd.DataFrame(lines).sort_values("auc", ascending=False, ignore_index=True)
 
     def _mint(self):
         vanilla = self.audit.mint(self.audit.activations(self.model, self.chosen), self.chosen)
@@ -260,7 +256,7 @@ class Detectors:
         return self.audit.mint(Features(array, rows, store.digest(spec)), only)
 
     def _attacks(self, scores: dict[str, np.ndarray]):
-        for attack in (*ATTACKS, *LATER):
+        for attack in ATTACKS:
             asked = ["label"] * attack.label + ["shadow models"] * attack.shadows
             asked += [attack.known] * (attack.known != "none")
             told = {"detector": attack.name, "access": attack.access, "needs": ", ".join(asked)}

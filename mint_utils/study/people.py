@@ -22,11 +22,12 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError
 from mint_utils.measure.bootstrap import LEVEL, Estimate, auc, pairs, verdict
-from mint_utils.measure.detection import low_fpr
+from mint_utils.measure.detection import ONCE, low_fpr
 from mint_utils.mint import people
 from mint_utils.report.tables import MISSING
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit, Outcomes
+from mint_utils.study.claims import STABLE
 from mint_utils.study.controls import blind_features, untrained
 
 PHOTOGRAPHS = (1, 2, 3, 5, 10, 20)
@@ -432,15 +433,16 @@ def line_of(
     return found.iloc[0] if len(found) else None
 
 
-def claims(table: pd.DataFrame) -> pd.DataFrame:
+def claims(table: pd.DataFrame, trainings: int) -> pd.DataFrame:
     """Return what `People.table` says, decided by its intervals.
 
     Args:
         table: Of `People.table`.
+        trainings: Of each network. Of one alone there is no verdict, as for the claims of the paper.
 
     Returns:
-        claim, area (with its interval), people, verdict: supported, contradicted or undecided. That a
-        control tells nothing is supported where its interval holds .50, and contradicted elsewhere.
+        claim, area (with its interval), people, verdict. That a control tells nothing is a claim of
+        sameness: it is supported where the interval lies within `claims.STABLE` of .50.
     """
     asked: list[tuple[str, tuple, str]] = []
     for used in (False, True):
@@ -465,7 +467,8 @@ def claims(table: pd.DataFrame) -> pd.DataFrame:
         found = line_of(table, *where)
         if found is not None:
             line = {"claim": text, "area": str(estimate(found)), "people": int(found["n"])}
-            lines.append(line | {"verdict": _verdict(found, expected)})
+            word = ONCE if trainings == 1 else _verdict(found, expected)
+            lines.append(line | {"verdict": word})
     return pd.DataFrame(lines)
 
 
@@ -514,15 +517,16 @@ def told_images(counted: pd.DataFrame, laws: pd.DataFrame) -> str:
 def _verdict(found: pd.Series, expected: str) -> str:
     low, high = found["low"] - 0.5, found["high"] - 0.5
     if expected == "chance":
-        return "supported" if low <= 0 <= high else "contradicted"
+        return verdict(low, high, STABLE)
     return verdict(low, high) if expected == "above" else verdict(-high, -low)
 
 
-def conclusion(table: pd.DataFrame) -> str:
+def conclusion(table: pd.DataFrame, trainings: int) -> str:
     """Return what the table says, in words made of its numbers.
 
     Args:
         table: Of `People.table`.
+        trainings: Of each network.
     """
     said = []
     for used in (False, True):
@@ -543,6 +547,8 @@ def conclusion(table: pd.DataFrame) -> str:
     said.append(
         f"Read from a network that saw none of these people, {_told_apart(null)}: {estimate(null)}."
     )
+    if trainings == 1:
+        said.append("Each network was trained once: another training may give other numbers.")
     return "\n\n".join(said)
 
 

@@ -14,7 +14,7 @@ from mint_utils.audited import train
 from mint_utils.config import PROTOCOLS, ROWS, Mint, resolve
 from mint_utils.measure.bootstrap import Decided
 from mint_utils.mint import blind, readings
-from mint_utils.mint.attacks import ATTACKS, LATER, Attack
+from mint_utils.mint.attacks import ATTACKS, Attack
 from mint_utils.study import audit, checks, controls, detectors, probes, scenarios, shots
 from mint_utils.study.audit import Audit
 from mint_utils.study.images import SWAPPED, Images
@@ -239,12 +239,9 @@ def test_end_points_hold_members_and_images_never_shown(c):
 def test_detectors_stand_on_the_same_images(s):
     d = detectors.Detectors(s)
     compared = d.compared()
-    first = len(ATTACKS) + len(readings.TESTS) + len(detectors.VANILLA)
-    assert len(compared) == first + len(LATER) + 1
+    assert len(compared) == len(ATTACKS) + len(readings.TESTS) + len(detectors.VANILLA) + 1
     assert (compared["n"] == compared["n"][0]).all() and compared["auc"].notna().all()
-    for block in (compared[:first], compared[first:]):
-        assert block["auc"].is_monotonic_decreasing
-    assert {a.name for a in LATER} < set(compared["detector"][first:])
+    assert compared["auc"].is_monotonic_decreasing
     assert set(d.union.cells["protocol"]) == {"held_out"}
     of_baseline = d.union.cells.query("column == 'Baseline'")["auc"].item()
     line = compared.set_index("detector").loc[f"MINT, {detectors.UNION}"]
@@ -435,7 +432,6 @@ def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypa
     names = "non_members", "population", "train", "train_labels", "statistic", "own", "seen"
     spy = Attack("spy", lambda **arrays: given.update(arrays), names)
     monkeypatch.setattr(detectors, "ATTACKS", (spy,))
-    monkeypatch.setattr(detectors, "LATER", ())
     d._attack_scores()
     split = d.chosen.splits[detectors.KEY]
     exposures = d.chosen.images["exposures"].to_numpy()
@@ -533,7 +529,6 @@ def test_images_of_people_that_attacks_do_not_know_are_left_out_everywhere(s):
     d = detectors.Detectors(few)
     scores = d.attack_scores()
     finite = np.isfinite(np.stack([scores[attack.name] for attack in ATTACKS])).all(axis=0)
-    assert all(np.isfinite(scores[attack.name][finite]).all() for attack in LATER)
     inside = d.chosen.images["index"].to_numpy()[d.of_training]
     assert (finite[d.of_training] == d.answered[inside]).all()
     kept = finite[d.chosen.splits[detectors.KEY].evaluation]
