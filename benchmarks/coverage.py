@@ -1,10 +1,10 @@
 """Own audits: how often the intervals of accuracy and share hold the truth, and false names, by simulation.
 
-``python -m benchmarks.coverage`` takes some minutes. Toy features, no network: people with two known members
-and two known non-members each, and two images in question, one of them a member. T is a linear
+``python -m benchmarks.coverage`` takes some minutes. First images: toy features, no network, people with two
+known members and two known non-members each, and two images in question, one of them a member. T is a linear
 discriminant, or, where it says so, the study's own MINT Model. Beside the intervals with the spread of deals:
 those without, and a permutation test (is the accuracy above that of 19 relabellings within people?) that only
-gates an answer.
+gates an answer. Then persons, of whom one normal score each is read.
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control
 from mint_utils.measure.bootstrap import Decided, interval, prevalence
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
 from mint_utils.study.case import DEALS, FALSE, dealt
+from mint_utils.study.casepeople import CALLED, conformal
 from mint_utils.study.design import FOLDS, p_values
 
 # Known images, features, signal, trials, whether T is the MINT Model, whether relabellings are tried.
@@ -33,6 +34,14 @@ SETTINGS = (
     (1000, 4, 0.0, 100, True, False),
 )
 RELABELLINGS, REPLICATES = 19, 500
+# Known people of either kind, people in question, deviations between the two kinds, share who were shown.
+PERSONS = [
+    (known, asked, signal, share)
+    for known in (20, 50, 150)
+    for asked in (10, 30, 100)
+    for signal in (1.5, 3.0)
+    for share in (0.0, 0.3, 0.7, 1.0)
+]
 
 
 def discriminant(x: np.ndarray, labels: np.ndarray, unseen: np.ndarray) -> np.ndarray:
@@ -102,6 +111,41 @@ def _relabelled(rng, x, labels, known, folds, mint) -> float:
     return np.mean(((scores > 0.5) == dealt_anew)[:, known])
 
 
+def of_persons(rng: np.random.Generator, known: int, asked: int, signal: float, share: float):
+    """Return of one simulated case the estimated share who were shown, the named, and those named wrongly.
+
+    A known person out is compared with the others who are out, as in the audit.
+    """
+    inside, out = rng.normal(signal, 1, known), rng.normal(0, 1, known)
+    shown = np.arange(asked) < round(share * asked)
+    scores = rng.normal(0, 1, asked) + signal * shown
+    alone = [conformal(np.delete(out, i), out[i : i + 1])[0] for i in range(known)]
+    called = np.concatenate([conformal(out, inside), alone]) <= CALLED
+    labels, p = np.arange(2 * known) < known, conformal(out, scores)
+    right = np.where(labels, called, ~called)[None]
+    of = Decided(np.full(asked, True), (p <= CALLED)[None], np.arange(asked))
+    named = false_discovery_control(p) <= FALSE
+    found = prevalence(Decided(labels, right, np.arange(2 * known)), of, REPLICATES)
+    return found, named.sum(), (named & ~shown).sum()
+
+
+def persons(trials: int = 400) -> None:
+    """Print a line a setting of `PERSONS`: how often the share's interval holds it, and false names."""
+    for known, asked, signal, share in PERSONS:
+        rng = np.random.default_rng(1)
+        cases = [of_persons(rng, known, asked, signal, share) for _ in range(trials)]
+        told = [found for found, _, _ in cases if not np.isnan(found.value)]
+        held = np.mean([found.low <= round(share * asked) / asked <= found.high for found in told])
+        wide = np.mean([found.high - found.low for found in told])
+        false = np.mean([wrong / max(named, 1) for _, named, wrong in cases])
+        print(
+            f"  {known:4} known of either kind, {asked:3} asked, signal {signal}, {share:.0%} shown: "
+            f"answered {len(told)} of {trials}, holds it {held:.3f}, width {wide:.2f}; "
+            f"named wrongly {false:.3f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Print a line a setting: how often intervals hold the truth, and the false share of the named."""
     print("  images features signal  T             accuracy  holds it with / without deals' spread  "
@@ -129,6 +173,7 @@ def main() -> None:
             f"{wide:.2f}  named {named[:, 0].mean():.1f}, wrongly {false:.3f}  gate {gate:.3f}",
             flush=True,
         )
+    persons()
 
 
 if __name__ == "__main__":

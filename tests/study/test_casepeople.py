@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from benchmarks import coverage
 from mint_utils import study
 from mint_utils.config import resolve
 from mint_utils.errors import DataError, ParameterError
@@ -280,3 +281,13 @@ def test_the_question_is_a_parameter():
     assert scenarios.of_notebooks(config, ["08_audit_your_model"]) == ["people"]
     own = resolve("quick", question="persons", case="there")
     assert scenarios.of_notebooks(own, ["08_audit_your_model"]) == []
+
+
+@pytest.mark.parametrize(("known", "asked", "share"), [(20, 10, 0.3), (50, 30, 0.7), (20, 30, 0.0)])
+def test_intervals_of_how_many_were_shown_hold_it_and_few_are_named_wrongly(known, asked, share):
+    """Of 60 intervals that hold the truth 95 times in 100, more than 7 miss it in one case of 100."""
+    rng = np.random.default_rng(0)
+    cases = [coverage.of_persons(rng, known, asked, 3.0, share) for _ in range(60)]
+    truth = round(share * asked) / asked
+    assert sum(found.low <= truth <= found.high for found, _, _ in cases) >= 53
+    assert np.mean([wrong / max(named, 1) for _, named, wrong in cases]) <= 0.1
