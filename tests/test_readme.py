@@ -2,6 +2,8 @@
 
 import re
 
+import pandas as pd
+
 from mint_utils import paths
 from mint_utils.config import PROTOCOLS
 from mint_utils.report import paper, scale, tables
@@ -21,7 +23,7 @@ def test_the_table_is_that_of_the_committed_cells():
         cells = cells[cells["row"] == ROW]
         shown = [tables.table(cells, protocol).loc[ROW] for protocol in PROTOCOLS]
         for column, printed in (
-            paper.paper_table(number).query("row == @ROW")[["column", "paper"]].values
+            paper.paper_table(number).query("row == @ROW")[["column", "paper"]].to_numpy()
         ):
             expected.append((column, f"{printed:.2f}", *(of[column] for of in shown)))
     assert lines == expected
@@ -49,3 +51,15 @@ def test_the_ladder_is_that_of_the_committed_tables_and_so_are_the_three_finding
 def test_every_file_that_it_leads_to_is_there():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README + RESULTS + AUDIT):
         assert (paths.ROOT / target).exists(), target
+
+
+def test_what_the_audit_says_beside_the_truth_is_that_of_the_committed_answers():
+    text = AUDIT.replace("\n", " ")
+    answers = pd.read_csv(paths.ROOT / "figures/faces_distributed/case_answers.csv")
+    named = answers["member"][answers["named"]]
+    assert f"{answers['member'].mean():.0%} were; of the {len(named)} that it named" in text
+    assert f"that it named {named.sum()} were" in text
+    share, names = pd.read_csv(paths.ROOT / "figures/quick/case_truth.csv").to_dict("records")
+    value, low, high = (f"{float(n):.0%}" for n in re.findall(r"[0-9.]+", share["said"]))
+    assert f"it said that {value} [{low}, {high}] of" in text
+    assert f"none could be named; {float(share['true']):.0%} were" in text and names["said"] == "0"

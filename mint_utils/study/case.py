@@ -352,8 +352,8 @@ def conclusion(case: Case) -> str:
     doubtful = "" if NEARER in case.nothing else doubt(case.files)
     warning = f" {doubtful}" if doubtful else ""
     person = (
-        " The question here is whether an image was used; whether a person is in D is another, and "
-        "notebook 09's."
+        " The question here is whether an image was used. Whether a person was shown, with whatever "
+        "photographs, is another: `-p question persons` asks it."
     )
     if case.nothing:
         return (
