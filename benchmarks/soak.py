@@ -2,7 +2,7 @@
 
     python -m benchmarks.soak 10000 100000 1000000
 
-For each size a RecordIO file in MS1MV3's layout is written to a temporary folder, 16x16 pixels an image,
+For each size a RecordIO file is written to a temporary folder, 16x16 pixels an image,
 and opened as a database that is streamed; then everything is done with it that a study does with D. Memory
 is the peak of what the process itself holds, above what it held before (pages of the mapped file, which the
 system takes back when it needs them, not counted).

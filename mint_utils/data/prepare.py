@@ -10,7 +10,6 @@ verification sets) are read as they are distributed.
 """
 
 import argparse
-import csv
 import hashlib
 import json
 import shutil
@@ -19,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -133,32 +133,26 @@ def _make(name: str, source: Path, folder: Path, detect: detector.Detect | None,
 
 def _write(folder: Path, name: str, crops: Iterator[tuple[Face, bytes | str]]) -> dict[str, int]:
     """Write crops, and what is excluded, in their order; return how many there are of each."""
-    counts = {"images": 0, "excluded": 0}
-    identities = set()
-    with (
-        open(folder / "index.csv", "w", encoding="utf-8", newline="") as index,
-        open(folder / "excluded.csv", "w", encoding="utf-8", newline="") as excluded,
-    ):
-        lines, others = (csv.writer(file, lineterminator="\n") for file in (index, excluded))
-        lines.writerow(("key", "identity", "source", "sha256"))
-        others.writerow(("source", "reason"))
+    lines, excluded = [], []
 
-        def kept() -> Iterator[tuple[int, bytes]]:
-            for face, crop in crops:
-                if isinstance(crop, str):
-                    others.writerow((face.source, crop))
-                    counts["excluded"] += 1
-                    continue
-                content = hashlib.sha256(crop).hexdigest()
-                lines.writerow((counts["images"], face.identity, face.source, content))
-                counts["images"] += 1
-                identities.add(face.identity)
-                yield face.identity, crop
+    def kept() -> Iterator[tuple[int, bytes]]:
+        for face, crop in crops:
+            if isinstance(crop, str):
+                excluded.append((face.source, crop))
+                continue
+            content = hashlib.sha256(crop).hexdigest()
+            lines.append((len(lines), face.identity, face.source, content))
+            yield face.identity, crop
 
-        write_records(folder / f"{name}.rec", kept(), header=False)
-    if not counts["images"]:
+    write_records(folder / f"{name}.rec", kept())
+    index = pd.DataFrame(lines, columns=["key", "identity", "source", "sha256"])
+    index.to_csv(folder / "index.csv", index=False)
+    others = pd.DataFrame(excluded, columns=["source", "reason"])
+    others.to_csv(folder / "excluded.csv", index=False)
+    if index.empty:
         raise DataError(f"{name} holds no face: {folder / 'excluded.csv'} has the reasons.")
-    return counts | {"identities": len(identities - {-1})}
+    known = index["identity"][index["identity"] >= 0]
+    return {"images": len(index), "excluded": len(others), "identities": known.nunique()}
 
 
 def _crop(

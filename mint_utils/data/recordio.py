@@ -15,7 +15,7 @@ import struct
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -68,10 +68,6 @@ class RecordFile:
         """Release the file."""
         self._map.close()
 
-    def label(self, key: int) -> int:
-        """Return the identity of an image: the first of its labels."""
-        return self._image(key)[0]
-
     def image_bytes(self, key: int) -> bytes:
         """Return the encoded image of a key."""
         return self._image(key)[1]
@@ -111,7 +107,7 @@ class RecordFile:
             key = self._keys[row]
             self._fail(key, f"at its end, byte {found}, a record begins that the .idx lacks")
         is_image = self._images.start <= row < self._images.stop
-        return self.label(self._keys[row]) if is_image else -1
+        return self._image(self._keys[row])[0] if is_image else -1
 
     def _check_offsets(self) -> None:
         outside = (self._offsets + PART.size > len(self._map)) | (self._offsets % 4 > 0)
@@ -242,86 +238,36 @@ def _malformed(path: Path) -> str:
     return f"{path} is not a table of keys and offsets: copy it again."
 
 
-def write_records(
-    path: str | Path, images: Iterable[tuple[int, bytes]], header: bool = True
-) -> None:
-    """Write a ``.rec`` and its ``.idx``; both appear under their names when they are whole.
+def write_records(path: str | Path, images: Iterable[tuple[int, bytes]]) -> None:
+    """Write a ``.rec`` and its ``.idx`` in the layout of MXNet's im2rec: records 0 to N-1 with one label each.
 
     Args:
         path: Of the ``.rec``.
         images: Identity and encoded image, one after the other.
-        header: MS1MV3's layout: record 0 counts, records 1 to N are the images with labels
-            (identity, 0), and each identity has a record with the range of its images. Without
-            it, the layout of MXNet's im2rec: records 0 to N-1 are the images, with one label.
 
     Raises:
-        DataError: With header, images of one identity are not consecutive; or an identity cannot be
-            stored, labels being float32.
+        DataError: An identity cannot be stored, because labels are float32.
     """
     path = Path(path)
     index_path = path.with_suffix(".idx")
-    partial = [p.with_name(f"{p.name}.partial") for p in (path, index_path)]
-    try:
-        with open(partial[0], "wb") as records, open(partial[1], "w", encoding="ascii") as index:
-            _write(path, records, index, images, header)
-        index_path.unlink(missing_ok=True)  # never an old index beside new records
-        partial[0].replace(path)
-        partial[1].replace(index_path)
-    finally:
-        for file in partial:
-            file.unlink(missing_ok=True)
-
-
-def _write(path: Path, records: BinaryIO, index, images, header: bool) -> None:
-    key, starts = 0, {}  # the first key of each identity
-
-    def append(labels: tuple[float, ...], scalar: float, content: bytes = b"") -> None:
-        nonlocal key
-        index.write(f"{key}\t{records.tell()}\n")
-        records.write(_record(key, labels, scalar, content))
-        key += 1
-
-    if header:
-        append((0, 0), 0)
-    previous = None
-    for label, content in images:
-        _check_label(path, label)
-        if header and label != previous and label in starts:
-            raise DataError(f"{path}: images of identity {label} are not consecutive. Sort them.")
-        starts.setdefault(label, key)
-        previous = label
-        append((label, 0) if header else (), 0 if header else label, content)
-    if header:
-        images_end = key
-        ends = [*list(starts.values())[1:], images_end]
-        for start, end in zip(starts.values(), ends, strict=True):
-            append((start, end), 0)
-        records.seek(0)
-        records.write(_packed(IR_HEADER.pack(2, 0, 0, 0) + struct.pack("<2f", images_end, key)))
-
-
-def _check_label(path: Path, label: int) -> None:
-    if int(np.float32(label)) != label:
-        raise DataError(f"{path}: float32 cannot hold identity {label}. Number them from 0.")
-
-
-def _record(key: int, labels: tuple[float, ...], scalar: float, content: bytes) -> bytes:
-    header = IR_HEADER.pack(len(labels), scalar, key, 0)
-    return _packed(header + struct.pack(f"<{len(labels)}f", *labels) + content)
+    with open(path, "wb") as records, open(index_path, "w", encoding="ascii") as index:
+        for key, (label, content) in enumerate(images):
+            if int(np.float32(label)) != label:
+                raise DataError(
+                    f"{path}: float32 cannot hold identity {label}. Number them from 0."
+                )
+            index.write(f"{key}\t{records.tell()}\n")
+            records.write(_packed(IR_HEADER.pack(0, label, key, 0) + content))
 
 
 def _packed(payload: bytes) -> bytes:
     """Return a record, in parts where the payload holds the magic at a multiple of 4."""
-    cuts, found = [], payload.find(MAGIC_BYTES)
-    while found >= 0:
-        if found % 4 == 0:
-            cuts.append(found)
-        found = payload.find(MAGIC_BYTES, found + (4 if found % 4 == 0 else 1))
-    starts = [0, *(cut + 4 for cut in cuts)]
-    ends = [*cuts, len(payload)]
+    words = np.frombuffer(payload, "<u4", len(payload) // 4)
+    cuts = (4 * np.flatnonzero(words == MAGIC)).tolist()
+    starts, ends = [0, *(cut + 4 for cut in cuts)], [*cuts, len(payload)]
+    flags = [FIRST, *[MIDDLE] * (len(cuts) - 1), LAST] if cuts else [WHOLE]
     parts = []
-    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        flag = WHOLE if not cuts else FIRST if i == 0 else LAST if i == len(cuts) else MIDDLE
+    for flag, start, end in zip(flags, starts, ends, strict=True):
         parts += [PART.pack(MAGIC, flag << LENGTH_BITS | end - start), payload[start:end]]
         parts.append(bytes(-(end - start) % 4))
     return b"".join(parts)

@@ -4,8 +4,10 @@ In: labels and the scores that trainings of T gave. Out: accuracy with its inter
 curve, and the true-positive rate at 1% and 0.1% false positives (arXiv 2112.03570), means over trainings.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
 from mint_utils.errors import ParameterError
 from mint_utils.measure.bootstrap import Decided, interval
@@ -55,13 +57,22 @@ def summarise(
 
 def low_fpr(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Return tpr_at_1pct_fpr and tpr_at_01pct_fpr of (S, n) scores, means over trainings."""
+    rates = _tpr_at(labels, scores, [0.01, 0.001])
+    return dict(zip(("tpr_at_1pct_fpr", "tpr_at_01pct_fpr"), rates, strict=True))
+
+
+def mean_roc(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ROC curve of (M, T, n) scores: the mean over trainings at fixed false-positive rates."""
+    return FPR_GRID, np.array(_tpr_at(labels, scores.reshape(-1, len(labels)), FPR_GRID))
+
+
+def _tpr_at(labels: np.ndarray, scores: np.ndarray, limits: Iterable[float]) -> list[float]:
+    """Return the largest true-positive rate at each limit of the false-positive rate, means over (S, n)."""
     others = np.sort(scores[:, ~labels], axis=1)[:, ::-1]
-    found = {}
-    for name, limit in {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}.items():
-        # The highest non-member that may not be called a member; rounding must not change which.
-        bound = others[:, int(limit * others.shape[1] * (1 + 1e-9))]
-        found[name] = float((scores[:, labels] > bound[:, None]).mean())
-    return found
+    others = np.pad(others, [(0, 0), (0, 1)], constant_values=-np.inf)  # all may be called members
+    # The highest non-member that may not be called a member; rounding must not change which.
+    allowed = [int(limit * (~labels).sum() * (1 + 1e-9)) for limit in limits]
+    return [float((scores[:, labels] > others[:, [k]]).mean()) for k in allowed]
 
 
 def decided(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray) -> Decided:
@@ -79,15 +90,3 @@ def decided(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray) -> Dec
     if len(scores) > 1:
         return Decided(labels, right.mean(axis=1), clusters)
     return Decided(labels, right[0], clusters, ONCE)
-
-
-def tpr_at(fpr: np.ndarray, tpr: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
-    """Return the largest true-positive rate whose false-positive rate is at most the limit."""
-    return tpr[np.searchsorted(fpr, limit, side="right") - 1]
-
-
-def mean_roc(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ROC curve of (M, T, n) scores: the mean over trainings at fixed false-positive rates."""
-    each = scores.reshape(-1, len(labels))
-    curves = [roc_curve(labels, one, drop_intermediate=False)[:2] for one in each]
-    return FPR_GRID, np.mean([tpr_at(fpr, tpr, FPR_GRID) for fpr, tpr in curves], axis=0)
