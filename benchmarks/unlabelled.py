@@ -31,7 +31,7 @@ from mint_utils.audited.untrained import calibrated
 from mint_utils.data.manifest import Database, open_database
 from mint_utils.errors import command
 from mint_utils.measure.bootstrap import auc
-from mint_utils.measure.verification import verification_accuracy
+from mint_utils.measure.verification import verified
 from mint_utils.mint import aad, blind
 
 PEOPLE, OTHERS, PAIRS = "lfw", ("ffhq", "stylegan2", "utkface"), "lfw_disjoint"
@@ -49,7 +49,7 @@ def recognition(opened: networks.Opened, pairs: Database) -> pd.DataFrame:
     lines = []
     for order in ("rgb", "bgr"):
         found = aad.embed(opened.network, order, pairs.images, train.default_device())
-        accuracy = verification_accuracy(found, pairs.same).mean
+        accuracy = verified(found, pairs.same).mean()
         lines.append((order, order == opened.colour_order, accuracy, len(pairs.same)))
     return pd.DataFrame(lines, columns=["colour_order", "given", "accuracy", "n"])
 

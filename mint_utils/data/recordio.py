@@ -239,7 +239,7 @@ def _malformed(path: Path) -> str:
 
 
 def write_records(path: str | Path, images: Iterable[tuple[int, bytes]]) -> None:
-    """Write a ``.rec`` and its ``.idx`` in the layout of MXNet's im2rec: records 0 to N-1 with one label each.
+    """Write a ``.rec`` and its ``.idx`` as MXNet's im2rec does: records 0 to N-1, with one label each.
 
     Args:
         path: Of the ``.rec``.

@@ -206,8 +206,9 @@ def auc(
     blocks = _weights(rng, replicates, max(len(names), len(labels)), len(names))
     drawn = np.concatenate([_areas(labels, each, block[:, which], above) for block in blocks])
     fewest = [np.bincount(which[mask], minlength=len(names)) for mask in (labels, ~labels)]
-    drawn = _drawn_out(drawn, trainings.mean(), max(_factor(sizes) for sizes in fewest))
-    return _estimate(trainings.mean(), drawn + _noise(trainings, replicates, rng))
+    value, factor = trainings.mean(), max(_factor(sizes) for sizes in fewest)
+    drawn = value + factor * (drawn - value)
+    return _estimate(value, drawn + _noise(trainings, replicates, rng))
 
 
 def pairs(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -296,43 +297,44 @@ def _noise(trainings: np.ndarray, replicates: int, rng: np.random.Generator) -> 
 def _resampled(cells: Sequence[Decided], replicates: int, rng: np.random.Generator) -> np.ndarray:
     """Return (cells, replicates): the accuracy of each cell when clusters are drawn with replacement."""
     # Numbered as they appear, so that their names do not matter.
-    names_of = [np.asarray(cell.clusters, dtype=object) for cell in cells]
-    numbers, names = pd.factorize(np.concatenate([of.ravel() for of in names_of]))
-    each = np.split(numbers, np.cumsum([of.size for of in names_of])[:-1])
-    kinds = [
-        [_of_clusters(cell, mask, which.reshape(of.shape), len(names)) for mask in cell.classes]
-        for cell, of, which in zip(cells, names_of, each, strict=True)
+    named = [np.asarray(cell.clusters, dtype=object) for cell in cells]
+    numbers, names = pd.factorize(np.concatenate([of.ravel() for of in named]))
+    each = np.split(numbers, np.cumsum([of.size for of in named])[:-1])
+    accuracies = [
+        [_on_kind(cell, mask, which.reshape(of.shape), len(names)) for mask in cell.classes]
+        for cell, of, which in zip(cells, named, each, strict=True)
     ]
     blocks = [
-        [np.mean([_weighted(kind, weights) for kind in of_cell], axis=0) for of_cell in kinds]
+        [np.mean([of_kind(weights) for of_kind in kinds], axis=0) for kinds in accuracies]
         for weights in _weights(rng, replicates, len(names), len(names))
     ]
     return np.concatenate(blocks, axis=1)
 
 
-class _Kind(NamedTuple):
-    """One kind of image of a cell: what is right of each cluster, its size, a factor, and the accuracy.
+def _on_kind(cell: Decided, mask: np.ndarray, of: np.ndarray, count: int) -> Callable:
+    """Return a function from (b, count) weights of clusters to (b,) accuracies on one kind of image.
 
-    Of pairs ``sums`` and ``sizes`` are those of both people, and ``twice`` what is then counted twice.
+    Args:
+        cell: What was decided.
+        mask: (n,) bool, the images of this kind.
+        of: (n,) or (n, 2) numbers of clusters.
+        count: Of all clusters.
     """
-
-    sums: np.ndarray
-    sizes: np.ndarray
-    twice: tuple[float, float]
-    factor: float
-    accuracy: float
-
-
-def _of_clusters(cell: Decided, mask: np.ndarray, which: np.ndarray, count: int) -> _Kind:
-    mean, of = cell.right.mean(axis=0)[mask], which[mask]
-    two = np.zeros(len(of), bool) if of.ndim == 1 else of[:, 0] != of[:, 1]
-    first = of if of.ndim == 1 else of[:, 0]
+    right, of = cell.right.mean(axis=0)[mask], of[mask].reshape(mask.sum(), -1)
+    two, accuracy = of[:, 0] != of[:, -1], right.mean()
     # A pair of two people is drawn as often as either, less once: what pairs share through either counts.
-    both = np.concatenate([first, of[two, 1]]) if two.any() else first
-    value = np.concatenate([mean, mean[two]])
+    both = np.concatenate([of[:, 0], of[two, -1]])
     sizes = np.bincount(both, minlength=count).astype(np.float64)
-    sums = np.bincount(both, value, minlength=count)
-    return _Kind(sums, sizes, (mean[two].sum(), two.sum()), _factor(sizes), mean.mean())
+    sums = np.bincount(both, np.concatenate([right, right[two]]), minlength=count)
+    factor = _factor(sizes)
+
+    def weighted(weights: np.ndarray) -> np.ndarray:
+        drawn = weights @ sizes - two.sum()
+        # A replicate without this kind counts for nothing.
+        found = (weights @ sums - right[two].sum()) / np.where(drawn > 0, drawn, np.nan)
+        return accuracy + factor * (found - accuracy)
+
+    return weighted
 
 
 def _factor(sizes: np.ndarray) -> float:
@@ -342,10 +344,6 @@ def _factor(sizes: np.ndarray) -> float:
     return float(t / z * np.sqrt(effective / (effective - 1)))
 
 
-def _drawn_out(drawn: np.ndarray, centre: float, factor: float) -> np.ndarray:
-    return centre + factor * (drawn - centre)
-
-
 def _weights(rng: np.random.Generator, replicates: int, width: int, count: int) -> Iterable:
     """Yield (b, count) how often each cluster is drawn, in blocks of b x width that fit into memory."""
     step = max(1, AT_ONCE // width)
@@ -353,15 +351,6 @@ def _weights(rng: np.random.Generator, replicates: int, width: int, count: int) 
         b = min(step, replicates - start)
         drawn = rng.integers(count, size=(b, count)) + count * np.arange(b)[:, None]
         yield np.bincount(drawn.ravel(), minlength=b * count).reshape(b, count).astype(np.float64)
-
-
-def _weighted(kind: _Kind, weights: np.ndarray) -> np.ndarray:
-    """Return (b,) the accuracy on one kind of image under (b, clusters) weights."""
-    right, number = kind.twice
-    drawn = weights @ kind.sizes - number
-    # A replicate without this kind counts for nothing.
-    found = (weights @ kind.sums - right) / np.where(drawn > 0, drawn, np.nan)
-    return _drawn_out(found, kind.accuracy, kind.factor)
 
 
 def verdict(low: float, high: float, margin: float = 0.0, printed: float | None = None) -> str:

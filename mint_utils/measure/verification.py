@@ -1,10 +1,8 @@
 """Verification: do two photographs show one person? Ten folds, as face recognition reports it.
 
-In: the embeddings of pairs and whether each pair shows one person. Out: the accuracy of each fold at
-the threshold that is best on the other folds, and their mean.
+In: the embeddings of pairs and whether each pair shows one person. Out: which pairs are decided rightly; with
+folds of one size the mean is the mean accuracy of the folds.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.model_selection import KFold
@@ -14,33 +12,13 @@ from mint_utils.errors import ParameterError
 THRESHOLDS = np.arange(0, 4, 0.01)  # squared distances between unit vectors
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What ten folds gave.
-
-    Attributes:
-        folds: (10,) float64, accuracy of each fold.
-        right: (n,) bool, whether each pair was decided rightly in its fold.
-    """
-
-    folds: np.ndarray
-    right: np.ndarray
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over the folds."""
-        return float(self.folds.mean())
-
-
-def verification_accuracy(
-    embeddings: np.ndarray, same: np.ndarray, folds: int = 10
-) -> Verification:
-    """Measure verification accuracy as AdaFace's evaluation does.
+def verified(embeddings: np.ndarray, same: np.ndarray, folds: int = 10) -> np.ndarray:
+    """Return which pairs are decided rightly, as AdaFace's evaluation decides them: (n,) bool.
 
     Args:
         embeddings: (2n, D) float32; rows 2i and 2i + 1 are pair i, of any length but zero.
         same: (n,) bool, True where a pair shows one person.
-        folds: Number of consecutive parts.
+        folds: Number of consecutive parts. Each is decided at the threshold that is best on the others.
 
     Raises:
         ParameterError: One class only, fewer pairs than folds, or embeddings that are no numbers.
@@ -62,12 +40,9 @@ def verification_accuracy(
     unit = embeddings / lengths
     distances = ((unit[0::2] - unit[1::2]) ** 2).sum(axis=1)
     right = (distances[:, None] < THRESHOLDS) == same[:, None]  # (n, thresholds)
-    accuracies, decided = [], []
-    for rest, fold in KFold(folds).split(right):
-        best = right[rest].mean(axis=0).argmax()
-        decided.append(right[fold, best])
-        accuracies.append(decided[-1].mean())
-    return Verification(np.array(accuracies), np.concatenate(decided))
+    return np.concatenate(
+        [right[fold, right[rest].mean(axis=0).argmax()] for rest, fold in KFold(folds).split(right)]
+    )
 
 
 def of_pairs(persons: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.data.manifest import Database
 from mint_utils.measure.bootstrap import Decided
 from mint_utils.measure.detection import FAILED, ONCE
-from mint_utils.measure.verification import of_pairs, verification_accuracy
+from mint_utils.measure.verification import of_pairs, verified
 from mint_utils.mint import aad
 from mint_utils.study import scenarios
 from mint_utils.study.images import Images
@@ -114,5 +114,5 @@ def _verify(model: AuditedModel, sets: list[Database], folder: Path) -> None:
     found = {}
     for pairs in sets:
         embeddings = aad.embed(network, train.COLOUR_ORDER, pairs.images, device)
-        found[pairs.name] = verification_accuracy(embeddings, pairs.same).right
+        found[pairs.name] = verified(embeddings, pairs.same)
     np.savez(folder / "right.npz", **found)
