@@ -120,17 +120,16 @@ def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
 
 
 def _opened(manifest: dict[str, Any], data: str | Path | None, image_size: int) -> Database:
-    name = manifest["name"]
-
-    def make(folder: Path) -> dict[str, Any]:
-        return _prepare(manifest, data, image_size, folder)
-
-    prepared = store.fetch("databases", _specification(manifest, image_size), make)
+    prepared = store.fetch(
+        "databases",
+        _specification(manifest, image_size),
+        lambda folder: _prepare(manifest, data, image_size, folder),
+    )
     with np.load(prepared.folder / "index.npz", allow_pickle=False) as file:
         index = dict(file)
     pixels = prepared.folder / "images.npy"
     return Database(
-        name=name,
+        name=manifest["name"],
         keys=index["keys"],
         identities=index["identities"],
         images=np.load(pixels, mmap_mode="r")
@@ -149,7 +148,11 @@ def described(name: str, data: str | Path | None, scale: float = 1.0) -> dict[st
     Without a published checksum it has the fingerprint of the files, where they are at hand.
     """
     manifest = recognised(read_manifest(name), data)
-    return _scaled(manifest, scale) if manifest["layout"] == "embedded" else manifest
+    if manifest["layout"] != "embedded":
+        return manifest
+    identities = max(2, round(manifest["identities"] * scale))
+    images_each = manifest["images"] // manifest["identities"]
+    return manifest | {"identities": identities, "images": identities * images_each}
 
 
 def is_prepared(manifest: dict[str, Any], image_size: int) -> bool:
@@ -208,11 +211,9 @@ def _stream(
 def _prepare(
     manifest: dict[str, Any], data: str | Path | None, size: int, folder: Path
 ) -> dict[str, Any]:
-    kind, unread = manifest["layout"], {}
-    if kind == "embedded":
+    unread = {}
+    if manifest["layout"].startswith("embedded"):
         keys, identities, same, chunks = _embedded(manifest, size)
-    elif kind == "embedded_pairs":
-        keys, identities, same, chunks = _embedded_pairs(manifest, size)
     else:
         keys, identities, same, chunks = _files(manifest, _located(manifest, data), size, unread)
     if len(keys) != manifest.get("images", len(keys)):
@@ -313,7 +314,7 @@ def _files(manifest: dict[str, Any], path: Path, size: int, unread: dict[int, st
         encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
     elif kind == "bin":
         stored, same = pairs.read_bin(path)
-        keys = np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(len(stored))])
+        keys = _pair_keys(len(stored))
         identities = np.full(len(keys), -1, np.int64)
         encoded = ((f"{path}, image {i}", content) for i, content in enumerate(stored))
     else:
@@ -351,38 +352,33 @@ def _square(pixels: np.ndarray, name: str) -> np.ndarray:
     return pixels
 
 
-def _scaled(manifest: dict[str, Any], scale: float) -> dict[str, Any]:
-    identities = max(2, round(manifest["identities"] * scale))
-    images_each = manifest["images"] // manifest["identities"]
-    return manifest | {"identities": identities, "images": identities * images_each}
+def _pair_keys(images: int) -> np.ndarray:
+    return np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(images)])
 
 
 def _embedded(manifest: dict[str, Any], size: int):
-    count, each = manifest["identities"], manifest["images"] // manifest["identities"]
-    identities = np.repeat(np.arange(count), each) + manifest["first_identity"]
-    samples = np.tile(np.arange(each), count)
-    keys = np.array([f"{i:08d}/{s:04d}" for i, s in zip(identities, samples, strict=True)])
-    return keys, identities, None, _drawn(manifest["style"], identities, samples, size)
+    """Return keys, identities, same and the pixels in chunks of a database that is drawn.
 
-
-def _embedded_pairs(manifest: dict[str, Any], size: int):
-    """Return n pairs: the first of every two shows one identity twice, the second two identities.
-
-    Every fold of the verification protocol thus holds as many of either kind, and no identity
-    occurs in two folds.
+    Of verification pairs the first of every two shows one identity twice, the second two identities. Every
+    fold of the verification protocol thus holds as many of either kind, and no identity occurs in two folds.
     """
-    n = manifest["images"] // 2
-    same = np.arange(n) % 2 == 0
-    first = manifest["first_identity"] + 2 * np.arange(n)
-    identities = np.stack([first, np.where(same, first, first + 1)], axis=1).ravel()
-    samples = np.tile([0, 1], n)
-    keys = np.array([f"{i // 2:05d}{'ab'[i % 2]}" for i in range(2 * n)])
-    return keys, identities, same, _drawn(manifest["style"], identities, samples, size)
+    numbers, same = np.arange(manifest["images"]), None
+    if manifest["layout"] == "embedded_pairs":
+        pair, samples = np.divmod(numbers, 2)
+        same = np.arange(len(numbers) // 2) % 2 == 0
+        identities = manifest["first_identity"] + 2 * pair + (samples & ~same[pair])
+        keys = _pair_keys(len(numbers))
+    else:
+        person, samples = np.divmod(numbers, manifest["images"] // manifest["identities"])
+        identities = manifest["first_identity"] + person
+        keys = np.array([f"{i:08d}/{s:04d}" for i, s in zip(identities, samples, strict=True)])
 
+    def chunks(step: int = 512):
+        for i in range(0, len(keys), step):
+            some = slice(i, i + step)
+            yield synthetic.draw(manifest["style"], identities[some], samples[some], size)
 
-def _drawn(style: str, identities: np.ndarray, samples: np.ndarray, size: int, step: int = 512):
-    for i in range(0, len(identities), step):
-        yield synthetic.draw(style, identities[i : i + step], samples[i : i + step], size)
+    return keys, identities, same, chunks()
 
 
 def _embedded_probe(manifest: dict[str, Any], size: int) -> str:

@@ -92,22 +92,14 @@ def _quantised(planes: np.ndarray, block: int, step: np.ndarray) -> np.ndarray:
 
 def _walsh(blocks: np.ndarray) -> np.ndarray:
     """Transform the first two axes, of equal length; its own inverse."""
-    block = len(blocks)
-    for axis in (0, 1):
+    for _ in range(2):
         width = 1
-        while width < block:
-            shape = (
-                *blocks.shape[:axis],
-                block // (2 * width),
-                2,
-                width,
-                *blocks.shape[axis + 1 :],
-            )
-            pairs = np.moveaxis(blocks.reshape(shape), axis + 1, 0)
-            mixed = np.empty(shape, F)
-            into = np.moveaxis(mixed, axis + 1, 0)
-            np.add(pairs[0], pairs[1], out=into[0])
-            np.subtract(pairs[0], pairs[1], out=into[1])
+        while width < len(blocks):
+            pairs = blocks.reshape(-1, 2, width, *blocks.shape[1:])
+            mixed = np.empty_like(pairs)
+            np.add(pairs[:, 0], pairs[:, 1], out=mixed[:, 0])
+            np.subtract(pairs[:, 0], pairs[:, 1], out=mixed[:, 1])
             blocks = mixed.reshape(blocks.shape)
             width *= 2
-    return blocks * F(1 / block)
+        blocks = blocks.swapaxes(0, 1)
+    return blocks * F(1 / len(blocks))

@@ -184,15 +184,8 @@ def _eyes(c: Canvas) -> None:
         with c.window(cx - F(0.28), cx + F(0.28), cy - F(0.5), cy + F(0.26)) as at:
             fx, fy = c.fx[at], c.fy[at]
             x = (fx - cx) * side  # grows outwards
-            _eye(
-                c,
-                fx,
-                x,
-                fy - cy + x * t["eye_slant"],
-                cx + gaze[0] + c.yaw * F(0.05),
-                gaze[1],
-                lids,
-            )
+            y, looks = fy - cy + x * t["eye_slant"], cx + gaze[0] + c.yaw * F(0.05)
+            _eye(c, fx, x, y, looks, gaze[1], lids)
             _brow(c, x - F(0.01), fy - cy + t["brow_height"] + raised, frown)
 
 
