@@ -1,7 +1,7 @@
 """Is an external image in D already? Then it is no non-member, whatever database it comes from.
 
-In: D and an External Dataset, as `Database`. Out: the external
-images of which D holds a near-duplicate, one line each.
+In: D and an External Dataset, as `Database`. Out: the external images of which D holds a near-duplicate,
+one line each.
 
 Images are compared by perceptual hash: the signs of 16 x 16 low frequencies, 256 bits. Aligned faces look
 alike to it, and the usual 64 bits do not tell them apart: among LFW, FFHQ, StyleGAN2, film frames and UTKFace
@@ -26,13 +26,11 @@ from mint_utils.data.manifest import Database
 VERSION = 1  # of hashes and search: raised when the same images give another table
 SIDE = 16  # of the square of frequencies: 256 bits
 NEAR = 31  # bits that may differ between copies
-NONE = np.iinfo(np.int64).max
 CHUNK = 256  # images decoded together
 PIECE = 1 << 15  # images between two stops that a killed run goes on from
 ROWS = 1 << 12  # hashes of each side compared at once
 # The order of the bits in the store: neighbouring frequencies lie apart.
 SPREAD = np.argsort(np.add.outer(np.arange(SIDE), np.arange(SIDE)).ravel() % SIDE, kind="stable")
-COLUMNS = ("database", "key", "training_key", "distance", "mirrored")
 
 
 def contaminated(training: Database, external: Database) -> pd.DataFrame:
@@ -50,23 +48,32 @@ def contaminated(training: Database, external: Database) -> pd.DataFrame:
         distance (bits of 256 that differ, at most `NEAR`), mirrored (bool).
     """
     ours = _hashes(training, mirrored=False)
-    sides = {mirrored: _hashes(external, mirrored) for mirrored in (False, True)}
+    sides = [_hashes(external, mirrored) for mirrored in (False, True)]
 
     def make(folder: Path) -> dict[str, int]:
-        found = {mirrored: nearest_hash(theirs, ours) for mirrored, theirs in sides.items()}
-        table = _table(training, external, found)
+        found = [nearest_hash(theirs, ours) for theirs in sides]
+        (rows, distance), (mirror_rows, mirror_distance) = found
+        mirrored = (mirror_distance >= 0) & ((distance < 0) | (mirror_distance < distance))
+        rows = np.where(mirrored, mirror_rows, rows)
+        distance = np.where(mirrored, mirror_distance, distance)
+        near = np.flatnonzero(distance >= 0)
+        table = pd.DataFrame(
+            {
+                "database": external.name,
+                "key": external.keys[near],
+                "training_key": training.keys[rows[near]],
+                "distance": distance[near],
+                "mirrored": mirrored[near],
+            }
+        )
         table.to_csv(folder / "pairs.csv", index=False)
         return {"found": len(table)}
 
-    spec = {
-        "version": VERSION,
-        "near": NEAR,
-        "databases": [training.fingerprint, external.fingerprint],
-    }
+    databases = [training.fingerprint, external.fingerprint]
+    spec = {"version": VERSION, "near": NEAR, "databases": databases}
     done = store.fetch("contamination", spec, make)
-    return pd.read_csv(
-        done.folder / "pairs.csv", dtype={"key": str, "training_key": str}, keep_default_na=False
-    )
+    texts = {"key": str, "training_key": str}
+    return pd.read_csv(done.folder / "pairs.csv", dtype=texts, keep_default_na=False)
 
 
 def repeated(database: Database, without: Collection[str] = ()) -> pd.DataFrame:
@@ -176,21 +183,3 @@ def _hashes(database: Database, mirrored: bool) -> np.ndarray:
     spec = {"version": VERSION, "database": database.fingerprint, "mirrored": mirrored}
     done = store.fetch("hashes", spec, make, resumes=True)
     return np.load(done.folder / "hashes.npy")
-
-
-def _table(
-    training: Database, external: Database, found: dict[bool, tuple[np.ndarray, np.ndarray]]
-) -> pd.DataFrame:
-    distances = {side: np.where(d < 0, NONE, d) for side, (_, d) in found.items()}
-    mirrored = distances[True] < distances[False]
-    rows = np.where(mirrored, found[True][0], found[False][0])
-    distance = np.minimum(distances[True], distances[False])
-    near = np.flatnonzero(distance < NONE)
-    columns = (
-        [external.name] * len(near),
-        external.keys[near],
-        training.keys[rows[near]],
-        distance[near],
-        mirrored[near],
-    )
-    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))

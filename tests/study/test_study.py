@@ -9,7 +9,6 @@ import pytest
 from mint_utils import paths
 from mint_utils.audited import train
 from mint_utils.config import ROWS
-from mint_utils.data import contamination
 from mint_utils.errors import DataError, ParameterError
 from mint_utils.mint import aad, fit
 from mint_utils.report import tables
@@ -116,8 +115,7 @@ def test_finish_writes_what_it_came_from(s):
 def test_images_that_d_holds_too_are_no_non_members(s, monkeypatch):
     chosen = s.images.audit_set().images
     key = chosen[chosen["database"] == "embedded_albums"]["key"].iloc[0]
-    line = ("embedded_albums", key, s.images.training.keys[0], 3, False)
-    found = pd.DataFrame([line], columns=contamination.COLUMNS)
+    found = pd.DataFrame({"database": ["embedded_albums"], "key": [key]})
     monkeypatch.setattr(s.images, "contamination", lambda: found)
     again = s.images.audit_set().images
     assert key not in set(again[again["database"] == "embedded_albums"]["key"])
