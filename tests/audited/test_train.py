@@ -210,7 +210,7 @@ def test_a_record_damaged_in_training_is_named_and_nothing_is_lost(tmp_path, str
     with open(path, "r+b") as bytes_:
         bytes_.seek(start)
         bytes_.write(b"no picture")
-    with pytest.raises(DataError, match=rf"train\.rec, record {damaged + 1} is damaged"):
+    with pytest.raises(DataError, match=rf"train\.rec, record {damaged} is damaged"):
         trained(tmp_path / "parts", d=file, checkpoint_seconds=0)
     saved = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
     assert saved["steps"] == 2 and not (tmp_path / "parts" / "model.pt").exists()
