@@ -10,7 +10,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -303,12 +303,8 @@ def _apply(config: Config, values: Mapping[str, Any], where: str) -> Config:
             raise ParameterError(f"In {where}: {unknown('parameter', name, known)}")
         section, hint = PARAMETERS[name]
         sections[section][name] = coerce(name, value, hint)
-    merged = {}
-    for section, kind in SECTIONS.items():
-        current = getattr(config, section)
-        kept = {f.name: getattr(current, f.name) for f in fields(kind)}
-        merged[section] = kind(**(kept | sections[section]))
-    return replace(config, **merged)
+    changed = {name: replace(getattr(config, name), **given) for name, given in sections.items()}
+    return replace(config, **changed)
 
 
 def coerce(name: str, value: Any, hint: Any) -> Any:

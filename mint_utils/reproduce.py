@@ -46,16 +46,20 @@ def main(arguments: list[str] | None = None) -> int:
     if not sys.stderr.isatty():  # no bars in a log: lines of progress take their place
         os.environ.setdefault("TQDM_DISABLE", "1")  # before tqdm is imported, which reads it then
     from mint_utils import workers  # here, because help and a typo should not take their seconds
-    from mint_utils.run import batch
+    from mint_utils.run import batch, stages
+    from mint_utils.study.study import Study
 
     workers.keep_memory()
 
     if options.dry_run:
         return batch.dry_run(config, chosen, options.rate)
-    if options.list:
-        return batch.list_stages(config, chosen, changes)
-    if options.stage:
-        return batch.do_stage(config, chosen, changes, options.stage)
+    if options.list or options.stage:
+        found = stages.stages(Study(config), chosen, changes)
+        if options.stage:
+            stages.do(found, options.stage)
+        else:
+            print(*(stage.line() for stage in found.values()), sep="\n")
+        return 0
     return batch.run(config, chosen, changes, options.jobs, within)
 
 

@@ -46,11 +46,6 @@ def keep_memory() -> None:
         ctypes.pythonapi.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def default_jobs() -> int:
-    """Return how many models are trained side by side where nobody says: one a GPU, else one a core."""
-    return torch.cuda.device_count() or cores()
-
-
 def limit(until: float | None) -> None:
     """Set when long work in this process and its workers stops, in seconds of ``time.time``; None: never."""
     global _until

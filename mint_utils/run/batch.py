@@ -1,7 +1,7 @@
 """What a run does once its options are known to be right: everything expensive, then the notebooks.
 
 In: a configuration, the notebooks wanted and the parameters that were changed. Out: tables, figures, reports,
-and an exit status; or what it would cost; or its stages. ``reproduce`` is its command line.
+and an exit status; or what it would cost. ``reproduce`` is its command line.
 """
 
 import importlib.util
@@ -9,13 +9,14 @@ import sys
 import time
 from typing import Any
 
+import torch
 from filelock import FileLock
 from tqdm import tqdm
 
 from mint_utils import store, workers
 from mint_utils.config import Config
 from mint_utils.errors import StudyError
-from mint_utils.run import forecast, notebooks, plan, stages
+from mint_utils.run import forecast, notebooks, plan
 from mint_utils.study import casefiles
 from mint_utils.study.scenarios import of_notebooks
 from mint_utils.study.study import Study
@@ -42,7 +43,7 @@ def run(
     """
     started = time.monotonic()
     casefiles.check(config)  # what is brought must be there, before anything starts
-    study, models = Study(config), jobs or workers.default_jobs()
+    study, models = Study(config), jobs or torch.cuda.device_count() or workers.cores()
     forecast.refuse(forecast.forecast(study, of_notebooks(config, chosen)).disk)
     if within is None:
         _need_papermill()
@@ -79,19 +80,6 @@ def dry_run(config: Config, chosen: list[str], rate: float | None) -> int:
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
     _print_changes(study)
     forecast.announce(study, of_notebooks(config, chosen), rate)
-    return 0
-
-
-def list_stages(config: Config, chosen: list[str], changes: dict[str, Any]) -> int:
-    """Print the stages of a run, each a line of JSON."""
-    found = stages.stages(Study(config), chosen, changes)
-    print(*(stage.line() for stage in found.values()), sep="\n")
-    return 0
-
-
-def do_stage(config: Config, chosen: list[str], changes: dict[str, Any], wanted: str) -> int:
-    """Do one stage of a run, by its id."""
-    stages.do(stages.stages(Study(config), chosen, changes), wanted)
     return 0
 
 

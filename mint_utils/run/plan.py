@@ -183,12 +183,12 @@ def make(
     total = sum(
         study.images.exposures(recipe) for recipe in recipes if not study.audit.is_trained(recipe)
     )
-    left = {work: work.title for work in found}
+    left = list(found)
     failed = []
     try:
         for work, error in workers.side_by_side(_make, found, min(jobs, len(found)), total, "img"):
             if error is None:
-                del left[work]
+                left.remove(work)
                 done(work.title)
             elif error:
                 failed.append(f"{work.title}: {error}")
@@ -197,7 +197,7 @@ def make(
         workers.limit(None)
     if failed:
         raise StudyError(f"{len(failed)} of {len(found)} works failed, the first: {failed[0]}")
-    return list(left.values())
+    return [work.title for work in left]
 
 
 def _make(work: Work) -> str | None:
