@@ -22,10 +22,11 @@ from scipy import stats
 
 from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval, prevalence
 from mint_utils.measure.detection import THRESHOLD, decided, summarise
+from mint_utils.mint import readings
 from mint_utils.study import design
 from mint_utils.study.audit import Audit, Features
 from mint_utils.study.casecommon import SEEN, TRAINED, OwnAudit, condition, with_interval
-from mint_utils.study.casefiles import BLIND, NETWORK, UNTRAINED, doubt, read, row_of
+from mint_utils.study.casefiles import BLIND, NETWORK, UNTRAINED, doubt, read
 from mint_utils.study.casepeople import PeopleCase
 from mint_utils.study.controls import blind_features
 from mint_utils.study.design import (
@@ -68,8 +69,10 @@ class Case(OwnAudit):
 
     @property
     def row(self) -> str:
-        """What the answer reads, see `casefiles.row_of`."""
-        return row_of(self.files)
+        """What the answer reads: class centres where there are any, else all layers, else the outcome."""
+        if self.files.centres is not None:
+            return readings.CENTRES
+        return "All Conv Layers" if len(self.files.layers()) else "Model Outcome"
 
     @functools.cached_property
     def features(self) -> dict[str, Features]:

@@ -266,13 +266,6 @@ def _open(files: CaseFiles, trained: bool) -> networks.Opened:
     )
 
 
-def row_of(files: CaseFiles) -> str:
-    """Return what an answer reads: class centres where there are any, else all layers, else the outcome."""
-    if files.centres is not None:
-        return readings.CENTRES
-    return "All Conv Layers" if len(files.layers()) else "Model Outcome"
-
-
 def _digest(files: CaseFiles) -> str:
     parts = [] if files.weights is None else [description.fingerprint(files.weights)]
     if not files.own:
@@ -369,10 +362,11 @@ def doubt(files: CaseFiles) -> str:
     The other order is doubted for where it is better over people, at 95%.
     """
 
+    order = files.loaded()[2]
+    other = "rgb" if order == "bgr" else "bgr"
+
     def make(folder: Path) -> dict[str, float]:
-        orders = [files.loaded()[2]]
-        orders.append("rgb" if orders[0] == "bgr" else "bgr")
-        better = pd.Series(*_alike(files, orders)).groupby(level=0).mean()
+        better = pd.Series(*_alike(files, [order, other])).groupby(level=0).mean()
         error = better.sem() if len(better) > 1 else np.inf
         return {"low": float(better.mean() - stats.t.ppf(0.975, max(len(better) - 1, 1)) * error)}
 
@@ -381,12 +375,10 @@ def doubt(files: CaseFiles) -> str:
         "input": files.input,
         "images": named(files.runs),
         "version": VERSION,
+        "network": files.recipe.network,
     }
-    low = store.fetch("orders", spec | {"network": files.recipe.network}, make).record["low"]
-    order = files.loaded()[2]
-    if not low > 0:
+    if not store.fetch("orders", spec, make).record["low"] > 0:
         return ""
-    other = "rgb" if order == "bgr" else "bgr"
     return (
         f"**The colour order is doubtful**: read as {other.upper()}, known images of one person lie closer "
         f"together than as {order.upper()}. If the network takes {other.upper()}, give colour_order {other}."
@@ -398,19 +390,13 @@ def _alike(files: CaseFiles, orders: list[str]) -> tuple[np.ndarray, np.ndarray]
     network = files.loaded()[0]
     device = train.default_device()
     network.to(device, memory_format=torch.channels_last).eval()
-    lines = files.images[
-        files.images["database"].isin(KNOWN[:1] if files.centres is not None else KNOWN)
-    ]
-    chosen = (
-        lines[lines["person"].isin(lines["person"].unique()[:PROBED])]
-        .groupby("person")
-        .head(3)[:PROBED]
-    )
+    folders = KNOWN if files.centres is None else KNOWN[:1]
+    lines = files.images[files.images["database"].isin(folders)]
+    lines = lines[lines["person"].isin(lines["person"].unique()[:PROBED])]
+    chosen = lines.groupby("person").head(3)[:PROBED]
+    of_folders = chosen.groupby("database", sort=False)["index"]
     pixels = np.concatenate(
-        [
-            files.databases[name].images[of["index"].to_numpy()]
-            for name, of in chosen.groupby("database", sort=False)
-        ]
+        [files.databases[name].images[of.to_numpy()] for name, of in of_folders]
     )
     person, found = chosen["person"].to_numpy(), []
     for order in orders:

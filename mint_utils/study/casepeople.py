@@ -213,7 +213,13 @@ class PeopleCase(OwnAudit):
     @functools.cached_property
     def unlike(self) -> np.ndarray:
         """(P,) float: how often a known person out looks as unusual as a person in question, see `oddity`."""
-        return _unlike(self)
+        found = np.full(len(self.people), np.nan)
+        for k in np.unique(self.read[self.judged]):
+            array = np.hstack(list(self.blind(int(k)).values()))
+            out = np.flatnonzero(self.having(k, KNOWN[1]))[:REFERENCE]
+            for i in np.flatnonzero(self.judged & (self.read == k)):
+                found[i] = oddity(array[out], array[i])
+        return found
 
     @functools.cached_property
     def answers(self) -> pd.DataFrame:
@@ -273,16 +279,6 @@ def _told_blindly(case: PeopleCase, question: str, folder: str) -> dict:
     low, high = value + stats.norm.ppf([0.025, 0.975]) * np.std(others)
     said = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
     return {"question": question, "value": value, "low": low, "high": high, "verdict": said}
-
-
-def _unlike(case: PeopleCase) -> np.ndarray:
-    found = np.full(len(case.people), np.nan)
-    for k in np.unique(case.read[case.judged]):
-        array = np.hstack(list(case.blind(int(k)).values()))
-        out = np.flatnonzero(case.having(k, KNOWN[1]))[:REFERENCE]
-        for i in np.flatnonzero(case.judged & (case.read == k)):
-            found[i] = oddity(array[out], array[i])
-    return found
 
 
 def answered(case: PeopleCase) -> pd.DataFrame:
