@@ -15,33 +15,24 @@ images of D are, and the answer can be checked.
 
 import functools
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval, prevalence, verdict
+from mint_utils.measure.bootstrap import Decided, Estimate, auc, interval, prevalence
 from mint_utils.measure.detection import THRESHOLD, decided, summarise
-from mint_utils.mint.protocol import AuditSet
+from mint_utils.mint import readings
 from mint_utils.study import design
 from mint_utils.study.audit import Audit, Features
-from mint_utils.study.casefiles import (
-    BLIND,
-    NETWORK,
-    UNTRAINED,
-    CaseFiles,
-    compared,
-    demonstration,
-    doubt,
-    read,
-    row_of,
-)
+from mint_utils.study.casecommon import SEEN, TRAINED, OwnAudit, condition, with_interval
+from mint_utils.study.casefiles import BLIND, NETWORK, UNTRAINED, doubt, read
 from mint_utils.study.casepeople import PeopleCase
 from mint_utils.study.controls import blind_features
 from mint_utils.study.design import (
     FALSE,
     FEWEST_PEOPLE,
+    FOLDS,
     KNOWN,
     QUESTIONED,
     Closeness,
@@ -55,8 +46,6 @@ FEWER = 5  # of rows that are shown beside that of the answer, and of the likene
 SAME = "known members and non-members are of the same people"
 OF_THESE = "images in question are of these people"
 TOLD = "known members are told from known non-members"
-TRAINED = "better than by the same network untrained"
-SEEN = "better than without any network"
 NEARER = "known members lie nearer to the class centres"
 ALIKE = "the images in question are like the known ones"
 OWN = "images that stand out have a class of their own"
@@ -67,27 +56,23 @@ def opened(audit: Audit) -> "Case | PeopleCase":
     return PeopleCase(audit) if audit.config.brought.question == "persons" else Case(audit)
 
 
-class Case:
-    """What MINT Models make of what is brought, and what may be said.
+class Case(OwnAudit):
+    """What MINT Models make of what is brought, and what may be said of images."""
 
-    Attributes:
-        files: What is brought.
-        demonstration: Whether nothing was brought, and the truth is known.
-    """
+    question, of = "images", "key"
 
     def __init__(self, audit: Audit):
-        """Find what is brought; see `CaseFiles`."""
-        folder = audit.config.brought.case
-        self.demonstration = folder is None
-        self.files = CaseFiles(Path(folder or demonstration(audit)), audit.config)
+        """Find what is brought; see `casefiles.CaseFiles`."""
+        super().__init__(audit)
         self.audit = Audit(audit.config.replace(mint_seeds=1))  # one training a deal
         self.deals = max(DEALS, audit.config.mint.mint_seeds)
-        self.replicates = audit.config.mint.replicates
 
     @property
     def row(self) -> str:
-        """What the answer reads, see `casefiles.row_of`."""
-        return row_of(self.files)
+        """What the answer reads: class centres where there are any, else all layers, else the outcome."""
+        if self.files.centres is not None:
+            return readings.CENTRES
+        return "All Conv Layers" if len(self.files.layers()) else "Model Outcome"
 
     @functools.cached_property
     def features(self) -> dict[str, Features]:
@@ -111,10 +96,8 @@ class Case:
     @functools.cached_property
     def design(self) -> Design:
         """Which images take part, and the folds of their people in each deal."""
-        unknown = self.files.unknown
-        return design.designed(
-            self.files.images, self.closeness, unknown, self.deals, self.files.seed
-        )
+        files = self.files
+        return design.designed(files.images, self.closeness, files.unknown, self.deals, files.seed)
 
     # ---- what MINT Models make of it ----------------------------------------------------------
 
@@ -126,29 +109,29 @@ class Case:
     def _persons(self) -> np.ndarray:
         return self.files.images["person"].to_numpy()
 
-    def _splits(self, usable: np.ndarray, labels: np.ndarray) -> AuditSet:
-        most = self.audit.config.mint.mint_samples // 2
-        return design.splits(self.design, self.files.images, usable, labels, most)
-
     @functools.cached_property
     def _scores(self) -> dict[str, dict[str, np.ndarray]]:
         """Reader -> row -> (deals, N) float32: score by MINT Models that never saw the person."""
-        splits = self._splits(self.inside(*KNOWN), self.inside(KNOWN[0]))
-        return {name: self._judged(found, splits) for name, found in self.features.items()}
+        usable, labels = self.inside(*KNOWN), self.inside(KNOWN[0])
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for reader, features in self.features.items():
+            judged = found[reader] = {}
+            for row in features.rows:
+                beside = row != self.row and self.row in features.rows
+                deals = FEWER if beside else self.deals
+                judged[row] = self._judged(features, row, usable, labels, deals)
+        return found
 
-    def _judged(self, features: Features, splits: AuditSet) -> dict[str, np.ndarray]:
-        n, rows = len(self.files.images), features.rows
-        judged: dict[str, np.ndarray] = {}
-        there = 1 + max(int(deal.split()[1]) for deal, _ in splits.splits)
-        for row, where in rows.items():
-            deals = FEWER if self.row in rows and row != self.row else there
-            of = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < deals}
-            found = self.audit.mint(
-                replace(features, rows={row: where}), replace(splits, splits=of)
-            )
-            judged[row] = np.full((deals, n), np.nan, np.float32)
-            for (key, _), scores in found.scores.items():
-                judged[row][int(key[0].split()[1]), of[key].evaluation] = scores[0]
+    def _judged(
+        self, features: Features, row: str, usable: np.ndarray, labels: np.ndarray, deals: int
+    ) -> np.ndarray:
+        """Return (deals, N) float32: the scores by one row; see `design.splits` for the arguments."""
+        most, images = self.audit.config.mint.mint_samples // 2, self.files.images
+        splits = design.splits(self.design, images, usable, labels, most, deals)
+        found = self.audit.mint(replace(features, rows={row: features.rows[row]}), splits).scores
+        judged = np.full((deals, len(images)), np.nan, np.float32)
+        for i, (key, split) in enumerate(splits.splits.items()):
+            judged[i // FOLDS, split.evaluation] = found[key, row][0]
         return judged
 
     def decided(self, reader: str, row: str, times: np.ndarray | int = 1) -> Decided:
@@ -226,21 +209,17 @@ class Case:
     def share(self) -> Estimate:
         """Return which share of the images in question that are judged were members, by `prevalence`.
 
-        Known people count as they do among the images in question. Below `FEWEST_PEOPLE` there is no
-        interval.
+        Known people count as they do among the images in question. See `casecommon.with_interval`.
         """
         asked, known = self.inside(QUESTIONED), self.inside(*KNOWN)
-        called, persons = (
-            self._scores[NETWORK][self.row][:, asked] > THRESHOLD,
-            self._persons[asked],
-        )
+        called = self._scores[NETWORK][self.row][:, asked] > THRESHOLD
+        persons = self._persons[asked]
         questioned = dealt(Decided(np.full(asked.sum(), True), called, persons))
         weights = self.design.weights[known]
         times = np.round(4 * weights / weights[weights > 0].mean()).astype(int)
         known = self.decided(NETWORK, self.row, times)
         found = prevalence(known, questioned, self.replicates)
-        few = len(np.unique(persons)) < FEWEST_PEOPLE
-        return Estimate(found.value, np.nan, np.nan) if few else found
+        return with_interval(found, len(np.unique(persons)))
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -258,10 +237,6 @@ class Case:
     def conclusion(self) -> str:
         """Return what this audit says, or why it can say nothing, in words made of its numbers."""
         return conclusion(self)
-
-    def truth(self) -> pd.DataFrame:
-        """Return what was said beside what is true; of a demonstration."""
-        return compared(self.files, self.answers, self.share(), "key")
 
 
 def decide(case: Case) -> pd.DataFrame:
@@ -285,20 +260,12 @@ def decide(case: Case) -> pd.DataFrame:
          "verdict": "supported" if holds else "contradicted"}
         for question, share, holds in shares
     ]  # fmt: skip
-    of, untrained = case.decided(NETWORK, case.row), case.decided(UNTRAINED, case.row)
-    blind = case.decided(BLIND, case.blind_row)
-    found = {
-        TOLD: (interval([(1, of)], case.replicates), 0.5, 0.0),
-        TRAINED: (interval([(1, of), (-1, untrained)], case.replicates), 0.0, 0.0),
-        SEEN: (interval([(1, of), (-1, blind)], case.replicates), 0.0, 0.0),
-        NEARER: (_nearer(case), 0.5, 0.0),
-        ALIKE: (interval([(1, _likeness(case))], case.replicates), 0.5, LIKE),
-    }
-    for question, (estimate, above, margin) in found.items():
-        if estimate is not None:
-            value, low, high = (end - above for end in estimate)
-            line = {"question": question, "value": value, "low": low, "high": high}
-            lines.append(line | {"verdict": verdict(low, high, margin)})
+    read_by = {NETWORK: case.row, UNTRAINED: case.row, BLIND: case.blind_row}
+    lines += case.told_apart(TOLD, [case.decided(*one) for one in read_by.items()])
+    if case.closeness is not None:
+        lines.append(condition(NEARER, _nearer(case, case.closeness), 0.5))
+    likeness = interval([(1, _likeness(case))], case.replicates)
+    lines.append(condition(ALIKE, likeness, 0.5, LIKE))
     if case.design.classes:
         taken = _taken(case)[case._low].mean() if case._low.any() else 0.0
         said = "supported" if taken <= design.APART else "contradicted"
@@ -308,11 +275,11 @@ def decide(case: Case) -> pd.DataFrame:
 
 def _likeness(case: Case) -> Decided:
     """Return how the best blind baseline tells images in question from known ones."""
-    part, asked = case.design.part, case.inside(QUESTIONED)
-    splits = case._splits(part, asked)
-    fewer = {k: split for k, split in splits.splits.items() if int(k[0].split()[1]) < FEWER}
-    scores = case._judged(case.features[BLIND], replace(splits, splits=fewer))
-    found = [decided(asked[part], s[None][..., part], case._persons[part]) for s in scores.values()]
+    part, asked, found = case.design.part, case.inside(QUESTIONED), []
+    blind = case.features[BLIND]
+    for row in blind.rows:
+        scores = case._judged(blind, row, part, asked, FEWER)
+        found.append(decided(asked[part], scores[None][..., part], case._persons[part]))
     return dealt(max(found, key=lambda one: one.accuracies.mean()))
 
 
@@ -326,12 +293,10 @@ def _taken(case: Case) -> np.ndarray:
     return np.isin(of, nearest[case.inside(KNOWN[0])]) | twice
 
 
-def _nearer(case: Case) -> Estimate | None:
+def _nearer(case: Case, closeness: Closeness) -> Estimate:
     """Return how often a known member lies nearer to a class centre than a known non-member."""
-    if case.closeness is None:
-        return None
     known = case.inside(*KNOWN)
-    near = case.closeness.first[known][None]
+    near = closeness.first[known][None]
     return auc(case.inside(KNOWN[0])[known], near, case._persons[known], case.replicates)
 
 

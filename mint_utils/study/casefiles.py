@@ -1,8 +1,7 @@
 """What an auditor brings: the file of a network's weights and three folders of images.
 
 In: a folder with one file of weights and the folders ``members``, ``non_members`` and ``questioned``. Out:
-the network, and the images that take part with their people. Where nothing is brought: such a folder with the
-study's own M and images of D, and the truth.
+the network, and the images that take part with their people.
 """
 
 import functools
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
-from PIL import Image
 from scipy import stats
 from torch import nn
 
@@ -28,18 +26,15 @@ from mint_utils.data import description
 from mint_utils.data.contamination import contaminated, repeated
 from mint_utils.data.folders import NOTHING, walk
 from mint_utils.data.manifest import Database, open_folder
-from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError
-from mint_utils.measure.bootstrap import Estimate
 from mint_utils.mint import aad, readings
-from mint_utils.study import design, scenarios
-from mint_utils.study.audit import Audit, Features
+from mint_utils.study import design
+from mint_utils.study.audit import Features
 from mint_utils.study.design import FOLDERS, KNOWN, QUESTIONED
 from mint_utils.study.images import named
 
 VERSION = 2  # raised when the same weights and images give other features or another demonstration
 NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
-SHOWN = 20_000  # images of D that a demonstration takes, about
 PROBED = 300  # images by which the colour order is doubted
 COPY = "a copy"
 BESIDE = "beside the people's folders: put it into its person's"
@@ -271,13 +266,6 @@ def _open(files: CaseFiles, trained: bool) -> networks.Opened:
     )
 
 
-def row_of(files: CaseFiles) -> str:
-    """Return what an answer reads: class centres where there are any, else all layers, else the outcome."""
-    if files.centres is not None:
-        return readings.CENTRES
-    return "All Conv Layers" if len(files.layers()) else "Model Outcome"
-
-
 def _digest(files: CaseFiles) -> str:
     parts = [] if files.weights is None else [description.fingerprint(files.weights)]
     if not files.own:
@@ -374,10 +362,11 @@ def doubt(files: CaseFiles) -> str:
     The other order is doubted for where it is better over people, at 95%.
     """
 
+    order = files.loaded()[2]
+    other = "rgb" if order == "bgr" else "bgr"
+
     def make(folder: Path) -> dict[str, float]:
-        orders = [files.loaded()[2]]
-        orders.append("rgb" if orders[0] == "bgr" else "bgr")
-        better = pd.Series(*_alike(files, orders)).groupby(level=0).mean()
+        better = pd.Series(*_alike(files, [order, other])).groupby(level=0).mean()
         error = better.sem() if len(better) > 1 else np.inf
         return {"low": float(better.mean() - stats.t.ppf(0.975, max(len(better) - 1, 1)) * error)}
 
@@ -386,12 +375,10 @@ def doubt(files: CaseFiles) -> str:
         "input": files.input,
         "images": named(files.runs),
         "version": VERSION,
+        "network": files.recipe.network,
     }
-    low = store.fetch("orders", spec | {"network": files.recipe.network}, make).record["low"]
-    order = files.loaded()[2]
-    if not low > 0:
+    if not store.fetch("orders", spec, make).record["low"] > 0:
         return ""
-    other = "rgb" if order == "bgr" else "bgr"
     return (
         f"**The colour order is doubtful**: read as {other.upper()}, known images of one person lie closer "
         f"together than as {order.upper()}. If the network takes {other.upper()}, give colour_order {other}."
@@ -403,19 +390,13 @@ def _alike(files: CaseFiles, orders: list[str]) -> tuple[np.ndarray, np.ndarray]
     network = files.loaded()[0]
     device = train.default_device()
     network.to(device, memory_format=torch.channels_last).eval()
-    lines = files.images[
-        files.images["database"].isin(KNOWN[:1] if files.centres is not None else KNOWN)
-    ]
-    chosen = (
-        lines[lines["person"].isin(lines["person"].unique()[:PROBED])]
-        .groupby("person")
-        .head(3)[:PROBED]
-    )
+    folders = KNOWN if files.centres is None else KNOWN[:1]
+    lines = files.images[files.images["database"].isin(folders)]
+    lines = lines[lines["person"].isin(lines["person"].unique()[:PROBED])]
+    chosen = lines.groupby("person").head(3)[:PROBED]
+    of_folders = chosen.groupby("database", sort=False)["index"]
     pixels = np.concatenate(
-        [
-            files.databases[name].images[of["index"].to_numpy()]
-            for name, of in chosen.groupby("database", sort=False)
-        ]
+        [files.databases[name].images[of.to_numpy()] for name, of in of_folders]
     )
     person, found = chosen["person"].to_numpy(), []
     for order in orders:
@@ -482,70 +463,3 @@ def _located(folder: Path, network: str) -> tuple[Path | None, list[Path]]:
                     f"{path / key} {reason} ({os.readlink(path / key)}): mend it or delete it."
                 )
     return found[0] if found else None, folders
-
-
-def compared(files: CaseFiles, answers: pd.DataFrame, share: Estimate, of: str) -> pd.DataFrame:
-    """Return what was said beside what is true, of a demonstration.
-
-    Args:
-        files: Of the demonstration.
-        answers: Of its audit.
-        share: Said by it.
-        of: The column of the answers that names who or what is in question.
-    """
-    true = pd.read_csv(files.folder / "truth.csv", dtype={"key": str})
-    found = answers.merge(true.rename(columns={"key": of}), on=of)
-    named = found["member"][found["named"]]
-    lines = [
-        ("share of members among those in question", f"{share}", f"{found['member'].mean():.2f}"),
-        ("named", f"{len(named)}", f"{named.sum()} of these are members"),
-    ]
-    return pd.DataFrame(lines, columns=["", "said", "true"])
-
-
-def demonstration(audit: Audit, question: str = "images") -> Path:
-    """Return a folder with what an auditor might bring: the study's own M, images of D, and the truth.
-
-    For images the baseline's, a third of them in question. For persons the photographs that were not used of
-    the people shown and never shown (notebook 09), a tenth of these people in question. Of a large D some
-    people take part, as many as have `SHOWN` images.
-    """
-    config, d = audit.config, audit.training
-    column = scenarios.columns(config, "baseline" if question == "images" else "people")[0]
-    model, seed = audit.model(column.recipe), config.databases.partition_seed
-    ledger = model.ledger
-    shown = member = ledger["exposures"].to_numpy() > 0
-    cut, part = d.keys, np.full(len(d), True)
-    if question == "persons":
-        member, cut = ledger["class"].to_numpy() >= 0, d.identities
-        part = ~shown & (cut >= 0)
-    third = 1 / 3 if question == "images" else 1 / 10  # p values need known people out
-    asked = uniform(d.name, cut, "case-questioned", seed) < third
-    if len(d) > SHOWN:
-        part &= uniform(d.name, d.identities, "case-shown", seed) < SHOWN / len(d)
-    rows = np.flatnonzero(part)
-    folders = np.where(asked, QUESTIONED, np.where(member, *KNOWN))
-    names = [f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in rows]
-
-    def make(folder: Path) -> None:
-        network, head = model.load()
-        state = {f"model.{k}": v for k, v in network.state_dict().items()}
-        centres = head.kernel.detach().T.contiguous()
-        torch.save({"state_dict": state | {"head.weight": centres}}, folder / "weights.pt")
-        for i, name in zip(rows, names, strict=True):
-            path = folder / folders[i] / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(d.images[i]).save(path)
-        keys = [name if question == "images" else name.split("/")[0] for name in names]
-        truth = pd.DataFrame({"key": keys, "member": member[rows]})[asked[rows]]
-        truth.drop_duplicates().to_csv(folder / "truth.csv", index=False)
-
-    spec = {"version": VERSION, "model": model.artifact.digest, "images": d.fingerprint}
-    spec |= {} if question == "images" else {"question": question}
-    return store.fetch("demonstrations", spec, make).folder
-
-
-def _person(database: Database, row: int) -> str:
-    """Return the sub-folder of an image's person, where that is known."""
-    identity = database.identities[row]
-    return f"{identity:06d}/" if identity >= 0 else ""

@@ -12,7 +12,6 @@ network is tested, for each person and for all together (`unlike`, `ALIKE`), and
 """
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,16 +19,15 @@ from scipy import stats
 
 from mint_utils.data.membership import uniform
 from mint_utils.errors import DataError, ParameterError
-from mint_utils.measure.bootstrap import Decided, Estimate, interval, pairs, prevalence, verdict
+from mint_utils.measure.bootstrap import Decided, Estimate, interval, pairs, prevalence
 from mint_utils.mint import people
 from mint_utils.study.audit import Audit
+from mint_utils.study.casecommon import OwnAudit, with_interval
 from mint_utils.study.casefiles import (
     BLIND,
     NETWORK,
     UNTRAINED,
     CaseFiles,
-    compared,
-    demonstration,
     doubt,
     name_of,
     read,
@@ -47,8 +45,6 @@ REFERENCE = 300  # known people out by whom it is judged whether a person looks 
 AT_ONCE = 64  # people compared with all class centres at once
 
 TOLD = "known people in are told from known people out"
-TRAINED = "better than by the same network untrained"
-SEEN = "better than without any network"
 MATCHED = "known people in and out are photographed alike"
 ALIKE = "people in question are photographed like known people out"
 WRONG = (
@@ -57,13 +53,10 @@ WRONG = (
 )
 
 
-class PeopleCase:
-    """What is read of people, and what may be said of those in question.
+class PeopleCase(OwnAudit):
+    """What is read of people, and what may be said of those in question."""
 
-    Attributes:
-        files: What is brought.
-        demonstration: Whether nothing was brought, and the truth is known.
-    """
+    question, of = "persons", "person"
 
     def __init__(self, audit: Audit):
         """Find what is brought and count people.
@@ -72,10 +65,7 @@ class PeopleCase:
             DataError: People are not known in a folder, or a person lies in two of them.
             ParameterError: Too few known people have photographs enough.
         """
-        folder = audit.config.brought.case
-        self.demonstration = folder is None
-        self.files = CaseFiles(Path(folder or demonstration(audit, "persons")), audit.config)
-        self.replicates = audit.config.mint.replicates
+        super().__init__(audit)
         _refuse(self.files)
         self.least = people.READINGS[self.row].least
         self.folder = self.people["folder"].to_numpy()
@@ -223,7 +213,13 @@ class PeopleCase:
     @functools.cached_property
     def unlike(self) -> np.ndarray:
         """(P,) float: how often a known person out looks as unusual as a person in question, see `oddity`."""
-        return _unlike(self)
+        found = np.full(len(self.people), np.nan)
+        for k in np.unique(self.read[self.judged]):
+            array = np.hstack(list(self.blind(int(k)).values()))
+            out = np.flatnonzero(self.having(k, KNOWN[1]))[:REFERENCE]
+            for i in np.flatnonzero(self.judged & (self.read == k)):
+                found[i] = oddity(array[out], array[i])
+        return found
 
     @functools.cached_property
     def answers(self) -> pd.DataFrame:
@@ -254,10 +250,6 @@ class PeopleCase:
         """Return what this audit says, or why it can say nothing, in words made of its numbers."""
         return conclusion(self)
 
-    def truth(self) -> pd.DataFrame:
-        """Return what was said beside what is true; of a demonstration."""
-        return compared(self.files, self.answers, self.share(), "person")
-
 
 def decide(case: PeopleCase) -> pd.DataFrame:
     """What must hold before anybody is named: question, value, low, high, verdict.
@@ -267,25 +259,15 @@ def decide(case: PeopleCase) -> pd.DataFrame:
     an interval, nor by more than `LIKE` (`_told_blindly`). The last is left out below `FEWEST_PEOPLE` people
     in question, of whom each is looked at alone (`unlike`).
     """
-    of, untrained, blind = case._cells.values()
-    found = {
-        TOLD: ([(1, of)], 0.5),
-        TRAINED: ([(1, of), (-1, untrained)], 0.0),
-        SEEN: ([(1, of), (-1, blind)], 0.0),
-    }
-    lines = []
-    for question, (terms, above) in found.items():
-        value, low, high = (end - above for end in interval(terms, case.replicates))
-        said = verdict(low, high)
-        lines.append((question, value, low, high, said))
-    lines.append((MATCHED, *_told_blindly(case, KNOWN[0])))
+    lines = case.told_apart(TOLD, list(case._cells.values()))
+    lines.append(_told_blindly(case, MATCHED, KNOWN[0]))
     if case.having(case.typical, QUESTIONED).sum() >= FEWEST_PEOPLE:
-        lines.append((ALIKE, *_told_blindly(case, QUESTIONED)))
-    return pd.DataFrame(lines, columns=["question", "value", "low", "high", "verdict"])
+        lines.append(_told_blindly(case, ALIKE, QUESTIONED))
+    return pd.DataFrame(lines)
 
 
-def _told_blindly(case: PeopleCase, folder: str) -> tuple[float, float, float, str]:
-    """Return the area above .50 by which a folder's people are told from known people out; a verdict.
+def _told_blindly(case: PeopleCase, question: str, folder: str) -> dict:
+    """Return the area above .50 by which a folder's people are told from known people out; a line.
 
     The interval is as wide as areas differ where it is dealt anew who is of the folder.
     """
@@ -296,17 +278,7 @@ def _told_blindly(case: PeopleCase, folder: str) -> tuple[float, float, float, s
     value, *others = (pairs(deal, people.cross_fitted(array, deal)).mean() - 0.5 for deal in deals)
     low, high = value + stats.norm.ppf([0.025, 0.975]) * np.std(others)
     said = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
-    return value, low, high, said
-
-
-def _unlike(case: PeopleCase) -> np.ndarray:
-    found = np.full(len(case.people), np.nan)
-    for k in np.unique(case.read[case.judged]):
-        array = np.hstack(list(case.blind(int(k)).values()))
-        out = np.flatnonzero(case.having(k, KNOWN[1]))[:REFERENCE]
-        for i in np.flatnonzero(case.judged & (case.read == k)):
-            found[i] = oddity(array[out], array[i])
-    return found
+    return {"question": question, "value": value, "low": low, "high": high, "verdict": said}
 
 
 def answered(case: PeopleCase) -> pd.DataFrame:
@@ -351,8 +323,7 @@ def shared(case: PeopleCase) -> Estimate:
     right = np.where(labels, called[there], 1 - called[there])[None]
     of = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
     found = prevalence(Decided(labels, right, np.flatnonzero(there)), of, case.replicates)
-    few = len(asked) < FEWEST_PEOPLE
-    return Estimate(found.value, np.nan, np.nan) if few else found
+    return with_interval(found, len(asked))
 
 
 def _called(case: PeopleCase, k: int) -> np.ndarray:

@@ -37,7 +37,6 @@ ROUNDING = 1e-12
 AT_ONCE = 1024  # images compared with all class centres at once
 SIZES = (0, 3, 6, 15, 50, np.inf)  # images a person: ends of the lines of `by_images`
 
-
 UNKNOWN = (
     "people are not known in {}, so a photograph that was used cannot be told from another of the same "
     "person: put each person's images into a sub-folder of that name"
@@ -139,18 +138,24 @@ def designed(
 
 
 def splits(
-    chosen: Design, images: pd.DataFrame, usable: np.ndarray, labels: np.ndarray, most: int
+    chosen: Design,
+    images: pd.DataFrame,
+    usable: np.ndarray,
+    labels: np.ndarray,
+    most: int,
+    deals: int,
 ) -> AuditSet:
-    """Return a split a deal and fold: trained on usable images of the others, evaluated on all of this one's.
+    """Return a split for each deal and fold, of the first ``deals``.
 
-    As many of both kinds are trained on, at most ``most``.
+    A MINT Model is trained on usable images of the other folds, on as many of both kinds and at most
+    ``most`` of each, and evaluated on all images of this fold that take part.
 
     Raises:
         ParameterError: A fold would hold too few of a kind.
     """
     asked, order, found = images["database"].to_numpy() == QUESTIONED, chosen.order, {}
     names = ("images in question", "known images") if labels[asked].any() else KNOWN
-    for deal, folds in enumerate(chosen.folds):
+    for deal, folds in enumerate(chosen.folds[:deals]):
         for i in range(FOLDS):
             for name, kind in zip(names, (labels, ~labels), strict=True):
                 if (held := (usable & kind & (folds == i)).sum()) < FEWEST:
@@ -173,19 +178,19 @@ def _matched(folder: np.ndarray, person: np.ndarray, order: np.ndarray) -> np.nd
     lines = pd.DataFrame({"folder": folder, "person": person}).iloc[order]
     lines = lines[lines["folder"] != QUESTIONED]
     number = lines.groupby(["person", "folder"]).cumcount()
-    counts = pd.crosstab(lines["person"], lines["folder"]).reindex(
-        columns=list(KNOWN), fill_value=0
-    )
-    both = counts.min(axis=1)
+    both = _counts(lines)[list(KNOWN)].min(axis=1)
     return lines.index[number < lines["person"].map(both)].to_numpy()
+
+
+def _counts(images: pd.DataFrame) -> pd.DataFrame:
+    """Return for each person the number of images in each of `FOLDERS`."""
+    counts = pd.crosstab(images["person"], images["folder"])
+    return counts.reindex(columns=list(FOLDERS), fill_value=0)
 
 
 def _weights(folder: np.ndarray, person: np.ndarray, part: np.ndarray) -> np.ndarray:
     """Return for each image how many of its person are in question for each known one of a kind."""
-    lines = pd.DataFrame({"folder": folder, "person": person})[part]
-    counts = pd.crosstab(lines["person"], lines["folder"]).reindex(
-        columns=list(FOLDERS), fill_value=0
-    )
+    counts = _counts(pd.DataFrame({"folder": folder, "person": person})[part])
     ratio = counts[QUESTIONED] / counts[KNOWN[1]]
     return ratio.reindex(person).fillna(0.0).to_numpy()
 
@@ -228,16 +233,15 @@ def classes_are_images(folder: np.ndarray, person: np.ndarray, close: Closeness)
     members = np.flatnonzero(folder == KNOWN[0])
     others = folder == KNOWN[1]
     of, nearest = person[members], close.nearest[members]
-    pairs = [
-        nearest[mine][i] == nearest[mine][j]
-        for name in np.unique(of)
-        for mine in [np.flatnonzero(of == name)[:20]]
-        for i in range(len(mine))
-        for j in range(i)
-    ]
-    if len(pairs) < 2 * FOLDS * FEWEST:
+    common, pairs = 0, 0  # pairs of one person's members, and how many of them have a common class
+    for name in np.unique(of):
+        classes = nearest[of == name][:20]
+        first, second = np.triu_indices(len(classes), 1)
+        common += int((classes[first] == classes[second]).sum())
+        pairs += len(first)
+    if pairs < 2 * FOLDS * FEWEST:
         return False
-    together = stats.binomtest(int(np.sum(pairs)), len(pairs)).proportion_ci().high
+    together = stats.binomtest(common, pairs).proportion_ci().high
     own = len(np.unique(nearest)) / len(members)
     labels = np.repeat([True, False], [len(members), others.sum()])
     alike = roc_auc_score(labels, np.concatenate([close.second[members], close.first[others]]))

@@ -112,7 +112,8 @@ def test_folders_are_read_as_they_are_and_a_copy_takes_part_once(c):
 
 
 def test_nobody_is_judged_by_a_model_that_saw_the_person(c):
-    splits = c._splits(c.inside(*design.KNOWN), c.inside("members")).splits
+    usable, labels = c.inside(*design.KNOWN), c.inside("members")
+    splits = design.splits(c.design, c.files.images, usable, labels, 200, case.DEALS).splits
     person, folder = c.files.images["person"].to_numpy(), c.files.images["database"].to_numpy()
     for deal in range(case.DEALS):
         of_deal = [split for key, split in splits.items() if key[0] == f"deal {deal}"]
@@ -152,7 +153,8 @@ def test_what_is_planted_is_found(c):
     said = c.conclusion()
     assert said.startswith(f"Of {len(truth)} images in question {share.value:.0%}")
     assert "at most 5% are expected to be named wrongly (an expectation, no bound" in said
-    assert "whether an image was used; whether a person is in D is another" in said
+    assert "whether an image was used. Whether a person was shown" in said
+    assert "is another: `-p question persons` asks it." in said
 
 
 def test_without_a_signal_nothing_is_said(c):

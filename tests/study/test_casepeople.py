@@ -13,7 +13,7 @@ from mint_utils import study
 from mint_utils.config import resolve
 from mint_utils.errors import DataError, ParameterError
 from mint_utils.measure.bootstrap import interval
-from mint_utils.study import case, casepeople, checks, scenarios
+from mint_utils.study import case, casecommon, casepeople, checks, scenarios
 from mint_utils.study.audit import Features
 from mint_utils.study.casefiles import NETWORK, UNTRAINED
 from mint_utils.study.design import FOLDERS, QUESTIONED
@@ -75,7 +75,7 @@ class World:
             runs=[],
             folder="CASE",
         )
-        monkeypatch.setattr(casepeople, "CaseFiles", lambda *_: files)
+        monkeypatch.setattr(casecommon, "CaseFiles", lambda *_: files)
         return casepeople.PeopleCase(study.open_study("quick", case="CASE", replicates=300))
 
 

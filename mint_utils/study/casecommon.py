@@ -1,0 +1,149 @@
+"""What an audit of one's own is made of, whether it asks for images or for persons.
+
+In: what is brought (`casefiles`). Where nothing is brought: such a folder with the study's own M and images
+of D, and the truth. Out: the base of `case.Case` and `casepeople.PeopleCase`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from mint_utils import store
+from mint_utils.data.manifest import Database
+from mint_utils.data.membership import uniform
+from mint_utils.measure.bootstrap import Decided, Estimate, interval, verdict
+from mint_utils.study import scenarios
+from mint_utils.study.audit import Audit
+from mint_utils.study.casefiles import VERSION, CaseFiles
+from mint_utils.study.design import FEWEST_PEOPLE, KNOWN, QUESTIONED
+
+SHOWN = 20_000  # images of D that a demonstration takes, about
+
+TRAINED = "better than by the same network untrained"
+SEEN = "better than without any network"
+
+
+class OwnAudit:
+    """What is brought, and how conditions and the share of members are told.
+
+    Attributes:
+        question: ``images`` or ``persons``.
+        of: The column of ``answers`` that names what is in question.
+        files: What is brought.
+        demonstration: Whether nothing was brought, and the truth is known.
+        replicates: Of the bootstrap.
+    """
+
+    question: str
+    of: str
+    answers: pd.DataFrame
+
+    def __init__(self, audit: Audit):
+        """Find what is brought; see `CaseFiles`."""
+        folder = audit.config.brought.case
+        self.demonstration = folder is None
+        self.files = CaseFiles(Path(folder or demonstration(audit, self.question)), audit.config)
+        self.replicates = audit.config.mint.replicates
+
+    def share(self) -> Estimate:
+        """Return which share of what is in question was used or shown."""
+        raise NotImplementedError
+
+    def told_apart(self, question: str, cells: Sequence[Decided]) -> list[dict]:
+        """Return the three conditions of either question, as `condition` does.
+
+        Args:
+            question: That known ones are told apart.
+            cells: How they are told by the network, by the same one untrained, and without any network.
+        """
+        of, untrained, blind = cells
+        terms = {
+            question: ([(1, of)], 0.5),
+            TRAINED: ([(1, of), (-1, untrained)], 0.0),
+            SEEN: ([(1, of), (-1, blind)], 0.0),
+        }
+        return [
+            condition(name, interval(term, self.replicates), above)
+            for name, (term, above) in terms.items()
+        ]
+
+    def truth(self) -> pd.DataFrame:
+        """Return what was said beside what is true; of a demonstration."""
+        true = pd.read_csv(self.files.folder / "truth.csv", dtype={"key": str})
+        found = self.answers.merge(true.rename(columns={"key": self.of}), on=self.of)
+        named = found["member"][found["named"]]
+        share = "share of members among those in question"
+        lines = [
+            (share, f"{self.share()}", f"{found['member'].mean():.2f}"),
+            ("named", f"{len(named)}", f"{named.sum()} of these are members"),
+        ]
+        return pd.DataFrame(lines, columns=["", "said", "true"])
+
+
+def condition(question: str, estimate: Estimate, above: float, margin: float = 0.0) -> dict:
+    """Return a line of verdicts: how far an estimate lies above a number, and whether by the margin."""
+    value, low, high = (end - above for end in estimate)
+    return {
+        "question": question,
+        "value": value,
+        "low": low,
+        "high": high,
+        "verdict": verdict(low, high, margin),
+    }
+
+
+def with_interval(found: Estimate, people: int) -> Estimate:
+    """Return a share, without its interval where fewer than `FEWEST_PEOPLE` are in question."""
+    return found if people >= FEWEST_PEOPLE else Estimate(found.value, np.nan, np.nan)
+
+
+def demonstration(audit: Audit, question: str) -> Path:
+    """Return a folder with what an auditor might bring: the study's own M, images of D, and the truth.
+
+    For images the baseline's, a third of them in question. For persons the photographs that were not used of
+    the people shown and never shown (notebook 09), a tenth of these people in question. Of a large D some
+    people take part, as many as have `SHOWN` images.
+    """
+    config, d = audit.config, audit.training
+    column = scenarios.columns(config, "baseline" if question == "images" else "people")[0]
+    model, seed = audit.model(column.recipe), config.databases.partition_seed
+    ledger = model.ledger
+    shown = member = ledger["exposures"].to_numpy() > 0
+    cut, part = d.keys, np.full(len(d), True)
+    if question == "persons":
+        member, cut = ledger["class"].to_numpy() >= 0, d.identities
+        part = ~shown & (cut >= 0)
+    third = 1 / 3 if question == "images" else 1 / 10  # p values need known people out
+    asked = uniform(d.name, cut, "case-questioned", seed) < third
+    if len(d) > SHOWN:
+        part &= uniform(d.name, d.identities, "case-shown", seed) < SHOWN / len(d)
+    rows = np.flatnonzero(part)
+    folders = np.where(asked, QUESTIONED, np.where(member, *KNOWN))
+    names = [f"{_person(d, i)}{d.keys[i].replace('/', '-')}.png" for i in rows]
+
+    def make(folder: Path) -> None:
+        network, head = model.load()
+        state = {f"model.{k}": v for k, v in network.state_dict().items()}
+        centres = head.kernel.detach().T.contiguous()
+        torch.save({"state_dict": state | {"head.weight": centres}}, folder / "weights.pt")
+        for i, name in zip(rows, names, strict=True):
+            path = folder / folders[i] / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(d.images[i]).save(path)
+        keys = [name if question == "images" else name.split("/")[0] for name in names]
+        truth = pd.DataFrame({"key": keys, "member": member[rows]})[asked[rows]]
+        truth.drop_duplicates().to_csv(folder / "truth.csv", index=False)
+
+    spec = {"version": VERSION, "model": model.artifact.digest, "images": d.fingerprint}
+    spec |= {} if question == "images" else {"question": question}
+    return store.fetch("demonstrations", spec, make).folder
+
+
+def _person(database: Database, row: int) -> str:
+    """Return the sub-folder of an image's person, where that is known."""
+    identity = database.identities[row]
+    return f"{identity:06d}/" if identity >= 0 else ""
