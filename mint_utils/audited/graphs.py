@@ -175,7 +175,8 @@ class Exported(nn.Module):
     def values(self) -> dict[str, bool]:
         """Return the names of all results of the graph, in their order, and which are activations."""
         nodes = [node for node in self.module.graph.nodes if node.op == "call_function"]
-        return {n.name: is_activation(str(n.target).split(".")[-2]) for n in nodes if _is_tensor(n)}
+        tensors = [node for node in nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+        return {node.name: is_activation(str(node.target).split(".")[-2]) for node in tensors}
 
     def reading(self, layers: Sequence[str]) -> Reading:
         """Return a function from a batch to the output and the values named."""
@@ -195,10 +196,6 @@ class Exported(nn.Module):
         return read
 
     shuffled = Script.shuffled
-
-
-def _is_tensor(node: torch.fx.Node) -> bool:
-    return isinstance(node.meta.get("val"), torch.Tensor)
 
 
 def _refuse_code(path: Path) -> None:

@@ -18,10 +18,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.models import register_model
 from torch import nn
 
+from mint_utils.data.images import normalise
 from mint_utils.errors import DataError, ParameterError
 
 POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
@@ -136,6 +138,11 @@ class IRNet(nn.Module):
         return outputs if intermediates_only else (x, outputs)
 
 
+def inputs(images: np.ndarray, colour_order: str, device: torch.device) -> torch.Tensor:
+    """Return images (N, S, S, 3) uint8 RGB as a network's input, (N, 3, S, S) float32 on a device."""
+    return normalise(torch.from_numpy(images).to(device).permute(0, 3, 1, 2), colour_order)
+
+
 def auditable(
     model: nn.Module, x: torch.Tensor, pooling: str = "max"
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -191,8 +198,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         width = model.feature_info[0]["num_chs"]
         projection = _projection(width, width, 2).to(wanted["output_layer.3.weight"])
         wanted |= {f"body.0.shortcut_layer.{k}": v for k, v in projection.state_dict().items()}
-    state |= {k: v for k, v in wanted.items() if k.endswith(COUNTERS) and k not in state}
-    _refuse_mismatch(_where(source), wanted, state, family)
+    state = fitting(_where(source), wanted, state, family)
     if projection is not None:
         model.body[0].shortcut_layer = projection.train(model.training)
     model.load_state_dict(state)
@@ -309,12 +315,18 @@ def _adaface_names(
         yield name, value
 
 
-def _refuse_mismatch(
+def fitting(
     where: str,
     wanted: Mapping[str, torch.Tensor],
-    state: Mapping[str, torch.Tensor],
-    family: str | None,
-) -> None:
+    state: dict[str, torch.Tensor],
+    family: str | None = None,
+) -> dict[str, torch.Tensor]:
+    """Return a state dict with the counters of BatchNorm that it may lack.
+
+    Raises:
+        DataError: Entries that are wanted are missing, or some are unexpected or of another shape.
+    """
+    state |= {k: v for k, v in wanted.items() if k.endswith(COUNTERS) and k not in state}
     shapes = [
         f"{name} {tuple(value.shape)} for {tuple(wanted[name].shape)}"
         for name, value in state.items()
@@ -334,6 +346,7 @@ def _refuse_mismatch(
         raise DataError(
             f"{where} does not fit the network. Entries: {listed}. {_remedy(state, family)}"
         )
+    return state
 
 
 def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:

@@ -11,7 +11,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mint_utils.config import PROTOCOL_NAMES
@@ -105,23 +104,20 @@ def histograms(numbers: np.ndarray, member: np.ndarray, names: Sequence[str]) ->
         member: (N,) bool.
         names: Of the F numbers, a panel each, two in a row.
     """
-    looks = {"members": style.ORANGE, "of the same database, never shown": style.DARK}
+    looks = {
+        "members": {"color": style.ORANGE, "linestyle": "-"},
+        "of the same database, never shown": {"color": style.DARK, "linestyle": DASHED},
+    }
     figure, axes = style.panels(-(-len(names) // 2), 2, 1.9 * -(-len(names) // 2))
     for ax, name, of in zip(axes.flat, names, numbers.T, strict=False):
         bins = np.linspace(*np.quantile(of, [0.002, 0.998]), 40)
-        for colour, kind, line in zip(
-            looks.values(), (member, ~member), ("-", DASHED), strict=True
-        ):
-            ax.hist(of[kind], bins, density=True, histtype="step", color=colour, linestyle=line)
+        for look, kind in zip(looks.values(), (member, ~member), strict=True):
+            ax.hist(of[kind], bins, density=True, histtype="step", **look)
         ax.set(title=name, yticks=[])
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
     figure.supylabel("density of images")
-    handles = {
-        n: Line2D([], [], color=c, linestyle=how)
-        for (n, c), how in zip(looks.items(), ("-", DASHED), strict=True)
-    }
-    style.legend(figure, handles, None)
+    style.legend(figure, looks, None)
     return style.done(figure)
 
 
@@ -198,7 +194,7 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
     )
     ax.set_xlim(of_groups["x"].min() / 1.3, max([of_groups["x"].max(), *laws["at"]]) * 1.3)
     ax.set_ylabel("true less false positives\nat threshold 0.5, 95% interval")
-    style.legend(figure, {"power law": Line2D([], [], color=style.GREY, lw=1)} if len(laws) else {})
+    style.legend(figure, {"power law": {"color": style.GREY, "lw": 1}} if len(laws) else {})
     return style.done(figure, {ax: ends})
 
 
@@ -209,14 +205,14 @@ def judged(scores: pd.DataFrame) -> Figure:
         scores: Of `case.Case.scores`.
     """
     figure, axes = style.panels(1, 1, 2.8)
-    ax, handles = axes[0, 0], {}
+    ax, looks = axes[0, 0], {}
     for i, (folder, of) in enumerate(scores.groupby("folder", sort=False)):
         look = {"color": FOLDERS[i], "linestyle": FOLDER_LINES[i]}
         sns.ecdfplot(x=of["score"], complementary=True, ax=ax, **look)
-        handles[folder.replace("_", "-")] = Line2D([], [], **look)
+        looks[folder.replace("_", "-")] = look
     ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score")
     ax.set_ylabel("share of the folder's images\nthat score at least so high")
-    style.legend(figure, handles, None)
+    style.legend(figure, looks, None)
     return style.done(figure)
 
 
