@@ -34,11 +34,11 @@ ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 class Modules(nn.Module):
     """A module of PyTorch as a source of values, as `graphs.Script` is; its layers are modules in it."""
 
-    batch = at_once = None
+    batch = at_once = image_size = None  # any
 
-    def __init__(self, module: nn.Module, image_size: int | None = None):
+    def __init__(self, module: nn.Module):
         super().__init__()
-        self.module, self.image_size, self.hooks = module.eval(), image_size, []
+        self.module, self.hooks = module.eval(), []
 
     def values(self) -> dict[str, bool]:
         """Return the names of all modules, and which are activations; not in the order of computation."""
