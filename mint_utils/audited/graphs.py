@@ -25,7 +25,7 @@ from torch import nn
 from mint_utils.errors import DataError, ParameterError
 
 # Names of activation functions, as modules, TorchScript, ATen and ONNX have them, in lower case. A sigmoid is
-# none: it is the gate of squeeze-and-excitation, or one factor of a swish.
+# not among them: it is the gate of squeeze-and-excitation, or one factor of a swish.
 ACTIVATIONS = re.compile(
     "((p|r|leaky|thresholded)?relu6?|[csg]?elu|silu|swish|mish|hardswish|hardtanh|clamp|clip|softplus|tanh)"
 )
@@ -299,7 +299,7 @@ class Onnx(nn.Module):
         options = self.runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
-        # As of PyTorch's threads: those that wait would hold a core.
+        # A thread that spins while it waits would hold a core that PyTorch needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = self.runtime.get_available_providers()
         try:

@@ -29,7 +29,7 @@ from mint_utils.errors import DataError, ParameterError
 POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
 COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
 COUNTERS = ".num_batches_tracked"  # of BatchNorm, without effect in evaluation
-OTHERS = {  # entries that no IR network has, line by line: the family
+OTHERS = {  # pattern of names of entries, a line each -> the family of networks that has them
     r"(?m)(^|\.)blocks\.\d+\.attn\.": "a vision transformer",
     r"(?m)(^|\.)(block35|repeat_1|mixed_6a|conv2d_1a)\b": "facenet-pytorch's InceptionResnetV1",
     r"(?m)(^|\.)conv_dw\b|\.conv_sep\b": "a MobileFaceNet",
@@ -350,7 +350,7 @@ def fitting(
 
 
 def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
-    """Return what entries of another network look like, and which parameters say so."""
+    """Return which network the entries look like, and the parameters to give for it."""
     of_units, widths = _units(state)
     alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (of_units, widths)]
     last = state.get("output_layer.3.weight")
@@ -366,13 +366,13 @@ def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
 
 
 def _family(names: Iterable[str]) -> str | None:
-    """Return which other family entries are of, by their names; None where they tell none."""
+    """Return the family of networks that has entries of these names; None where it is not known."""
     text = "\n".join(names)
     return next((family for pattern, family in OTHERS.items() if re.search(pattern, text)), None)
 
 
 def _units(state: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return how many units of which width AdaFace's names tell, stage by stage."""
+    """Return the number of units and the width of each stage, from entries under AdaFace's names."""
     found: dict[int, int] = {}
     for name, value in state.items():
         if re.fullmatch(r"body\.\d+\.res_layer\.4\.weight", name):

@@ -92,14 +92,19 @@ def maps(
         pieces: As for `extract`; its rows are counted through all pieces.
         device: Where the network is.
     """
-    starts = np.cumsum([0, *(len(indices) for _, indices in pieces)])
+    of_piece = np.repeat(np.arange(len(pieces)), [len(indices) for _, indices in pieces])
+    index = np.concatenate([indices for _, indices in pieces])
 
     @torch.no_grad()  # not inference_mode, whose tensors cannot be trained on
     def compute(rows: np.ndarray) -> list[torch.Tensor]:
-        batch = inputs(_gathered(pieces, starts, rows), colour_order, device)
+        images = np.empty((len(rows), *pieces[0][0].shape[1:]), np.uint8)
+        for i in np.unique(of_piece[rows]):
+            here = of_piece[rows] == i
+            images[here] = pieces[i][0][index[rows[here]]]
+        batch = inputs(images, colour_order, device)
         return network.forward_intermediates(batch, intermediates_only=True)
 
-    every = np.arange(starts[-1])
+    every = np.arange(len(index))
     if len(every) * sum(stage.nbytes for stage in compute(every[:1])) > KEPT_BYTES[device.type]:
         return compute
     batches = [compute(every[i : i + BATCH]) for i in range(0, len(every), BATCH)]
@@ -157,18 +162,6 @@ def identify(
         outcome, _ = network(batch)
         found.append(head.cosines(outcome).argmax(dim=1).cpu().numpy())
     return np.concatenate(found)
-
-
-def _gathered(
-    pieces: Sequence[tuple[np.ndarray, np.ndarray]], starts: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """Return the images (n, S, S, 3) of rows that are counted through all pieces."""
-    piece = np.searchsorted(starts, rows, side="right") - 1
-    parts = [
-        pieces[p][0][pieces[p][1][rows[piece == p] - starts[p]]] for p in np.unique(piece).tolist()
-    ]
-    back = np.argsort(np.argsort(piece, kind="stable"))
-    return np.concatenate(parts)[back]
 
 
 def _batches(
