@@ -140,13 +140,7 @@ def specification(
 def audited_model(
     recipe: Audited, database: Database, held_out: float, partition_seed: int
 ) -> AuditedModel:
-    """Return the Audited Model of a recipe: from the store, or trained now.
-
-    Args:
-        recipe: Of the model.
-        database: D.
-        held_out: Share of D that is never shown.
-        partition_seed: Of the hash that says which.
+    """Return the Audited Model of a recipe: from the store, or trained now. Arguments as for `specification`.
 
     Raises:
         ParameterError: The database cannot be trained on.

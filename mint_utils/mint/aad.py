@@ -84,13 +84,8 @@ def maps(
     """Return a function from rows (n,) int64 to the activation maps of these images at the stage ends.
 
     It gives (n, C_i, s_i, s_i) float32 for each of the four stages. The maps of all images are held where
-    they are small; IR-50's at 112 px are 1.5 MB an image, and are computed again for every batch.
-
-    Args:
-        network: In evaluation mode, on the device.
-        colour_order: Of its input, ``bgr`` or ``rgb``.
-        pieces: As for `extract`; its rows are counted through all pieces.
-        device: Where the network is.
+    they are small; IR-50's at 112 px are 1.5 MB an image, and are computed again for every batch. Arguments
+    as for `extract`; rows are counted through all pieces.
     """
     of_piece = np.repeat(np.arange(len(pieces)), [len(indices) for _, indices in pieces])
     index = np.concatenate([indices for _, indices in pieces])
@@ -122,14 +117,8 @@ def embed(
 ) -> np.ndarray:
     """Return (n, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
 
-    This is what AdaFace's verification compares.
-
-    Args:
-        network: In evaluation mode, on the device.
-        colour_order: Of its input, ``bgr`` or ``rgb``.
-        images: (N, S, S, 3) uint8 RGB.
-        device: Where the network is.
-        indices: (n,) of the images wanted; None: all.
+    This is what AdaFace's verification compares. Arguments as for `extract`: images (N, S, S, 3) uint8 RGB
+    and the indices (n,) wanted of them; None: all.
     """
     sums = []
     pieces = [(images, np.arange(len(images)) if indices is None else indices)]

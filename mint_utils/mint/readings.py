@@ -184,16 +184,9 @@ def own_class(
     classes: np.ndarray,
     device: torch.device,
 ) -> dict[str, np.ndarray]:
-    """Return how images lie to the centre of their class, what attacks ask M and shadow models for.
+    """Return how images lie to the centre of their class: what attacks read of M and of shadow models.
 
-    Args:
-        network: In evaluation mode, on the device.
-        head: On the device.
-        colour_order: Of the network's input.
-        images: (N, S, S, 3) uint8 RGB.
-        indices: (n,) of the images that are wanted.
-        classes: (n,) int64, the class of each of them in the head, -1 for none.
-        device: Where the network is.
+    Arguments as for `read`, of a single piece.
 
     Returns:
         ``own`` and ``log_rest`` of `Readings` for images and their mirrors, ``second``, the largest cosine to

@@ -130,16 +130,13 @@ def detectors(compared: pd.DataFrame) -> Figure:
     white = compared["access"].eq("white box")
     label, shadows = (compared["needs"].str.contains(need) for need in ("label", "shadow models"))
     group = compared["access"].str.capitalize()
-    group += np.where(label, ", is told who is shown", "") + np.where(
-        shadows, ", trains shadow models", ""
-    )
-    mint = compared["detector"].str.contains("MINT")
-    shown = compared.assign(
-        panel=group, series=np.where(mint, *KINDS), given=4 * shadows + 2 * label + white
-    )
-    shown = shown.rename(columns={"auc": "value", "detector": "name"}).sort_values(
-        "given", kind="stable"
-    )
+    group += np.where(label, ", is told who is shown", "")
+    group += np.where(shadows, ", trains shadow models", "")
+    series = np.where(compared["detector"].str.contains("MINT"), *KINDS)
+    given = 4 * shadows + 2 * label + white
+    shown = compared.assign(panel=group, series=series, given=given)
+    shown = shown.rename(columns={"auc": "value", "detector": "name"})
+    shown = shown.sort_values("given", kind="stable")
     return style.dotted(shown, KINDS, f"{AREA}; non-members of the same database", stacked=True)
 
 
@@ -150,12 +147,11 @@ def readers(cells: pd.DataFrame) -> Figure:
         cells: Of `case.Case.cells`; with ``auc`` and no ``accuracy``, of people. What is read without any
             network is a band, that of the best.
     """
-    value, told = (
-        ("accuracy", "accuracy") if "accuracy" in cells else ("auc", "area under the ROC curve")
-    )
-    cells = cells.rename(columns={"row": "name", "column": "series", value: "value"}).assign(
-        panel=""
-    )
+    value, told = "accuracy", "accuracy"
+    if value not in cells:
+        value, told = "auc", "area under the ROC curve"
+    cells = cells.rename(columns={"row": "name", "column": "series", value: "value"})
+    cells["panel"] = ""
     blind, band = cells[cells["series"] == NO_NETWORK], None
     if len(blind):
         best = blind.loc[blind["value"].idxmax()]
@@ -187,11 +183,8 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
             x, y = line[-1], powers[-1]
         ends[row.replace(", ", ",\n")] = (x, y, TESTS[i]["color"])
     ax.axhline(0, **style.CHANCE)
-    style.scale_axis(
-        ax,
-        "images of the person that M was shown, median of the group",
-        sorted(set(of_groups["x"])),
-    )
+    x_label = "images of the person that M was shown, median of the group"
+    style.scale_axis(ax, x_label, sorted(set(of_groups["x"])))
     ax.set_xlim(of_groups["x"].min() / 1.3, max([of_groups["x"].max(), *laws["at"]]) * 1.3)
     ax.set_ylabel("true less false positives\nat threshold 0.5, 95% interval")
     style.legend(figure, {"power law": {"color": style.GREY, "lw": 1}} if len(laws) else {})
