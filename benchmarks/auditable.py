@@ -12,9 +12,9 @@ from torch import nn
 
 from benchmarks.timing import paired
 from mint_utils.audited import networks
+from mint_utils.audited.ir import inputs
 from mint_utils.audited.train import COLOUR_ORDER, build, default_device
 from mint_utils.config import Audited
-from mint_utils.data.images import normalise
 from mint_utils.mint.aad import BATCH, extract
 
 OTHER = "mobilenetv3_small_075", 112, 1024  # a million parameters, as a module and as files
@@ -28,46 +28,30 @@ def main() -> None:
         n = 8192 if device.type == "cuda" else n
         network = build(Audited(network=name), size, 2)[0].eval()
         network.to(device, memory_format=torch.channels_last)
-        images = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
-
-        def bare(network=network, images=images):
-            with torch.inference_mode():
-                for i in range(0, len(images), BATCH):
-                    batch = torch.from_numpy(images[i : i + BATCH]).to(device).permute(0, 3, 1, 2)
-                    network(normalise(batch, COLOUR_ORDER))
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-
-        with tempfile.TemporaryDirectory() as folder:
-            path, everything = Path(folder) / "features.npy", np.arange(n)
-
-            def ours(network=network, images=images, path=path, everything=everything):
-                extract(network, COLOUR_ORDER, [(images, everything)], path, device)
-
-            seconds, _, ratio = paired(ours, bare)
-        print(f"  {name} at {size} px: {n / seconds:,.0f} images/s, ratio {ratio:.2f}")
-
+        compare(name, network, network, COLOUR_ORDER, (n, size), device)
     for name, n, network, bare in others(Path(tempfile.mkdtemp())):
-        images = np.random.default_rng(0).integers(0, 256, (n, 112, 112, 3), dtype=np.uint8)
-        seconds, _, ratio = against(network, bare, images)
-        print(f"  {name} at 112 px: {n / seconds:,.0f} images/s, ratio {ratio:.2f}")
+        compare(name, network, bare, "rgb", (n, 112), torch.device("cpu"))
 
 
-def against(network: nn.Module, bare: Callable, images: np.ndarray):
-    """Return `paired` of the extraction and the bare forward pass of the network's runtime, on the CPU."""
+def compare(name, network: nn.Module, bare: Callable, order: str, shape, device) -> None:
+    """Print the rate of the extraction, and its ratio to the bare forward pass of the network's runtime."""
+    n, size = shape
+    images = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
     def forward():
         with torch.inference_mode():
-            for i in range(0, len(images), BATCH):
-                batch = torch.from_numpy(images[i : i + BATCH]).permute(0, 3, 1, 2)
-                bare(normalise(batch, "rgb"))
+            for i in range(0, n, BATCH):
+                bare(inputs(images[i : i + BATCH], order, device))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
     def ours():
         with tempfile.TemporaryDirectory() as folder:
-            path, every = Path(folder) / "features.npy", np.arange(len(images))
-            extract(network, "rgb", [(images, every)], path, torch.device("cpu"))
+            pieces = [(images, np.arange(n))]
+            extract(network, order, pieces, Path(folder) / "features.npy", device)
 
-    return paired(ours, forward, runs=3)
+    seconds, _, ratio = paired(ours, forward)
+    print(f"  {name} at {size} px: {n / seconds:,.0f} images/s, ratio {ratio:.2f}", flush=True)
 
 
 def others(folder: Path) -> Iterator[tuple[str, int, nn.Module, Callable]]:

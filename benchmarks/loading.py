@@ -5,6 +5,7 @@ import io
 import random
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,18 @@ def compare(path: Path, batches: int) -> None:
         )
 
 
+@contextmanager
+def records(given: Path | None, n: int) -> Iterator[Path]:
+    """Give a ``.rec``: the one that is given, or one of n pictures drawn for as long as it is used."""
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.rec"
+        write_records(path, smooth_faces(n))
+        yield path
+
+
 def main() -> None:
     """Measure on ``--rec``, or on pictures drawn for it."""
     parser = argparse.ArgumentParser()
@@ -87,13 +100,8 @@ def main() -> None:
     options, _ = parser.parse_known_args()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    if options.rec:
-        compare(options.rec, options.batches)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "train.rec"
-            write_records(path, smooth_faces(options.batches * BATCH))
-            compare(path, options.batches)
+    with records(options.rec, options.batches * BATCH) as path:
+        compare(path, options.batches)
     torch.set_num_threads(threads)
 
 

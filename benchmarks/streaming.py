@@ -1,19 +1,18 @@
 """Streaming: images/s of training batches from a .rec read ahead, against the same images in memory."""
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.loading import BATCH, SIZE, smooth_faces
+from benchmarks.loading import BATCH, SIZE, records
 from benchmarks.timing import paired
 from mint_utils.audited.train import Step, build, default_device
 from mint_utils.config import Audited
 from mint_utils.data.ahead import read_ahead
 from mint_utils.data.images import RecordImages
-from mint_utils.data.recordio import RecordFile, write_records
+from mint_utils.data.recordio import RecordFile
 
 TRAINED = 2  # batches of the comparison that trains
 
@@ -64,13 +63,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--network", default="ir_tiny")
     options, _ = parser.parse_known_args()
-    if options.rec:
-        compare(options.rec, options.batches, options.network)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "train.rec"
-            write_records(path, smooth_faces(options.batches * BATCH))
-            compare(path, options.batches, options.network)
+    with records(options.rec, options.batches * BATCH) as path:
+        compare(path, options.batches, options.network)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from torch import nn
 from mint_utils.errors import DataError, ParameterError
 
 # Names of activation functions, as modules, TorchScript, ATen and ONNX have them, in lower case. A sigmoid is
-# none: it is the gate of squeeze-and-excitation, or one factor of a swish.
+# not among them: it is the gate of squeeze-and-excitation, or one factor of a swish.
 ACTIVATIONS = re.compile(
     "((p|r|leaky|thresholded)?relu6?|[csg]?elu|silu|swish|mish|hardswish|hardtanh|clamp|clip|softplus|tanh)"
 )
@@ -175,7 +175,8 @@ class Exported(nn.Module):
     def values(self) -> dict[str, bool]:
         """Return the names of all results of the graph, in their order, and which are activations."""
         nodes = [node for node in self.module.graph.nodes if node.op == "call_function"]
-        return {n.name: is_activation(str(n.target).split(".")[-2]) for n in nodes if _is_tensor(n)}
+        tensors = [node for node in nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+        return {node.name: is_activation(str(node.target).split(".")[-2]) for node in tensors}
 
     def reading(self, layers: Sequence[str]) -> Reading:
         """Return a function from a batch to the output and the values named."""
@@ -195,10 +196,6 @@ class Exported(nn.Module):
         return read
 
     shuffled = Script.shuffled
-
-
-def _is_tensor(node: torch.fx.Node) -> bool:
-    return isinstance(node.meta.get("val"), torch.Tensor)
 
 
 def _refuse_code(path: Path) -> None:
@@ -302,7 +299,7 @@ class Onnx(nn.Module):
         options = self.runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
-        # As of PyTorch's threads: those that wait would hold a core.
+        # A thread that spins while it waits would hold a core that PyTorch needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = self.runtime.get_available_providers()
         try:

@@ -18,16 +18,18 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.models import register_model
 from torch import nn
 
+from mint_utils.data.images import normalise
 from mint_utils.errors import DataError, ParameterError
 
 POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
 COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
 COUNTERS = ".num_batches_tracked"  # of BatchNorm, without effect in evaluation
-OTHERS = {  # entries that no IR network has, line by line: the family
+OTHERS = {  # pattern of names of entries, a line each -> the family of networks that has them
     r"(?m)(^|\.)blocks\.\d+\.attn\.": "a vision transformer",
     r"(?m)(^|\.)(block35|repeat_1|mixed_6a|conv2d_1a)\b": "facenet-pytorch's InceptionResnetV1",
     r"(?m)(^|\.)conv_dw\b|\.conv_sep\b": "a MobileFaceNet",
@@ -136,6 +138,11 @@ class IRNet(nn.Module):
         return outputs if intermediates_only else (x, outputs)
 
 
+def inputs(images: np.ndarray, colour_order: str, device: torch.device) -> torch.Tensor:
+    """Return images (N, S, S, 3) uint8 RGB as a network's input, (N, 3, S, S) float32 on a device."""
+    return normalise(torch.from_numpy(images).to(device).permute(0, 3, 1, 2), colour_order)
+
+
 def auditable(
     model: nn.Module, x: torch.Tensor, pooling: str = "max"
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -191,8 +198,7 @@ def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
         width = model.feature_info[0]["num_chs"]
         projection = _projection(width, width, 2).to(wanted["output_layer.3.weight"])
         wanted |= {f"body.0.shortcut_layer.{k}": v for k, v in projection.state_dict().items()}
-    state |= {k: v for k, v in wanted.items() if k.endswith(COUNTERS) and k not in state}
-    _refuse_mismatch(_where(source), wanted, state, family)
+    state = fitting(_where(source), wanted, state, family)
     if projection is not None:
         model.body[0].shortcut_layer = projection.train(model.training)
     model.load_state_dict(state)
@@ -309,12 +315,18 @@ def _adaface_names(
         yield name, value
 
 
-def _refuse_mismatch(
+def fitting(
     where: str,
     wanted: Mapping[str, torch.Tensor],
-    state: Mapping[str, torch.Tensor],
-    family: str | None,
-) -> None:
+    state: dict[str, torch.Tensor],
+    family: str | None = None,
+) -> dict[str, torch.Tensor]:
+    """Return a state dict with the counters of BatchNorm that it may lack.
+
+    Raises:
+        DataError: Entries that are wanted are missing, or some are unexpected or of another shape.
+    """
+    state |= {k: v for k, v in wanted.items() if k.endswith(COUNTERS) and k not in state}
     shapes = [
         f"{name} {tuple(value.shape)} for {tuple(wanted[name].shape)}"
         for name, value in state.items()
@@ -334,10 +346,11 @@ def _refuse_mismatch(
         raise DataError(
             f"{where} does not fit the network. Entries: {listed}. {_remedy(state, family)}"
         )
+    return state
 
 
 def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
-    """Return what entries of another network look like, and which parameters say so."""
+    """Return which network the entries look like, and the parameters to give for it."""
     of_units, widths = _units(state)
     alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (of_units, widths)]
     last = state.get("output_layer.3.weight")
@@ -353,13 +366,13 @@ def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
 
 
 def _family(names: Iterable[str]) -> str | None:
-    """Return which other family entries are of, by their names; None where they tell none."""
+    """Return the family of networks that has entries of these names; None where it is not known."""
     text = "\n".join(names)
     return next((family for pattern, family in OTHERS.items() if re.search(pattern, text)), None)
 
 
 def _units(state: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return how many units of which width AdaFace's names tell, stage by stage."""
+    """Return the number of units and the width of each stage, from entries under AdaFace's names."""
     found: dict[int, int] = {}
     for name, value in state.items():
         if re.fullmatch(r"body\.\d+\.res_layer\.4\.weight", name):

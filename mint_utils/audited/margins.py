@@ -42,7 +42,7 @@ class MarginHead(nn.Module):
         kernel: (D, C), a class centre a column; its length does not count.
     """
 
-    def __init__(self, embedding: int, classes: int, m: float, s: float):
+    def __init__(self, embedding: int, classes: int, m: float = 0.4, s: float = 64.0):
         super().__init__()
         self.m = m
         self.s = s
@@ -72,9 +72,6 @@ class MarginHead(nn.Module):
 
 class CosFace(MarginHead):
     """cos(theta) - m (arXiv 1801.09414)."""
-
-    def __init__(self, embedding: int, classes: int, m: float = 0.4, s: float = 64.0):
-        super().__init__(embedding, classes, m, s)
 
     def with_margin(self, target: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
         """Return (N, 1); the lengths do not count."""

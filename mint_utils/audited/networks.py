@@ -34,11 +34,11 @@ ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 class Modules(nn.Module):
     """A module of PyTorch as a source of values, as `graphs.Script` is; its layers are modules in it."""
 
-    batch = at_once = None
+    batch = at_once = image_size = None  # any
 
-    def __init__(self, module: nn.Module, image_size: int | None = None):
+    def __init__(self, module: nn.Module):
         super().__init__()
-        self.module, self.image_size, self.hooks = module.eval(), image_size, []
+        self.module, self.hooks = module.eval(), []
 
     def values(self) -> dict[str, bool]:
         """Return the names of all modules, and which are activations; not in the order of computation."""
@@ -336,7 +336,9 @@ def _source(name: str, image_size: int, weights: Path | None) -> tuple[nn.Module
     """Return a network that is not the study's, and the mean and std of its family."""
     if timm.is_model(name):
         config = timm.get_pretrained_cfg(name)
-        return _of_timm(name, image_size, config), (config.mean, config.std)
+        size = {"img_size": image_size} if config.fixed_input_size else {}
+        module = _initialised(name, num_classes=0, **size)
+        return Modules(module), (config.mean, config.std)
     if Path(name).is_file():
         if weights is not None:
             raise ParameterError(
@@ -356,20 +358,17 @@ def _own(name, image_size, weights, layers, scaled, colour_order) -> Opened:
         raise ParameterError(
             f"{name} has its own layers, mean and std: leave these parameters out."
         )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = timm.create_model(name, img_size=image_size).eval()
+    network = _initialised(name, img_size=image_size).eval()
     layout = "adaface" if weights is None else ir.load_weights(network, weights)
     order = colour_order or ir.COLOUR_ORDERS[layout]
     return Opened(network, image_size, order, (0.5,), (0.5,), name)
 
 
-def _of_timm(name: str, image_size: int, config: Any) -> Modules:
-    """Return an initialised network without its classifier, the same each time."""
-    size = {"img_size": image_size} if config.fixed_input_size else {}
+def _initialised(name: str, **options: Any) -> nn.Module:
+    """Return a network of timm with first weights, the same each time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Modules(timm.create_model(name, num_classes=0, **size))
+        return timm.create_model(name, **options)
 
 
 def _called(name: str) -> nn.Module:
@@ -397,6 +396,4 @@ def _fill(module: nn.Module, weights: Path) -> None:
         if name in wanted or not (name.startswith((classifier, "head.")) or name in FILED)
     }
     ir._refuse_no_numbers(where, state)
-    state |= {k: v for k, v in wanted.items() if k.endswith(ir.COUNTERS) and k not in state}
-    ir._refuse_mismatch(where, wanted, state, None)
-    module.load_state_dict(state)
+    module.load_state_dict(ir.fitting(where, wanted, state))

@@ -63,7 +63,7 @@ class AuditedModel:
     @property
     def history(self) -> pd.DataFrame:
         """One line a step: step, epoch, loss, lr, images."""
-        return pd.read_csv(self.artifact.folder / "history.csv")
+        return pd.read_csv(self.artifact.folder / HISTORY)
 
     @property
     def at_hand(self) -> bool:
@@ -128,27 +128,19 @@ def specification(
         "held_out": held_out,
         "partition_seed": partition_seed,
     }
-    places = [torch.device(p) for p in dict.fromkeys((default_device().type, "cpu", "cuda"))]
-    specs = [alone | _arithmetic(place, precision(recipe, place)) for place in places]
+    specs = []
+    for place in dict.fromkeys((default_device().type, "cpu", "cuda")):
+        arithmetic = {"device": place, "precision": precision(recipe, torch.device(place))}
+        # A CPU and float32 are not named.
+        named = {k: v for k, v in arithmetic.items() if v not in ("cpu", "float32")}
+        specs.append(alone | named)
     return store.begun("audited", specs) or specs[0]
-
-
-def _arithmetic(device: torch.device, precision: str) -> dict[str, Any]:
-    """Return what of the way of computing determines a model; nothing for float32 on a CPU."""
-    found = {"device": device.type} if device.type != "cpu" else {}
-    return found | ({"precision": precision} if precision != "float32" else {})
 
 
 def audited_model(
     recipe: Audited, database: Database, held_out: float, partition_seed: int
 ) -> AuditedModel:
-    """Return the Audited Model of a recipe: from the store, or trained now.
-
-    Args:
-        recipe: Of the model.
-        database: D.
-        held_out: Share of D that is never shown.
-        partition_seed: Of the hash that says which.
+    """Return the Audited Model of a recipe: from the store, or trained now. Arguments as for `specification`.
 
     Raises:
         ParameterError: The database cannot be trained on.
@@ -334,8 +326,7 @@ def train(
     step = Step(*made, recipe, device, compiled=long and device.type == "cuda")
     ledger, first = _resume(folder, step, len(database))
     workers.advance(int(ledger.sum()))
-    source, target = _placed(database.images, labels, device)
-    schedule = _gathered(source, target, _schedule(exposures, first), device)
+    schedule = _gathered(database.images, labels, _schedule(exposures, first), device)
     try:
         _run(step, schedule, exposures, ledger, first, folder, checkpoint_seconds)
     except torch.OutOfMemoryError as error:
@@ -421,26 +412,21 @@ def _dropout_seed(recipe: Audited, number: int) -> int:
     return int(mix(np.array([recipe.seed * 2**32 + number], np.uint64))[0])
 
 
-def _placed(images: np.ndarray, labels: np.ndarray, device: torch.device):
-    target = torch.from_numpy(labels)
-    if device.type == "cuda" and images.nbytes < RESIDENT_BYTES:
-        return torch.from_numpy(np.array(images)).to(device), target.to(device)
-    return images, target
-
-
-def _gathered(source, target: torch.Tensor, schedule, device: torch.device):
+def _gathered(images, labels: np.ndarray, schedule, device: torch.device):
     """Yield what a schedule does, with the images (B, 3, S, S) and classes (B,) of each batch.
 
-    Images that are not on the GPU are read, or decoded, ahead of the step that needs them.
+    A small database lives on the GPU. Other images are read, or decoded, ahead of the step that needs them.
     """
-    if isinstance(source, torch.Tensor):
+    target = torch.from_numpy(labels).to(device)
+    if device.type == "cuda" and images.nbytes < RESIDENT_BYTES:
+        source = torch.from_numpy(np.array(images)).to(device)
         for item in schedule:
             rows = sent(item[2], device)
             yield *item, source[rows].permute(0, 3, 1, 2), target[rows]
         return
-    for item, pixels in read_ahead(schedule, lambda item: source[item[2]]):
-        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-        yield *item, images, target[torch.from_numpy(item[2])].to(device)
+    for item, pixels in read_ahead(schedule, lambda item: images[item[2]]):
+        batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+        yield *item, batch, target[sent(item[2], device)]
 
 
 def _title(recipe: Audited) -> str:

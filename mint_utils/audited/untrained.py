@@ -8,11 +8,10 @@ those of a trained network, and differ from one for another reason than training
 from itertools import chain
 
 import numpy as np
-import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from mint_utils.data.images import normalise
+from mint_utils.audited.ir import inputs
 from mint_utils.errors import ParameterError
 
 BATCH = 256
@@ -51,11 +50,7 @@ def calibrated(
     rates = [module.p for module in dropouts]
     for module in dropouts:
         module.p = 0.0
-    update_bn((_inputs(images[batch], colour_order, device) for batch in batches), network)
+    update_bn((inputs(images[batch], colour_order, device) for batch in batches), network)
     for module, rate in zip(dropouts, rates, strict=True):
         module.p = rate
     return network.eval()
-
-
-def _inputs(batch: np.ndarray, colour_order: str, device: torch.device) -> torch.Tensor:
-    return normalise(torch.from_numpy(batch).to(device).permute(0, 3, 1, 2), colour_order)

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mint_utils.audited.ir import auditable
+from mint_utils.audited.ir import auditable, inputs
 from mint_utils.config import ROWS
 from mint_utils.data.ahead import read_ahead
-from mint_utils.data.images import normalise, sent
+from mint_utils.data.images import sent
 
 VERSION = 1  # of the extraction: raised when the same model and images give other features
 BATCH = 256
@@ -66,8 +66,8 @@ def extract(
     features = np.lib.format.open_memmap(path, "w+", np.float32, (total, width))
     done = 0
     with tqdm(total=total, desc="auditable data", unit="img", leave=False) as progress:
-        for batch in _batches(pieces):
-            maps, outcome = auditable(network, _inputs(batch, colour_order, device), pooling)
+        for batch in _batches(pieces, colour_order, device):
+            maps, outcome = auditable(network, batch, pooling)
             rows = torch.cat([*maps, outcome], dim=1)
             features[done : done + len(batch)] = rows.float().cpu().numpy()
             done += len(batch)
@@ -84,22 +84,22 @@ def maps(
     """Return a function from rows (n,) int64 to the activation maps of these images at the stage ends.
 
     It gives (n, C_i, s_i, s_i) float32 for each of the four stages. The maps of all images are held where
-    they are small; IR-50's at 112 px are 1.5 MB an image, and are computed again for every batch.
-
-    Args:
-        network: In evaluation mode, on the device.
-        colour_order: Of its input, ``bgr`` or ``rgb``.
-        pieces: As for `extract`; its rows are counted through all pieces.
-        device: Where the network is.
+    they are small; IR-50's at 112 px are 1.5 MB an image, and are computed again for every batch. Arguments
+    as for `extract`; rows are counted through all pieces.
     """
-    starts = np.cumsum([0, *(len(indices) for _, indices in pieces)])
+    of_piece = np.repeat(np.arange(len(pieces)), [len(indices) for _, indices in pieces])
+    index = np.concatenate([indices for _, indices in pieces])
 
     @torch.no_grad()  # not inference_mode, whose tensors cannot be trained on
     def compute(rows: np.ndarray) -> list[torch.Tensor]:
-        batch = _inputs(_gathered(pieces, starts, rows), colour_order, device)
+        images = np.empty((len(rows), *pieces[0][0].shape[1:]), np.uint8)
+        for i in np.unique(of_piece[rows]):
+            here = of_piece[rows] == i
+            images[here] = pieces[i][0][index[rows[here]]]
+        batch = inputs(images, colour_order, device)
         return network.forward_intermediates(batch, intermediates_only=True)
 
-    every = np.arange(starts[-1])
+    every = np.arange(len(index))
     if len(every) * sum(stage.nbytes for stage in compute(every[:1])) > KEPT_BYTES[device.type]:
         return compute
     batches = [compute(every[i : i + BATCH]) for i in range(0, len(every), BATCH)]
@@ -117,19 +117,13 @@ def embed(
 ) -> np.ndarray:
     """Return (n, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
 
-    This is what AdaFace's verification compares.
-
-    Args:
-        network: In evaluation mode, on the device.
-        colour_order: Of its input, ``bgr`` or ``rgb``.
-        images: (N, S, S, 3) uint8 RGB.
-        device: Where the network is.
-        indices: (n,) of the images wanted; None: all.
+    This is what AdaFace's verification compares. Arguments as for `extract`: images (N, S, S, 3) uint8 RGB
+    and the indices (n,) wanted of them; None: all.
     """
     sums = []
-    for batch in _batches([(images, np.arange(len(images)) if indices is None else indices)]):
-        inputs = _inputs(batch, colour_order, device)
-        both = [unit * norm for unit, norm in (network(inputs), network(inputs.flip(3)))]
+    pieces = [(images, np.arange(len(images)) if indices is None else indices)]
+    for batch in _batches(pieces, colour_order, device):
+        both = [unit * norm for unit, norm in (network(batch), network(batch.flip(3)))]
         sums.append((both[0] + both[1]).float().cpu().numpy())
     return np.concatenate(sums)
 
@@ -140,8 +134,8 @@ def outcomes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the Model Outcome of each image, (N, D) float16, and the length before that, (N,) float32."""
     units, norms = [], []
-    for batch in _batches([(images, np.arange(len(images)))]):
-        unit, norm = network(_inputs(batch, colour_order, device))
+    for batch in _batches([(images, np.arange(len(images)))], colour_order, device):
+        unit, norm = network(batch)
         units.append(unit.half().cpu().numpy())
         norms.append(norm[:, 0].float().cpu().numpy())
     return np.concatenate(units), np.concatenate(norms)
@@ -153,30 +147,17 @@ def identify(
 ) -> np.ndarray:
     """Return (N,) int64: the class whose centre is nearest to each image's outcome."""
     found = []
-    for batch in _batches([(images, np.arange(len(images)))]):
-        outcome, _ = network(_inputs(batch, colour_order, device))
+    for batch in _batches([(images, np.arange(len(images)))], colour_order, device):
+        outcome, _ = network(batch)
         found.append(head.cosines(outcome).argmax(dim=1).cpu().numpy())
     return np.concatenate(found)
 
 
-def _gathered(
-    pieces: Sequence[tuple[np.ndarray, np.ndarray]], starts: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """Return the images (n, S, S, 3) of rows that are counted through all pieces."""
-    piece = np.searchsorted(starts, rows, side="right") - 1
-    parts = [
-        pieces[p][0][pieces[p][1][rows[piece == p] - starts[p]]] for p in np.unique(piece).tolist()
-    ]
-    back = np.argsort(np.argsort(piece, kind="stable"))
-    return np.concatenate(parts)[back]
-
-
-def _batches(pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+def _batches(
+    pieces: Sequence[tuple[np.ndarray, np.ndarray]], colour_order: str, device: torch.device
+) -> Iterator[torch.Tensor]:
+    """Yield the inputs of all images of `extract`'s pieces, read ahead."""
     for images, indices in pieces:
         batches = (indices[i : i + BATCH] for i in range(0, len(indices), BATCH))
         for _, batch in read_ahead(batches, images.__getitem__):
-            yield batch
-
-
-def _inputs(batch: np.ndarray, colour_order: str, device: torch.device) -> torch.Tensor:
-    return normalise(torch.from_numpy(batch).to(device).permute(0, 3, 1, 2), colour_order)
+            yield inputs(batch, colour_order, device)

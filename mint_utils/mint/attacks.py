@@ -214,6 +214,7 @@ _LIRA = ("phi_target", "phi_shadow", "seen")
 _RMIA = ("log_p_target", "log_p_shadow", "seen", "population")
 _INFO = _RMIA[:3]
 _SHADOWS = {"label": True, "shadows": True}
+_POPULATION = {"known": "non-members"}
 OWN_SHARE = "share in the own centre"
 ATTACKS = (
     Attack("largest cosine", largest_cosine, ("nearest",)),
@@ -238,26 +239,10 @@ ATTACKS = (
         label=True,
         known="non-members",
     ),
-    Attack("LiRA, offline", shadows.lira_offline, _LIRA, "2112.03570", label=True, shadows=True),
-    Attack("LiRA, online", shadows.lira_online, _LIRA, "2112.03570", label=True, shadows=True),
-    Attack(
-        "RMIA, offline",
-        shadows.rmia_offline,
-        _RMIA,
-        "2312.03262",
-        label=True,
-        shadows=True,
-        known="non-members",
-    ),
-    Attack(
-        "RMIA, online",
-        shadows.rmia_online,
-        _RMIA,
-        "2312.03262",
-        label=True,
-        shadows=True,
-        known="non-members",
-    ),
+    Attack("LiRA, offline", shadows.lira_offline, _LIRA, "2112.03570", **_SHADOWS),
+    Attack("LiRA, online", shadows.lira_online, _LIRA, "2112.03570", **_SHADOWS),
+    Attack("RMIA, offline", shadows.rmia_offline, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
+    Attack("RMIA, online", shadows.rmia_online, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
     *(
         Attack(f"LiRA, offline, {of}", shadows.lira_offline, _LIRA, "2112.03570", of=of, **_SHADOWS)
         for of in ("own cosine", "margin", "second centre", "share")

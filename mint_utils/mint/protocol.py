@@ -145,15 +145,10 @@ def permuted(chosen: AuditSet, seed: int = 0) -> AuditSet:
     one answer for each database; there are few databases, so its accuracy would be far from .50 by chance.
     """
     rng = np.random.default_rng(seed)
-    splits = {
-        key: Split(
-            split.train,
-            rng.permutation(split.train_labels),
-            split.evaluation,
-            rng.permutation(split.labels),
-        )
-        for key, split in chosen.splits.items()
-    }
+    splits = {}
+    for key, split in chosen.splits.items():
+        train, evaluation = (rng.permutation(of) for of in (split.train_labels, split.labels))
+        splits[key] = replace(split, train_labels=train, labels=evaluation)
     return replace(chosen, splits=splits)
 
 

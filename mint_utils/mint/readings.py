@@ -3,9 +3,9 @@
 In: an Audited Model with its head and images. Out, one row an image: features for MINT Models, one of
 which is told who is shown, and for reference the readings of known attacks.
 
-Training pulls a member to the centre of its class, and not only its outcome tells: the copies of it that
-training never made (shifted ones) stay behind, and the length of a centre says how many images share its
-pull. None of this is in the activations of an image alone; it is in the relation between them and the head.
+Training pulls a member to the centre of its class. Copies that training never made (shifted ones) stay
+behind, and the length of a centre says how many images pull at it. The activations of an image alone do not
+tell this; their relation to the head does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -116,8 +116,7 @@ class Readings:
             COPIES: self.copies,
         }
         ends = np.cumsum([part.shape[1] for part in parts.values()]).tolist()
-        slices = (slice(a, b) for a, b in zip([0, *ends], ends, strict=False))
-        rows = dict(zip(parts, slices, strict=True))
+        rows = dict(zip(parts, map(slice, [0, *ends], ends), strict=True))
         # The length is the last column of both.
         rows |= {
             name + SHORT: slice(rows[name].start, rows[name].stop - 1) for name in (OWN, CENTRES)
@@ -185,16 +184,9 @@ def own_class(
     classes: np.ndarray,
     device: torch.device,
 ) -> dict[str, np.ndarray]:
-    """Return how images lie to the centre of their class, what attacks ask M and shadow models for.
+    """Return how images lie to the centre of their class: what attacks read of M and of shadow models.
 
-    Args:
-        network: In evaluation mode, on the device.
-        head: On the device.
-        colour_order: Of the network's input.
-        images: (N, S, S, 3) uint8 RGB.
-        indices: (n,) of the images that are wanted.
-        classes: (n,) int64, the class of each of them in the head, -1 for none.
-        device: Where the network is.
+    Arguments as for `read`, of a single piece.
 
     Returns:
         ``own`` and ``log_rest`` of `Readings` for images and their mirrors, ``second``, the largest cosine to

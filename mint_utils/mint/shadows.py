@@ -67,12 +67,7 @@ def lira_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarra
     The score is -log Pr[Z > phi], Z normal as the shadow models that were not trained on the image have
     it: it orders images as the paper's 1 - Pr[Z > phi] does, without ties where that rounds to 1
     (arXiv 2112.03570, Section V). The variance is that of `lira_online`; views are summed, as independent
-    tests are.
-
-    Args:
-        phi_target: (N, V) log odds by M.
-        phi_shadow: (S, N, V) log odds by each shadow model.
-        seen: (S, N) bool, True where the shadow model was trained on the image.
+    tests are. Arguments as for `lira_online`.
 
     Raises:
         ParameterError: No image has two readings by such models: there is no variance.
@@ -121,18 +116,8 @@ def rmia_offline(
     """Return `rmia_online`'s score from shadow models that never saw the image alone.
 
     What a model trained on x would give is taken to be a P + (1 - a), P the mean probability by those that
-    were not, so that Pr(x) = ((1 + a) P + (1 - a)) / 2.
-
-    Args:
-        log_p_target: (N, V) log probabilities of the own class by M.
-        log_p_shadow: (S, N, V), the same by each shadow model.
-        seen: (S, N) bool, True where the shadow model was trained on the image.
-        population: (Z,) int64, rows of known non-members of M: the z.
-        gamma: How much larger the ratio of x must be.
-        a: 1 where training changes nothing, 0 where it makes every probability 1.
-
-    Raises:
-        ParameterError: No image of the population has a ratio.
+    were not, so that Pr(x) = ((1 + a) P + (1 - a)) / 2. Here a is 1 where training changes
+    nothing and 0 where it makes every probability 1. Other arguments and errors as for `rmia_online`.
     """
     return _dominated(log_p_target - _prior(log_p_shadow, seen, a), population, gamma)
 

@@ -11,7 +11,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -122,7 +121,7 @@ def small_multiples(
         ax.margins(x=0.1)
     figure.supxlabel(xlabel + style.SAID[scale])
     figure.supylabel("accuracy at threshold 0.5, 95% interval")
-    style.legend(figure, {name: Line2D([], [], **look) for name, look in marks.items()})
+    style.legend(figure, marks)
     return style.done(figure, ends)
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mint_utils.config import PROTOCOL_NAMES
@@ -105,23 +104,20 @@ def histograms(numbers: np.ndarray, member: np.ndarray, names: Sequence[str]) ->
         member: (N,) bool.
         names: Of the F numbers, a panel each, two in a row.
     """
-    looks = {"members": style.ORANGE, "of the same database, never shown": style.DARK}
+    looks = {
+        "members": {"color": style.ORANGE, "linestyle": "-"},
+        "of the same database, never shown": {"color": style.DARK, "linestyle": DASHED},
+    }
     figure, axes = style.panels(-(-len(names) // 2), 2, 1.9 * -(-len(names) // 2))
     for ax, name, of in zip(axes.flat, names, numbers.T, strict=False):
         bins = np.linspace(*np.quantile(of, [0.002, 0.998]), 40)
-        for colour, kind, line in zip(
-            looks.values(), (member, ~member), ("-", DASHED), strict=True
-        ):
-            ax.hist(of[kind], bins, density=True, histtype="step", color=colour, linestyle=line)
+        for look, kind in zip(looks.values(), (member, ~member), strict=True):
+            ax.hist(of[kind], bins, density=True, histtype="step", **look)
         ax.set(title=name, yticks=[])
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
     figure.supylabel("density of images")
-    handles = {
-        n: Line2D([], [], color=c, linestyle=how)
-        for (n, c), how in zip(looks.items(), ("-", DASHED), strict=True)
-    }
-    style.legend(figure, handles, None)
+    style.legend(figure, looks, None)
     return style.done(figure)
 
 
@@ -134,16 +130,13 @@ def detectors(compared: pd.DataFrame) -> Figure:
     white = compared["access"].eq("white box")
     label, shadows = (compared["needs"].str.contains(need) for need in ("label", "shadow models"))
     group = compared["access"].str.capitalize()
-    group += np.where(label, ", is told who is shown", "") + np.where(
-        shadows, ", trains shadow models", ""
-    )
-    mint = compared["detector"].str.contains("MINT")
-    shown = compared.assign(
-        panel=group, series=np.where(mint, *KINDS), given=4 * shadows + 2 * label + white
-    )
-    shown = shown.rename(columns={"auc": "value", "detector": "name"}).sort_values(
-        "given", kind="stable"
-    )
+    group += np.where(label, ", is told who is shown", "")
+    group += np.where(shadows, ", trains shadow models", "")
+    series = np.where(compared["detector"].str.contains("MINT"), *KINDS)
+    given = 4 * shadows + 2 * label + white
+    shown = compared.assign(panel=group, series=series, given=given)
+    shown = shown.rename(columns={"auc": "value", "detector": "name"})
+    shown = shown.sort_values("given", kind="stable")
     return style.dotted(shown, KINDS, f"{AREA}; non-members of the same database", stacked=True)
 
 
@@ -154,12 +147,11 @@ def readers(cells: pd.DataFrame) -> Figure:
         cells: Of `case.Case.cells`; with ``auc`` and no ``accuracy``, of people. What is read without any
             network is a band, that of the best.
     """
-    value, told = (
-        ("accuracy", "accuracy") if "accuracy" in cells else ("auc", "area under the ROC curve")
-    )
-    cells = cells.rename(columns={"row": "name", "column": "series", value: "value"}).assign(
-        panel=""
-    )
+    value, told = "accuracy", "accuracy"
+    if value not in cells:
+        value, told = "auc", "area under the ROC curve"
+    cells = cells.rename(columns={"row": "name", "column": "series", value: "value"})
+    cells["panel"] = ""
     blind, band = cells[cells["series"] == NO_NETWORK], None
     if len(blind):
         best = blind.loc[blind["value"].idxmax()]
@@ -191,14 +183,11 @@ def by_images(lines: pd.DataFrame, laws: pd.DataFrame) -> Figure:
             x, y = line[-1], powers[-1]
         ends[row.replace(", ", ",\n")] = (x, y, TESTS[i]["color"])
     ax.axhline(0, **style.CHANCE)
-    style.scale_axis(
-        ax,
-        "images of the person that M was shown, median of the group",
-        sorted(set(of_groups["x"])),
-    )
+    x_label = "images of the person that M was shown, median of the group"
+    style.scale_axis(ax, x_label, sorted(set(of_groups["x"])))
     ax.set_xlim(of_groups["x"].min() / 1.3, max([of_groups["x"].max(), *laws["at"]]) * 1.3)
     ax.set_ylabel("true less false positives\nat threshold 0.5, 95% interval")
-    style.legend(figure, {"power law": Line2D([], [], color=style.GREY, lw=1)} if len(laws) else {})
+    style.legend(figure, {"power law": {"color": style.GREY, "lw": 1}} if len(laws) else {})
     return style.done(figure, {ax: ends})
 
 
@@ -209,14 +198,14 @@ def judged(scores: pd.DataFrame) -> Figure:
         scores: Of `case.Case.scores`.
     """
     figure, axes = style.panels(1, 1, 2.8)
-    ax, handles = axes[0, 0], {}
+    ax, looks = axes[0, 0], {}
     for i, (folder, of) in enumerate(scores.groupby("folder", sort=False)):
         look = {"color": FOLDERS[i], "linestyle": FOLDER_LINES[i]}
         sns.ecdfplot(x=of["score"], complementary=True, ax=ax, **look)
-        handles[folder.replace("_", "-")] = Line2D([], [], **look)
+        looks[folder.replace("_", "-")] = look
     ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score")
     ax.set_ylabel("share of the folder's images\nthat score at least so high")
-    style.legend(figure, handles, None)
+    style.legend(figure, looks, None)
     return style.done(figure)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from mint_utils.config import PROTOCOL_NAMES, ROWS
 from mint_utils.report import style
@@ -57,13 +56,11 @@ def factors(lines: pd.DataFrame) -> Figure:
         for ax in axes[2 * (i // COLUMNS) :, i % COLUMNS]:
             ax.set_axis_off()
     figure.supylabel("accuracy at threshold 0.5, 95% interval")
-    handles = {
-        row: Line2D([], [], color="black", marker="o", linestyle="", ms=5, **look)
-        for row, look in DRAWN.items()
-    }
+    dot = {"color": "black", "marker": "o", "linestyle": "", "ms": 5}
+    looks = {row: dot | look for row, look in DRAWN.items()}
     if lines["paper"].notna().any():
-        handles |= {"[4], mean of three models": Line2D([], [], **style.PRINTED)}
-    style.legend(figure, handles)
+        looks["[4], mean of three models"] = style.PRINTED
+    style.legend(figure, looks)
     return style.done(figure)
 
 
@@ -124,12 +121,8 @@ def samples(lines: pd.DataFrame, trend: pd.DataFrame) -> Figure:
         style.scale_axis(ax, "training images of T", [*x, law["at"]])
         ax.grid(axis="x", visible=False)
     figure.supylabel("accuracy at threshold 0.5, 95% interval")
-    handles = {
-        name: Line2D([], [], linestyle="", ms=5, **look)
-        for name, look in style.PROTOCOL_LOOKS.items()
-    }
-    handles["extrapolated"] = Line2D(
-        [], [], color="black", marker="o", mfc="white", linestyle=":", ms=5
-    )
-    style.legend(figure, handles)
+    plain = {"linestyle": "", "ms": 5}
+    looks = {name: plain | look for name, look in style.PROTOCOL_LOOKS.items()}
+    outside = {"color": "black", "marker": "o", "mfc": "white", "linestyle": ":", "ms": 5}
+    style.legend(figure, looks | {"extrapolated": outside})
     return style.done(figure)

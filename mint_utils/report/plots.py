@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -66,8 +65,7 @@ def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Fi
         ax.set(title=PROTOCOL_NAMES[protocol], xlabel="false-positive rate (logarithmic)")
     axes[0, 0].set_ylabel("true-positive rate (logarithmic)")
     figure.get_layout_engine().set(wspace=0.05)
-    handles = {row: Line2D([], [], **look) for row, look in style.STYLES.items()}
-    style.legend(figure, handles)
+    style.legend(figure, style.STYLES)
     return style.done(figure)
 
 
@@ -162,9 +160,6 @@ def colour_order(image: np.ndarray) -> Figure:
 
 def _row(faces: np.ndarray, most: int) -> np.ndarray:
     """Return faces side by side, (H, ..., 3) uint8, white between them and where there is none."""
-    height, width = faces.shape[1:3]
-    gap = max(1, width // 20)
-    strip = np.full((height, most * (width + gap) - gap, 3), 255, np.uint8)
-    for i, face in enumerate(faces):
-        strip[:, i * (width + gap) : i * (width + gap) + width] = face
-    return strip
+    gap = max(1, faces.shape[2] // 20)
+    room = (0, most - len(faces)), (0, 0), (0, gap), (0, 0)
+    return np.hstack(np.pad(faces, room, constant_values=255))[:, :-gap]

@@ -183,10 +183,9 @@ def dotted(
         ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], prune="both"))
     figure.supxlabel(label)
     plain, drawn = {"linestyle": "", "ms": 5}, set(shown["series"])
-    handles = {s: Line2D([], [], **plain | look) for s, look in looks.items() if s in drawn}
-    handles |= {name: Line2D([], [], **look) for name, look in trainings(shown).items()}
-    handles |= {band[0]: Patch(color=BAND)} if band else {}
-    legend(figure, handles, None if chance is None else "chance")
+    entries = {s: plain | look for s, look in looks.items() if s in drawn} | trainings(shown)
+    entries |= {band[0]: Patch(color=BAND)} if band else {}
+    legend(figure, entries, None if chance is None else "chance")
     return done(figure)
 
 
@@ -258,12 +257,19 @@ def scale_axis(ax: Axes, label: str, ticks: Sequence[float], scale: str = "log")
     ax.set_xlabel(label and label + SAID[scale])
 
 
-def legend(figure: Figure, handles: Mapping[str, Any], line: str | None = "chance") -> None:
-    """Draw one legend above all panels, the dotted line last, in as many columns as have room."""
-    handles = {**handles, **({line: Line2D([], [], **CHANCE)} if line else {})}
-    lengths = [len(name) + 9 for name in handles]  # characters, with the mark and a gap
+def legend(figure: Figure, looks: Mapping[str, Any], line: str | None = "chance") -> None:
+    """Draw one legend above all panels, in as many columns as have room.
+
+    Args:
+        figure: Any.
+        looks: Name -> the look of a line (as of matplotlib's ``Line2D``), or a patch.
+        line: Name of the dotted line, the last entry; None: there is none.
+    """
+    looks = {**looks, **({line: CHANCE} if line else {})}
+    lengths = [len(name) + 9 for name in looks]  # characters, with the mark and a gap
     columns = len(lengths) if sum(lengths) < 100 else max(2, 100 // max(lengths))
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
+    handles = [v if isinstance(v, Patch) else Line2D([], [], **v) for v in looks.values()]
+    figure.legend(handles, list(looks), loc="outside upper center", ncols=columns)
 
 
 def done(figure: Figure, ends: Mapping[Axes, Mapping[str, tuple]] = MappingProxyType({})) -> Figure:
