@@ -32,6 +32,7 @@ from mint_utils.study.audit import Audit, Features, Scores, Trainings
 from mint_utils.study.claims import STABLE, judged
 from mint_utils.study.images import Images, named
 from mint_utils.study.results import MintTable, effect, estimate
+from mint_utils.study.scenarios import Column
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
@@ -233,20 +234,23 @@ class Controls:
         Those are members, or in their place images that this very M was never shown: the paper's protocol
         gives on those what the database alone gives.
         """
-        frames = []
-        for name, column in scenarios.end_points(self.audit.config).items():
-            trained = self.audit.trained("ends", column)
-            models, failed = trained.models, {name} if trained.holds_failed else set()
-            shown = [self.audit.scores(m, column.kind) for m in models]
-            groups = {"members": (shown, column.group), "never shown": (shown, scenarios.NEVER)}
-            if column.group == "members":  # a part has as large a part of the others beside it
-                never = [self.audit.never_shown(m) for m in models]
-                groups["never shown"] = never, "members"
-            for positives, found in groups.items():
-                cells = MintTable.of({name: found}, self.replicates, failed).cells
-                wanted = (cells["protocol"] == "paper") | (positives == "members")
-                frames.append(cells[wanted].assign(positives=positives))
-        return pd.concat(frames, ignore_index=True)
+        audit, ends = self.audit, scenarios.end_points(self.audit.config)
+        # A part of the members has as large a part of the images never shown beside it.
+        others = {
+            name: column if column.group == "members" else replace(column, group=scenarios.NEVER)
+            for name, column in ends.items()
+        }
+
+        def unseen(model: AuditedModel, column: Column) -> Scores:
+            if column.group == "members":
+                return audit.never_shown(model)
+            return audit.scores(model, column.kind)
+
+        shown = MintTable.read(audit, "ends", ends, lambda m, c: audit.scores(m, c.kind)).cells
+        never = MintTable.read(audit, "ends", others, unseen).cells.query("protocol == 'paper'")
+        both = shown.assign(positives="members"), never.assign(positives="never shown")
+        each = [cells[cells["column"] == name] for name in ends for cells in both]
+        return pd.concat(each, ignore_index=True)
 
     @functools.cache  # noqa: B019  (controls live as long as their notebook)
     def _trained(self, scenario: str) -> Trainings:

@@ -8,7 +8,6 @@ same M and the same images, under ``held_out``.
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit, Features, Scores, split_digests
 from mint_utils.study.results import MintTable
+from mint_utils.study.scenarios import Column
 
 KEY = "members", "held_out"
 VANILLA = ("All Conv Layers", "Model Outcome")
@@ -44,24 +44,27 @@ class Detectors:
     @functools.cached_property
     def read(self) -> MintTable:
         """The MINT Models on readings at the end points of the scenarios: rows `readings.TESTS`."""
-        return self._table(lambda m, chosen: self.audit.readings(m, chosen)[1])
+        return self._table(lambda m, of, _: self.audit.mint(self.audit.readings(m, of)[1], of))
 
     @functools.cached_property
     def vanilla(self) -> MintTable:
         """The Vanilla MINT Models at the same end points: the rows of the paper's tables."""
-        return self._table(self.audit.activations)
+        return self._table(lambda m, of, _: self.audit.mint(self.audit.activations(m, of), of))
 
-    def _table(self, read: Callable[[AuditedModel, AuditSet], Features]) -> MintTable:
-        found, failed = {}, set()
-        for name, column in scenarios.end_points(self.audit.config).items():
-            trained, scores = self.audit.trained("ends", column), []
-            for model in trained.models:
-                chosen = self.audit.chosen(model, column.kind)
-                made = self.audit.mint(read(model, chosen), chosen)
-                scores.append(made.on(self._kept(chosen)))
-            found[name] = scores, column.group
-            failed |= {name} if trained.holds_failed else set()
-        return MintTable.of(found, self.replicates, failed)
+    @functools.cached_property
+    def union(self) -> MintTable:
+        """The MINT Models on the union of the readings at the same end points, ``held_out`` alone."""
+        return self._table(lambda m, of, column: self._united(m, of, (column.group, KEY[1])))
+
+    def _table(self, mint: Callable[[AuditedModel, AuditSet, Column], Scores]) -> MintTable:
+        """Return the table of what MINT Models give at the end points, on the images that are compared."""
+
+        def scores(model: AuditedModel, column: Column) -> Scores:
+            chosen = self.audit.chosen(model, column.kind)
+            return mint(model, chosen, column).on(self._kept(chosen))
+
+        ends = scenarios.end_points(self.audit.config)
+        return MintTable.read(self.audit, "ends", ends, scores)
 
     @functools.cached_property
     def answered(self) -> np.ndarray:
@@ -141,13 +144,8 @@ class Detectors:
             "splits": split_digests(self.chosen),
             "shadows": [model.artifact.digest for model in self._shadow_models],
         }
-        done = store.fetch(
-            "attacks",
-            spec,
-            lambda folder: np.savez(folder / "scores.npz", **self._attack_scores()),
-        )
-        with np.load(done.folder / "scores.npz") as file:
-            return {attack.name: file[attack.name] for attack in ATTACKS}
+        found = store.arrays("attacks", spec, "scores.npz", self._attack_scores)
+        return {attack.name: found[attack.name] for attack in ATTACKS}
 
     def _attack_scores(self) -> dict[str, np.ndarray]:
         found, _ = self.audit.readings(self.model, self.chosen)
@@ -231,18 +229,6 @@ class Detectors:
         scores = self._united(self.model, self.chosen, KEY).scores[KEY, UNION]
         yield told | {"source": "this study"}, scores
 
-    @functools.cached_property
-    def union(self) -> MintTable:
-        """The MINT Models on the union of the readings at the end points, ``held_out`` alone."""
-        found = {}
-        for name, column in scenarios.end_points(self.audit.config).items():
-            key, made = (column.group, KEY[1]), []
-            for model in self.audit.trained("ends", column).models:
-                chosen = self.audit.chosen(model, column.kind)
-                made.append(self._united(model, chosen, key).on(self._kept(chosen)))
-            found[name] = made, column.group
-        return MintTable.of(found, self.replicates)
-
     def _united(self, model: AuditedModel, chosen: AuditSet, key: tuple[str, str]) -> Scores:
         """Train MINT Models on the row `UNION`; external images, in no split here, have a share of 0."""
         of_training, indices = self._of_d(chosen)
@@ -299,22 +285,19 @@ class Detectors:
         database = self.audit.training
         indices = self._indices if indices is None else indices
 
-        def make(folder: Path) -> None:
+        def make() -> dict[str, np.ndarray]:
             device = train.default_device()
             network, head = model.load(device)
             classes = model.ledger["class"].to_numpy()[indices]
-            found = readings.own_class(
-                network, head, train.COLOUR_ORDER, database.images, indices, classes, device
-            )
-            np.savez(folder / "own_class.npz", **found)
+            of = database.images, indices, classes
+            return readings.own_class(network, head, train.COLOUR_ORDER, *of, device)
 
         spec = {
             "version": OWN_CLASS_VERSION,
             "model": model.artifact.digest,
             "images": store.digest({"database": database.fingerprint, "of": indices.tolist()}),
         }
-        with np.load(store.fetch("own_class", spec, make).folder / "own_class.npz") as file:
-            return dict(file)
+        return store.arrays("own_class", spec, "own_class.npz", make)
 
 
 def described() -> pd.DataFrame:

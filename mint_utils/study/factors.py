@@ -9,7 +9,6 @@ is as the study has it.
 import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -247,18 +246,16 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
     names = list(chosen.splits)
     seeds = audit.config.mint.mint_seeds
 
-    def make(folder: Path) -> dict[str, int]:
+    def make() -> dict[str, np.ndarray]:
         device = train.default_device()
         network, _ = model.load(device)
         pieces = [(db.images, indices) for db, indices in audit.images.runs(chosen)]
         source = aad.maps(network, train.COLOUR_ORDER, pieces, device)
         tasks = [(chosen.splits[name], seed) for name in names for seed in range(seeds)]
         found = cnn.fit(source, tasks, audit.mint_recipe, device)
-        each = {
+        return {
             str(i): np.stack(found[i * seeds : (i + 1) * seeds], axis=1) for i in range(len(names))
         }
-        np.savez(folder / "scores.npz", **each)
-        return {"networks": len(tasks) * (len(LAYERS) - 1)}
 
     spec = {
         "version": cnn.VERSION,
@@ -268,10 +265,13 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
         "recipe": plain(audit.mint_recipe),
         "seeds": seeds,
     }
-    done = store.fetch("mint_cnn", spec, make)
-    with np.load(done.folder / "scores.npz") as file:
-        each = {name: dict(zip(LAYERS, file[str(i)], strict=True)) for i, name in enumerate(names)}
-    return Scores(chosen, {(name, row): of[row] for name, of in each.items() for row in LAYERS})
+    found = store.arrays("mint_cnn", spec, "scores.npz", make)
+    scores = {
+        (name, row): of_row
+        for i, name in enumerate(names)
+        for row, of_row in zip(LAYERS, found[str(i)], strict=True)
+    }
+    return Scores(chosen, scores)
 
 
 def _factor(

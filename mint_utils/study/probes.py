@@ -6,7 +6,6 @@ the images that T is trained and evaluated on. Their settings are chosen inside 
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -60,7 +59,7 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
     rows = [row for row in ROWS if row in features.rows]
     split = chosen.splits[KEY]
 
-    def make(folder: Path) -> None:
+    def make() -> dict[str, np.ndarray]:
         array, found = features.there(), {}
         for row in rows:
             part = np.asarray(array[:, features.rows[row]], np.float64)
@@ -68,7 +67,7 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
                 fitted = probe().fit(part[split.train], split.train_labels)
                 of_members = fitted.predict_proba(part[split.evaluation])[:, 1]
                 found[f"{name} {row}"] = of_members.astype(np.float32)[None]
-        np.savez(folder / "scores.npz", **found)
+        return found
 
     spec = {
         "version": VERSION,
@@ -77,12 +76,11 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
         "rows": rows,
         "probes": list(PROBES),
     }
-    done = store.fetch("probes", spec, make)
-    with np.load(done.folder / "scores.npz") as file:
-        return {
-            name: Scores(chosen, {(KEY, row): file[f"{name} {row}"] for row in rows})
-            for name in PROBES
-        }
+    found = store.arrays("probes", spec, "scores.npz", make)
+    return {
+        name: Scores(chosen, {(KEY, row): found[f"{name} {row}"] for row in rows})
+        for name in PROBES
+    }
 
 
 def make(audit: Audit, models: list[AuditedModel]) -> dict[str, list[Scores]]:

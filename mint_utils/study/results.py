@@ -6,19 +6,21 @@ one line a cell with its interval, ROC curves, distributions, and what claims ar
 
 import functools
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from mint_utils.audited.train import AuditedModel
 from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, Estimate, interval
 from mint_utils.measure.detection import FAILED, ONCE, decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.report import paper
-from mint_utils.study.audit import Scores
+from mint_utils.study.audit import Audit, Scores
 from mint_utils.study.claims import VERDICTS
+from mint_utils.study.scenarios import Column
 
 FEW = 3  # trainings of M, of which one that failed leaves no distribution
 
@@ -69,6 +71,29 @@ class MintTable:
             if of == group
         }
         return cls(chosen, scores, replicates, frozenset(failed))
+
+    @classmethod
+    def read(
+        cls,
+        audit: Audit,
+        scenario: str,
+        columns: Mapping[str, Column],
+        scores: Callable[[AuditedModel, Column], Scores],
+    ) -> "MintTable":
+        """Put the table of a scenario's columns together, of all their trainings.
+
+        Args:
+            audit: Whose trainings they are; those that are missing are made now.
+            scenario: Of the columns.
+            columns: By their names in the table.
+            scores: What the MINT Models give for one training of a column.
+        """
+        found, failed = {}, set()
+        for name, column in columns.items():
+            trained = audit.trained(scenario, column)
+            found[name] = [scores(model, column) for model in trained.models], column.group
+            failed |= {name} if trained.holds_failed else set()
+        return cls.of(found, audit.config.mint.replicates, failed)
 
     def only(self, columns: Collection[str]) -> "MintTable":
         """Return the table with some of its columns, in the order given."""
@@ -155,16 +180,6 @@ def conclusion(cells: pd.DataFrame, verification: float) -> str:
         f"With non-members of the same database the best row is {best_held}, with "
         f"{estimate(held.loc[best_held])}, and {told} lies above chance by its interval."
     )
-
-
-def spread(cells: pd.DataFrame, row: str, columns: Sequence[str]) -> str:
-    """Return how a row's accuracy goes over columns, under both protocols, in words made of numbers."""
-    found = cells[cells["row"] == row].set_index(["protocol", "column"])
-    told = []
-    for protocol in PROTOCOLS:
-        numbers = [f"{found.loc[(protocol, c), 'accuracy']:.2f} ({c})" for c in columns]
-        told.append(f"{PROTOCOL_NAMES[protocol]} " + ", ".join(numbers))
-    return f"{row}: " + "; ".join(told) + "."
 
 
 def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:

@@ -60,8 +60,7 @@ class Study:
         self.figures = self._folder.path
         self.save_table, self.save_lines = self._folder.save_table, self._folder.save_lines
         self.save_text, self.save_figure = self._folder.save_text, self._folder.save_figure
-        self._tables: dict[str, MintTable] = {}
-        self._ready: dict[Audited, set[str]] = {}  # what is known to be made
+        self._ready: set[str] = set()  # scenarios of which everything is made
 
     # ---- Audited Models -----------------------------------------------------------------------
 
@@ -87,16 +86,10 @@ class Study:
             names: Scenarios.
             jobs: Processes; None: as many as there are cores, on a GPU one.
         """
-        needed = {
-            recipe: kinds
-            for recipe, (_, kinds) in scenarios.needed(self.config, names).items()
-            if recipe not in self._ready or not kinds <= self._ready[recipe]
-        }
-        exposures = {
-            recipe: self.images.exposures(recipe)
-            for recipe in needed
-            if not self.audit.is_trained(recipe)
-        }
+        names = [name for name in names if name not in self._ready]
+        needed = {r: kinds for r, (_, kinds) in scenarios.needed(self.config, names).items()}
+        untrained = [recipe for recipe in needed if not self.audit.is_trained(recipe)]
+        exposures = {recipe: self.images.exposures(recipe) for recipe in untrained}
         # The images are prepared and compared once, before anybody asks for them in parallel.
         self.images.roles()
         self.images.contamination()
@@ -109,17 +102,13 @@ class Study:
             tasks = [(self.config, recipe, tuple(sorted(needed[recipe]))) for recipe in order]
             total = sum(exposures.values())
             list(workers.side_by_side(_prepare, tasks, jobs, total, "exposures"))
-        for recipe, kinds in needed.items():
-            self._ready.setdefault(recipe, set()).update(kinds)
-        self._prepare_substitutes(names)
-
-    def _prepare_substitutes(self, names: Sequence[str]) -> None:
-        """Make what tables need of trainings that stand in for failed ones."""
+        # What stands in for failed trainings is known once the others are there.
         for name in names:
             for column in self.columns(name):
                 for model in self.audit.trained(name, column).models:
-                    if model.recipe not in self._ready and column.kind:
+                    if model.recipe not in needed and column.kind:
                         self.audit.prepare(model.recipe, [column.kind])
+        self._ready.update(names)
 
     def performance(self, scenario: str) -> pd.DataFrame:
         """Return how good the Audited Models of a scenario are, one line each.
@@ -156,18 +145,14 @@ class Study:
 
     # ---- MINT Models --------------------------------------------------------------------------
 
+    @functools.cache  # noqa: B019  (a study lives as long as its notebook)
     def table(self, scenario: str) -> MintTable:
         """Return the MINT Models' scores for all columns of a scenario, made now where they are missing."""
-        if scenario not in self._tables:
-            self.prepare_all([scenario])
-            found, failed = {}, set()
-            for column in self.columns(scenario):
-                trained = self.audit.trained(scenario, column)
-                scores = [self._scores(model.recipe, column.kind) for model in trained.models]
-                found[column.name] = scores, column.group
-                failed |= {column.name} if trained.holds_failed else set()
-            self._tables[scenario] = MintTable.of(found, self.config.mint.replicates, failed)
-        return self._tables[scenario]
+        self.prepare_all([scenario])
+        columns = {column.name: column for column in self.columns(scenario)}
+        return MintTable.read(
+            self.audit, scenario, columns, lambda m, column: self._scores(m.recipe, column.kind)
+        )
 
     @functools.cache  # noqa: B019  (a study lives as long as its notebook)
     def _scores(self, recipe: Audited, kind: str) -> Scores:
