@@ -29,7 +29,7 @@ from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
 from mint_utils.study import probes, scenarios
 from mint_utils.study.audit import Audit, Features, Scores, Trainings
-from mint_utils.study.claims import STABLE, judged
+from mint_utils.study.claims import ALL, OUTCOME, STABLE, judged
 from mint_utils.study.images import Images, named
 from mint_utils.study.results import MintTable, effect, estimate
 from mint_utils.study.scenarios import Column
@@ -152,7 +152,7 @@ class Controls:
     def make(self) -> None:
         """Make all that is read of Audited Models: everything but the blind baselines."""
         _ = self.nulls, self.swapped, self.turned
-        probes.make(self.audit, self._trained("baseline").models)
+        probes.table(self.audit, self._trained("baseline").models)
         for audit in self._preparations.values():
             for m in self.models:
                 audit.scores(m, audit.fair[0])
@@ -206,15 +206,14 @@ class Controls:
         return pd.DataFrame(
             {"where": "added", "claim": f"{row}: {text}", "printed": "–", "protocol": protocol}
             | judged(terms, self.replicates, above, margin)
-            for row in ("All Conv Layers", "Model Outcome")
+            for row in (ALL, OUTCOME)
             for text, protocol, terms, above, margin in _asked(self, row)
         )
 
     def conclusion(self) -> str:
         """Return what the controls say, in words made of their numbers."""
-        row = "All Conv Layers"
-        seen, unseen = (self.nulls.decided(name, "paper", row) for name in (THIS, OTHER))
-        held = self.nulls.decided(THIS, "held_out", row)
+        seen, unseen = (self.nulls.decided(name, "paper", ALL) for name in (THIS, OTHER))
+        held = self.nulls.decided(THIS, "held_out", ALL)
         told = [str(interval([(1, cell)], self.replicates)) for cell in (seen, unseen, held)]
         images = interval([(1, seen), (-1, unseen)], self.replicates)
         chance = interval([(1, held)], self.replicates)
@@ -346,7 +345,7 @@ def softening(images: Images) -> dict[str, float]:
     return store.fetch("softening", spec, make).record["widths"]
 
 
-def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", "Model Outcome")):
+def decomposition(ends: pd.DataFrame, rows: Sequence[str] = (ALL, OUTCOME)):
     """Return the end points as text: what the paper's protocol gives for members, and without them.
 
     Args:

@@ -6,7 +6,7 @@ same M and the same images, under ``held_out``.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -23,11 +23,12 @@ from mint_utils.mint.protocol import AuditSet
 from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit, Features, Scores, split_digests
+from mint_utils.study.claims import ALL, OUTCOME
 from mint_utils.study.results import MintTable
 from mint_utils.study.scenarios import Column
 
 KEY = "members", "held_out"
-VANILLA = ("All Conv Layers", "Model Outcome")
+VANILLA = (ALL, OUTCOME)
 ATTACKS_VERSION = 2  # raised when the same readings give other scores
 UNION = "Union"  # of the share in the own centre and of how the image lies to it
 OWN_CLASS_VERSION = 1  # raised when the same model and images lie otherwise to their centres
@@ -126,7 +127,7 @@ class Detectors:
         return self.audit.model(scenarios.compared(self.audit.config).recipe)
 
     @functools.cached_property
-    def chosen(self):
+    def chosen(self) -> AuditSet:
         """The images of this model's audit."""
         return self.audit.chosen(self.model, self.audit.fair[0])
 
@@ -203,31 +204,37 @@ class Detectors:
         labels = split.labels[common]
         clusters = self.chosen.images["cluster"].to_numpy()[split.evaluation][common]
         lines = []
-        for told, found in (*self._mint(), *self._attacks(scores)):
-            value, low, high = auc(labels, found[:, common], clusters, self.replicates)
-            lines.append(
-                told
-                | {"auc": value, "low": low, "high": high}
-                | low_fpr(labels, found[:, common])
-                | {"n": int(common.sum())}
-            )
+        for told, found in self._each(scores):
+            area = auc(labels, found[:, common], clusters, self.replicates)
+            names = ("detector", "access", "needs", "source", "auc", "low", "high")
+            line = dict(zip(names, (*told, *area), strict=True))
+            lines.append(line | low_fpr(labels, found[:, common]) | {"n": int(common.sum())})
         return pd.DataFrame(lines).sort_values("auc", ascending=False, ignore_index=True)
 
-    def _mint(self):
-        vanilla = self.audit.mint(self.audit.activations(self.model, self.chosen), self.chosen)
-        read = self.audit.mint(self.audit.readings(self.model, self.chosen)[1], self.chosen)
-        known = "members and non-members"
+    def _each(self, scores: Mapping[str, np.ndarray]) -> Iterator[tuple[tuple, np.ndarray]]:
+        """Yield every detector, (name, access, needs, source), and its scores (T, n) under ``held_out``.
+
+        Args:
+            scores: Those of the attacks, (n,) each.
+        """
+        audit, model, chosen, known = self.audit, self.model, self.chosen, "members and non-members"
+        vanilla = audit.mint(audit.activations(model, chosen), chosen)
         for row in VANILLA:
-            access = "black box" if row == "Model Outcome" else "white box"
-            told = {"detector": f"Vanilla MINT, {row}", "access": access, "needs": known}
-            yield told | {"source": "the paper"}, vanilla.scores[KEY, row]
+            access = "black box" if row == OUTCOME else "white box"
+            told = f"Vanilla MINT, {row}", access, known, "the paper"
+            yield told, vanilla.scores[KEY, row]
+        read = audit.mint(audit.readings(model, chosen)[1], chosen)
         for row, of in readings.TESTS.items():
             needs = f"label, {known}" if of.label else known
-            told = {"detector": f"MINT, {row}", "access": of.access, "needs": needs}
-            yield told | {"source": "this study"}, read.scores[KEY, row]
-        told = {"detector": f"MINT, {UNION}", "access": "white box", "needs": f"label, {known}"}
-        scores = self._united(self.model, self.chosen, KEY).scores[KEY, UNION]
-        yield told | {"source": "this study"}, scores
+            yield (f"MINT, {row}", of.access, needs, "this study"), read.scores[KEY, row]
+        united = self._united(model, chosen, KEY)
+        told = f"MINT, {UNION}", "white box", f"label, {known}", "this study"
+        yield told, united.scores[KEY, UNION]
+        for attack in ATTACKS:
+            asked = ["label"] * attack.label + ["shadow models"] * attack.shadows
+            asked += [attack.known] * (attack.known != "none")
+            told = attack.name, attack.access, ", ".join(asked), attack.source
+            yield told, scores[attack.name][None]
 
     def _united(self, model: AuditedModel, chosen: AuditSet, key: tuple[str, str]) -> Scores:
         """Train MINT Models on the row `UNION`; external images, in no split here, have a share of 0."""
@@ -240,13 +247,6 @@ class Detectors:
         rows = {UNION: slice(0, array.shape[1])}
         only = replace(chosen, splits={key: chosen.splits[key]})
         return self.audit.mint(Features(array, rows, store.digest(spec)), only)
-
-    def _attacks(self, scores: dict[str, np.ndarray]):
-        for attack in ATTACKS:
-            asked = ["label"] * attack.label + ["shadow models"] * attack.shadows
-            asked += [attack.known] * (attack.known != "none")
-            told = {"detector": attack.name, "access": attack.access, "needs": ", ".join(asked)}
-            yield told | {"source": attack.source}, scores[attack.name][None]
 
     def _shadows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return of each shadow model the readings (S, N, V) by name, and what it saw (S, N)."""

@@ -20,11 +20,12 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.measure.bootstrap import Estimate
 from mint_utils.mint.protocol import AuditSet, fewer
 from mint_utils.study.audit import Audit, Features, Scores, split_digests
+from mint_utils.study.claims import ALL, OUTCOME
+from mint_utils.study.detectors import KEY
 from mint_utils.study.results import MintTable
 
 VERSION = 1  # raised when the same features give other scores
-KEY = "members", "held_out"
-ROWS = "Model Outcome", "All Conv Layers"
+READ = OUTCOME, ALL
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the linear probe
 FOLDS = 5
 MOST = 5000  # training images of a class
@@ -56,7 +57,7 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
         chosen: The audit set; at most `MOST` of T's training images a class are read.
     """
     chosen = replace(chosen, splits={KEY: fewer(chosen, MOST).splits[KEY]})
-    rows = [row for row in ROWS if row in features.rows]
+    rows = [row for row in READ if row in features.rows]
     split = chosen.splits[KEY]
 
     def make() -> dict[str, np.ndarray]:
@@ -83,23 +84,18 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
     }
 
 
-def make(audit: Audit, models: list[AuditedModel]) -> dict[str, list[Scores]]:
-    """Return what the probes, and T, give for each training of the baseline: reader -> one a training."""
+def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
+    """Return what T and the probes give for trainings of the baseline: a column each, ``held_out`` alone."""
     found: dict[str, list[Scores]] = {name: [] for name in (T, *PROBES)}
     for model in models:
         chosen = audit.chosen(model)
         features = audit.activations(model, chosen)
         whole = audit.mint(features, chosen)
-        of_t = {(KEY, row): whole.scores[KEY, row] for row in ROWS}
+        of_t = {(KEY, row): whole.scores[KEY, row] for row in READ}
         found[T].append(Scores(chosen, of_t))
         for name, scores in probed(audit, features, chosen).items():
             found[name].append(scores)
-    return found
-
-
-def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
-    """Return the readers of the same activations as the columns of a table, rows `ROWS`, ``held_out``."""
-    columns = {name: (found, KEY[0]) for name, found in make(audit, models).items()}
+    columns = {name: (scores, KEY[0]) for name, scores in found.items()}
     return MintTable.of(columns, audit.config.mint.replicates)
 
 

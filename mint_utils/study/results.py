@@ -22,6 +22,7 @@ from mint_utils.study.audit import Audit, Scores
 from mint_utils.study.claims import VERDICTS
 from mint_utils.study.scenarios import Column
 
+NON_MEMBERS_OF = {"paper": "other databases", "held_out": "the same database"}
 FEW = 3  # trainings of M, of which one that failed leaves no distribution
 
 
@@ -252,7 +253,11 @@ def summary(decided: pd.DataFrame) -> str:
     of_paper = decided[decided["where"] != "added"]
     for protocol, of in of_paper.groupby("protocol", sort=False):
         counts = of["verdict"].value_counts()
-        where = "About M itself" if protocol == "M" else f"With non-members of {_FROM[protocol]}"
+        where = (
+            "About M itself"
+            if protocol == "M"
+            else f"With non-members of {NON_MEMBERS_OF[protocol]}"
+        )
         said, judged = _differences(of), of[of["verdict"].isin(VERDICTS)]
         if len(judged):
             found = [f"{counts[word]} {_WORDS[word]}" for word in VERDICTS if word in counts]
@@ -306,7 +311,7 @@ def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
         row: Of the paper's tables.
     """
     told = []
-    for protocol, where in _FROM.items():
+    for protocol, where in NON_MEMBERS_OF.items():
         terms = [(sign, table.decided(c, protocol, row)) for sign, c in ((1, last), (-1, first))]
         found = effect(interval(terms, table.replicates))
         told.append(f"with non-members of {where} {found}")
@@ -315,7 +320,6 @@ def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
     return f"From {first} to {last} ({row}): {'; '.join(told)}.{caution}"
 
 
-_FROM = {"paper": "other databases", "held_out": "the same database"}
 _WORDS = dict(zip(VERDICTS, VERDICTS, strict=True)) | {
     SMALLER: "with a difference smaller than the paper's",
     LARGER: "with a larger difference",

@@ -172,14 +172,13 @@ class Study:
             Cells with the columns ``x`` (exposures), ``part`` and ``model`` besides.
         """
         cells, groups = self.table("frequency").beside_paper(table=2), self.images.groups("parts")
-        told = {}
+        lines = []
         for column in self.columns("frequency"):
             plan = self.images.plan(column.recipe)
-            times = plan.images[groups[column.group]].max() * plan.epochs
-            told[column.name] = (int(times), column.group, column.model)
-        for i, name in enumerate(("x", "part", "model")):
-            cells[name] = [told[column][i] for column in cells["column"]]
-        return cells
+            times = int(plan.images[groups[column.group]].max()) * plan.epochs
+            lines.append((column.name, times, column.group, column.model))
+        told = pd.DataFrame(lines, columns=["column", "x", "part", "model"])
+        return cells.merge(told, how="left", on="column")
 
     def claims(self, *names: str) -> pd.DataFrame:
         """Return the paper's claims that need these scenarios and no others, decided."""
