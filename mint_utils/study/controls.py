@@ -124,7 +124,7 @@ class Controls:
         return {
             AS_THEY_ARE: self.audit,
             IDENTITY: Audit(config.replace(split="identity")),
-            EQUALISED: Audit(config, _Equalised(images)),
+            EQUALISED: Audit(config, _Equalised(images, {})),
             ALIKE: Audit(config, _Equalised(images, softening(images))),
         }
 
@@ -346,12 +346,7 @@ def softening(images: Images) -> dict[str, float]:
 
 
 def decomposition(ends: pd.DataFrame, rows: Sequence[str] = (ALL, OUTCOME)):
-    """Return the end points as text: what the paper's protocol gives for members, and without them.
-
-    Args:
-        ends: Of `Controls.end_points`.
-        rows: Of the paper's tables.
-    """
+    """Return `Controls.end_points` as text: what the paper's protocol gives for members, and without them."""
     headings = {
         ("paper", "members"): f"{PROTOCOL_NAMES['paper']}: members",
         ("paper", "never shown"): f"{PROTOCOL_NAMES['paper']}: never shown in their place",
@@ -372,10 +367,10 @@ class _Equalised(Images):
         softening: Name of a database that is softened before -> width in pixels.
     """
 
-    def __init__(self, plain: Images, softening: Mapping[str, float] | None = None):
+    def __init__(self, plain: Images, softening: Mapping[str, float]):
         super().__init__(plain.config)
         self.plain = plain
-        self.softening = softening or {}
+        self.softening = softening
 
     def contamination(self) -> pd.DataFrame:
         """Return that of the images as they are: which are chosen must not depend on the preparation."""

@@ -81,15 +81,13 @@ class Detectors:
 
     def _kept(self, chosen: AuditSet) -> np.ndarray:
         """Return which images of an audit set are compared: of D those that every attack answers for."""
-        inside, indices = self._of_d(chosen)
-        kept = ~inside
-        kept[inside] = self.answered[indices]
-        return kept
+        places = self._places(chosen)
+        return (places < 0) | self.answered[places]
 
-    def _of_d(self, chosen: AuditSet) -> tuple[np.ndarray, np.ndarray]:
-        """Return which images of an audit set are of D, and which images of D these are."""
-        inside = (chosen.images["database"] == self.audit.training.name).to_numpy()
-        return inside, chosen.images["index"].to_numpy()[inside]
+    def _places(self, chosen: AuditSet) -> np.ndarray:
+        """Return which image of D each image of an audit set is: (N,) int64, -1 for external ones."""
+        inside = chosen.images["database"] == self.audit.training.name
+        return chosen.images["index"].where(inside, -1).to_numpy()
 
     def conclusion(self) -> str:
         """Return how much better the tests on class centres are under ``held_out``, in words."""
@@ -132,9 +130,9 @@ class Detectors:
         return self.audit.chosen(self.model, self.audit.fair[0])
 
     @functools.cached_property
-    def of_training(self) -> np.ndarray:
-        """(N,) bool, which images of the audit set are of D: no other has a label or is under held_out."""
-        return self._of_d(self.chosen)[0]
+    def places(self) -> np.ndarray:
+        """(N,) int64, which image of D each of this audit's images is; -1 for external ones."""
+        return self._places(self.chosen)
 
     def attack_scores(self) -> dict[str, np.ndarray]:
         """Return (N,) scores of every attack for the images of the audit set, NaN where it has none."""
@@ -238,10 +236,11 @@ class Detectors:
 
     def _united(self, model: AuditedModel, chosen: AuditSet, key: tuple[str, str]) -> Scores:
         """Train MINT Models on the row `UNION`; external images, in no split here, have a share of 0."""
-        of_training, indices = self._of_d(chosen)
+        places = self._places(chosen)
+        inside = places >= 0
         _, features = self.audit.readings(model, chosen)
-        share = np.zeros((len(of_training), 1), np.float32)
-        share[of_training, 0] = np.nan_to_num(self.own_class(model, indices)["share"])
+        share = np.zeros((len(places), 1), np.float32)
+        share[inside, 0] = np.nan_to_num(self.own_class(model, places[inside])["share"])
         array = np.hstack([features.there()[:, features.rows[readings.OWN]], share])
         spec = {"version": OWN_CLASS_VERSION, "row": UNION, "readings": features.digest}
         rows = {UNION: slice(0, array.shape[1])}
@@ -250,12 +249,10 @@ class Detectors:
 
     def _shadows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return of each shadow model the readings (S, N, V) by name, and what it saw (S, N)."""
-        models = self._shadow_models
-        seen = np.zeros((len(models), len(self.of_training)), bool)
-        for i, model in enumerate(models):
-            seen[i, self.of_training] = model.ledger["exposures"].to_numpy()[self._indices] > 0
+        models, inside = self._shadow_models, self.places >= 0
+        shown = [model.ledger["exposures"].to_numpy()[self.places] > 0 for model in models]
         each = [self._statistics(self.own_class(model)) for model in models]
-        return {name: np.stack([one[name] for one in each]) for name in each[0]}, seen
+        return {name: np.stack([one[name] for one in each]) for name in each[0]}, inside & shown
 
     def _statistics(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what attacks compare of `own_class`, (N, V) each, higher for likelier members."""
@@ -264,16 +261,11 @@ class Detectors:
         of |= {"margin": own - second, "second centre": -second, "share": found["share"][:, None]}
         return {name: self._placed(array) for name, array in of.items()}
 
-    def _placed(self, of_training: np.ndarray) -> np.ndarray:
+    def _placed(self, of_d: np.ndarray) -> np.ndarray:
         """Return readings of D's images as rows of the audit set, NaN for all others."""
-        placed = np.full((len(self.of_training), *of_training.shape[1:]), np.nan)
-        placed[self.of_training] = of_training
+        placed = np.full((len(self.places), *of_d.shape[1:]), np.nan)
+        placed[self.places >= 0] = of_d
         return placed
-
-    @property
-    def _indices(self) -> np.ndarray:
-        """The images of D in the audit set."""
-        return self._of_d(self.chosen)[1]
 
     @functools.cached_property
     def _shadow_models(self) -> list[AuditedModel]:
@@ -283,7 +275,7 @@ class Detectors:
     def own_class(self, model: AuditedModel, indices: np.ndarray | None = None) -> dict:
         """Return `readings.own_class` of images of D, None: those of the baseline's audit set."""
         database = self.audit.training
-        indices = self._indices if indices is None else indices
+        indices = self.places[self.places >= 0] if indices is None else indices
 
         def make() -> dict[str, np.ndarray]:
             device = train.default_device()
@@ -309,11 +301,7 @@ def described() -> pd.DataFrame:
 
 
 def ranking(compared: pd.DataFrame) -> str:
-    """Return which detectors lead, and where MINT stands among the attacks, in words made of numbers.
-
-    Args:
-        compared: Of `Detectors.compared`.
-    """
+    """Return which detectors of `Detectors.compared` lead, and where MINT stands, in words."""
     told = compared.set_index("detector")
     mint = told[told.index.str.startswith("MINT")]
     plain = told[told.index.str.startswith("Vanilla")]

@@ -139,7 +139,7 @@ def trend(lines: pd.DataFrame, at: int = PAPERS) -> pd.DataFrame:
 
     Args:
         lines: Of `Factor.lines`, of the factor `SAMPLES`.
-        at: A number of training images, of which it is asked what the line says.
+        at: A number of training images.
 
     Returns:
         row, protocol, slope (a tenfold), slope_low, slope_high, at, accuracy, low, high: the last three at

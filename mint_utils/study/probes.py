@@ -100,11 +100,7 @@ def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
 
 
 def conclusion(cells: pd.DataFrame) -> str:
-    """Return what the readers of the activations come to, in words made of numbers.
-
-    Args:
-        cells: Of `table`.
-    """
+    """Return what the cells of `table` come to, in words."""
     best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
     return (
         f"{above or 'None'} of {len(cells)} readers of activations {'tells' if above < 2 else 'tell'} "

@@ -59,18 +59,12 @@ class MintTable:
             failed: Columns with a failed training among theirs.
         """
         chosen = {name: (found[0].chosen, group) for name, (found, group) in columns.items()}
-        scores = {
-            (name, protocol, row): np.stack(
-                [
-                    one.scores[(group, protocol), row]
-                    for one in found
-                    if ((group, protocol), row) in one.scores
-                ]
-            )
-            for name, (found, group) in columns.items()
-            for (of, protocol), row in found[0].scores
-            if of == group
-        }
+        scores = {}
+        for name, (found, group) in columns.items():
+            for key, row in found[0].scores:
+                if key[0] == group:
+                    each = [one.scores[key, row] for one in found if (key, row) in one.scores]
+                    scores[name, key[1], row] = np.stack(each)
         return cls(chosen, scores, replicates, frozenset(failed))
 
     @classmethod
@@ -153,23 +147,13 @@ class MintTable:
         frames = []
         for protocol, row in itertools.product(PROTOCOLS, ROWS):
             labels, scores, _ = self.evaluation(column, protocol, row)
-            frame = {
-                "row": row,
-                "protocol": protocol,
-                "member": labels,
-                "score": scores.mean(axis=(0, 1)),
-            }
-            frames.append(pd.DataFrame(frame))
+            frame = pd.DataFrame({"member": labels, "score": scores.mean(axis=(0, 1))})
+            frames.append(frame.assign(row=row, protocol=protocol))
         return pd.concat(frames, ignore_index=True)
 
 
 def conclusion(cells: pd.DataFrame, verification: float) -> str:
-    """Return what a one-column table says, in words made of its numbers.
-
-    Args:
-        cells: With the columns of `MintTable.beside_paper`.
-        verification: Mean verification accuracy of M.
-    """
+    """Return what a table of one column (`MintTable.beside_paper`) says, and how M verifies, in words."""
     ours = cells[cells["protocol"] == "paper"].set_index("row")
     held = cells[cells["protocol"] == "held_out"].set_index("row")
     best, best_held = ours["accuracy"].idxmax(), held["accuracy"].idxmax()
@@ -184,12 +168,7 @@ def conclusion(cells: pd.DataFrame, verification: float) -> str:
 
 
 def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
-    """Return a row's accuracies with intervals: a line a part of the images and protocol, a column a model.
-
-    Args:
-        points: Of `Study.by_exposures`.
-        row: Of the paper's tables.
-    """
+    """Return a row of `Study.by_exposures` as text: a line a part and protocol, a column a model."""
     of_row = points[points["row"] == row]
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
@@ -201,15 +180,15 @@ def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
 
 
 def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return the mean over the parts of the members of a model that shows all alike, one line a row.
+    """Return the mean over the parts of the members of a model that shows all alike, under ``paper``.
 
     Args:
         table: Of Scenario 1.
-        points: Of `Study.by_exposures`, for the same table.
+        points: Of `Study.by_exposures`.
         model: Baseline or Equal steps.
 
     Returns:
-        row, x (exposures), accuracy, low, high, under ``paper``.
+        One line a row: row, x (exposures), accuracy, low, high.
     """
     of = points[(points["model"] == model) & (points["protocol"] == "paper") & (points["x"] > 0)]
     lines = []
@@ -224,11 +203,9 @@ def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFra
 
 
 def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
-    """Return what T reads of a network that knows its members by heart, in words made of numbers.
+    """Return what T reads of a network that knows its members by heart, in words.
 
-    Args:
-        quality: Of `Study.performance`, for Scenario 1.
-        points: Of `Study.by_exposures`.
+    The numbers are those of `Study.performance` and `Study.by_exposures`, both of Scenario 1.
     """
     model = "Equal steps"
     knows = quality.set_index("model").loc[model]
@@ -242,11 +219,7 @@ def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
 
 
 def summary(decided: pd.DataFrame) -> str:
-    """Return what became of the paper's claims, in words made of numbers.
-
-    Args:
-        decided: Of `Study.claims`.
-    """
+    """Return what became of the paper's claims (`Study.claims`), in words."""
     if decided.empty:
         return "No claim of the paper is about these columns alone."
     told = []

@@ -258,13 +258,13 @@ def test_detectors_stand_on_the_same_images(s):
 def test_shadow_models_never_count_what_they_did_not_see(s):
     d = detectors.Detectors(s)
     odds, seen = d._shadows()
-    inside = d.of_training
+    inside = d.places >= 0
     odds = odds["odds"]
     assert not seen[:, ~inside].any() and np.isnan(odds[:, ~inside]).all()
     assert (seen[0, inside] ^ seen[1, inside]).all() and (seen[2, inside] ^ seen[3, inside]).all()
     for i, column in enumerate(scenarios.columns(s.config, "shadows")):
         shown = s.model(column.recipe).ledger["exposures"].to_numpy() > 0
-        assert (seen[i, inside] == shown[d._indices]).all()
+        assert (seen[i, inside] == shown[d.places[inside]]).all()
     seeds = {c.recipe.seed for c in scenarios.columns(s.config, "shadows")}
     assert len(seeds) == 4 and s.config.audited.seed not in seeds
 
