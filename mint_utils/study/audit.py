@@ -292,7 +292,7 @@ class Audit:
         features: Features,
         chosen: AuditSet,
         recipe: MintRecipe | None = None,
-        protocols: Collection[str] = PROTOCOLS,
+        protocols: Collection[str] | None = None,
     ) -> Scores:
         """Train and evaluate a MINT Model for every split of an audit set, row of features and seed.
 
@@ -300,10 +300,12 @@ class Audit:
             features: Of the images of the audit set.
             chosen: The audit set.
             recipe: Where it is another than the configuration's.
-            protocols: Those wanted.
+            protocols: Of the splits; None: all that there are.
         """
-        splits = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
-        chosen, seeds = replace(chosen, splits=splits), self.config.mint.mint_seeds
+        splits, seeds = chosen.splits, self.config.mint.mint_seeds
+        if protocols is not None:
+            splits = {key: split for key, split in splits.items() if key[1] in protocols}
+            chosen = replace(chosen, splits=splits)
         spec = {
             "version": VERSION,
             "features": features.digest,

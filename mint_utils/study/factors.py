@@ -25,7 +25,7 @@ from mint_utils.mint.protocol import FEWEST, AuditSet, fewer
 from mint_utils.report import paper
 from mint_utils.study.audit import Audit, Scores, split_digests
 from mint_utils.study.claims import ALL, OUTCOME
-from mint_utils.study.results import NON_MEMBERS_OF, MintTable
+from mint_utils.study.results import NON_MEMBERS_OF, MintTable, estimate
 
 LAYERS = tuple(row for row in ROWS if row != OUTCOME)
 VANILLA, CNN = "Vanilla MINT", "CNN MINT"
@@ -108,7 +108,7 @@ def conclusion(factors: Mapping[str, Factor]) -> str:
         told.append(
             f"With non-members of {where}, {above or 'none'} of {len(of)} MINT Models "
             f"{'is' if above == 1 else 'are'} right more often than a coin, by the interval. The best is "
-            f"right for {Estimate(best['accuracy'], best['low'], best['high'])} of the images "
+            f"right for {estimate(best)} of the images "
             f"({best['row']}; {best['factor']}: {best['setting']})."
         )
     return " ".join(told)
@@ -169,12 +169,11 @@ def extrapolated(laws: pd.DataFrame) -> str:
     said = []
     for protocol, where in NON_MEMBERS_OF.items():
         law = laws[laws["protocol"] == protocol].set_index("row").loc[ALL]
-        steep = Estimate(law["slope"], law["slope_low"], law["slope_high"])
-        there = Estimate(law["accuracy"], law["low"], law["high"])
-        change = f"{round(steep.value, 2) + 0.0:+.2f} [{steep.low:+.2f}, {steep.high:+.2f}]"
+        slope = round(law["slope"], 2) + 0.0  # no -0.00
+        change = f"{slope:+.2f} [{law['slope_low']:+.2f}, {law['slope_high']:+.2f}]"
         said.append(
             f"With non-members of {where}, ten times the images change the accuracy by {change}. "
-            f"If the line went on, it would be {there} at {law['at']:,} images."
+            f"If the line went on, it would be {estimate(law)} at {law['at']:,} images."
         )
     return "\n\n".join(said)
 

@@ -144,12 +144,11 @@ class Images:
 
     def first_batches(self, n: int) -> dict[str, np.ndarray]:
         """Return which part each image of the first n batches is of: model -> (n, size) int."""
-        plans, found = self.exposure_plans(), {}
+        *groups, _ = self.groups("parts").values()  # the last was never shown
+        part_of, found = sum(i * mask for i, mask in enumerate(groups)), {}
         for column in scenarios.compared_plans(self.config):
-            parts = np.zeros(len(self.training), int)
-            if len(plans[column.model]) > 2:
-                for i, mask in enumerate(list(self.groups("parts").values())[:-1]):
-                    parts[mask] = i
+            alike = len(set(column.recipe.repeats)) == 1
+            parts = np.zeros_like(part_of) if alike else part_of
             batches = self.plan(column.recipe).batches(0)[:n]
             found[column.model] = np.stack([parts[b[: min(map(len, batches))]] for b in batches])
         return found

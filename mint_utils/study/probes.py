@@ -17,12 +17,11 @@ from sklearn.preprocessing import StandardScaler
 
 from mint_utils import store
 from mint_utils.audited.train import AuditedModel
-from mint_utils.measure.bootstrap import Estimate
 from mint_utils.mint.protocol import AuditSet, fewer
 from mint_utils.study.audit import Audit, Features, Scores, split_digests
 from mint_utils.study.claims import ALL, OUTCOME
 from mint_utils.study.detectors import KEY
-from mint_utils.study.results import MintTable
+from mint_utils.study.results import MintTable, estimate
 
 VERSION = 1  # raised when the same features give other scores
 READ = OUTCOME, ALL
@@ -106,5 +105,5 @@ def conclusion(cells: pd.DataFrame) -> str:
         f"{above or 'None'} of {len(cells)} readers of activations {'tells' if above < 2 else 'tell'} "
         "members from images of the same database that M never saw, by the interval of the accuracy. The "
         f"best is {best['column']} on {best['row']}: it is right for "
-        f"{Estimate(best['accuracy'], best['low'], best['high'])} of the images."
+        f"{estimate(best)} of the images."
     )

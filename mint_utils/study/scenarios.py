@@ -91,12 +91,12 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
 def needed(config: Config, names: Iterable[str]) -> dict[Audited, tuple[str, set[str]]]:
     """Return the recipes that scenarios need: recipe -> (a name to tell, the kinds of groups)."""
     found: dict[Audited, tuple[str, set[str]]] = {}
-    every = [(scenario, column) for scenario in names for column in columns(config, scenario)]
-    for scenario, column in every:
-        for recipe in recipes(config, scenario, column):
-            title = f"{column.model}, seed {recipe.seed}"
-            kinds = found.setdefault(recipe, (title, set()))[1]
-            kinds.update([column.kind] if column.kind else [])
+    for scenario in names:
+        for column in columns(config, scenario):
+            for recipe in recipes(config, scenario, column):
+                title = f"{column.model}, seed {recipe.seed}"
+                kinds = found.setdefault(recipe, (title, set()))[1]
+                kinds.update([column.kind] if column.kind else [])
     return found
 
 
