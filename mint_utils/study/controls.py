@@ -19,7 +19,7 @@ from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
 from mint_utils.audited.untrained import calibrated
-from mint_utils.config import PROTOCOL_NAMES, ROWS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.data import equalise
 from mint_utils.data.equalise import equalised, softened
 from mint_utils.data.manifest import Database
@@ -58,12 +58,12 @@ class Controls:
         self.audit = audit
         self.replicates = audit.config.mint.replicates
 
-    @functools.cached_property
+    @property
     def models(self) -> list[AuditedModel]:
         """The trainings of the M that the controls are about: the baseline, or see `scenarios.halved`."""
         return self._of_m.models
 
-    @functools.cached_property
+    @property
     def others(self) -> list[AuditedModel]:
         """The same recipe trained on as many images, the held-out ones instead of the members."""
         return self._trained("swap").models
@@ -74,7 +74,7 @@ class Controls:
         audit, pairs = self.audit, list(zip(self.models, self.others, strict=True))
         kind = audit.fair[0]
         columns = {
-            THIS: [audit.scores(m, kind) for m in self.models],
+            THIS: self._of_trainings(audit),
             OTHER: [audit.scores(other, kind, m) for m, other in pairs],
             UNTRAINED: [audit.scores(untrained(audit, m), kind, m) for m in self.models],
             PERMUTED: [self._permuted(m) for m in self.models],
@@ -112,7 +112,7 @@ class Controls:
         """M and the blind baselines: images as they are, people kept apart, one identical preparation."""
         columns = {}
         for name, audit in self._preparations.items():
-            of_m = [audit.scores(m, audit.fair[0]) for m in self.models]
+            of_m = self._of_trainings(audit)
             blind = self._blind(audit)
             # The images are the same for every training of M, and so are the blind baselines.
             columns[name] = [replace(of_m[0], scores=of_m[0].scores | blind.scores), *of_m[1:]]
@@ -139,10 +139,8 @@ class Controls:
         columns = {}
         for name in externals:
             rest = tuple(other for other in externals if other != name)
-            turned = Audit(self.audit.config.replace(external_train=rest, external_eval=name))
-            columns[name] = [
-                turned.scores(m, turned.fair[0], protocols=["paper"]) for m in self.models
-            ]
+            audit = Audit(self.audit.config.replace(external_train=rest, external_eval=name))
+            columns[name] = self._of_trainings(audit, ["paper"])
         return self._table(columns)
 
     def left_out(self) -> pd.DataFrame:
@@ -154,8 +152,7 @@ class Controls:
         _ = self.nulls, self.swapped, self.turned
         probes.table(self.audit, self._trained("baseline").models)
         for audit in self._preparations.values():
-            for m in self.models:
-                audit.scores(m, audit.fair[0])
+            self._of_trainings(audit)
 
     def ladder(self) -> pd.DataFrame:
         """Return for each row of the paper's tables what each step from blind to M gives.
@@ -254,6 +251,10 @@ class Controls:
     @functools.cache  # noqa: B019  (controls live as long as their notebook)
     def _trained(self, scenario: str) -> Trainings:
         return self.audit.trained(scenario, scenarios.columns(self.audit.config, scenario)[0])
+
+    def _of_trainings(self, audit: Audit, protocols: Collection[str] = PROTOCOLS) -> list[Scores]:
+        """Return what the MINT Models of an audit give for each training of M."""
+        return [audit.scores(m, audit.fair[0], protocols=protocols) for m in self.models]
 
     def _permuted(self, model: AuditedModel) -> Scores:
         chosen = self.audit.chosen(model, self.audit.fair[0])

@@ -129,8 +129,8 @@ class People:
         """Return the people of A and B who have so many photographs of a kind.
 
         Args:
-            used: Photographs that a network of the own third was shown: for B those that the network of
-                B was, for nothing but membership is to differ. Otherwise those that none was shown.
+            used: Take the photographs that the network of a person's own third was shown, for B those of
+                B's network, so that A and B differ in membership alone; else those that no network was shown.
             photographs: k.
         """
         d, seed = self.audit.training, self.audit.config.databases.partition_seed
@@ -160,10 +160,10 @@ class People:
 
     @functools.cached_property
     def blind(self) -> Outcomes:
-        """What no network of the question tells: a general network's features, without class centres.
+        """The features of a general network, which was not trained on these people, without class centres.
 
-        Its lengths are those of the network of people C, which knows neither A nor B: how long an outcome
-        is tells how recognisable a photograph is, and so stands for fame.
+        The lengths are those of the network of people C, which knows neither A nor B. The length of an
+        outcome grows with how recognisable a photograph is, and so stands for fame.
         """
         d = self.audit.training
         features = blind_features([(d, np.arange(len(d)))])
@@ -308,16 +308,17 @@ def scored(
 def permuted(
     read: Sequence[Mapping[str, np.ndarray]], shown: np.ndarray
 ) -> dict[tuple[str, bool], tuple[dict[str, float], float]]:
-    """Return what is told when it is dealt anew who was shown: the mean, and the band of a single deal.
+    """Return the numbers after who was shown is dealt anew, at random and many times.
 
     Args:
         read: For each of M networks, reading -> (R, P).
         shown: (P,) bool.
 
     Returns:
-        (reading, head) -> what stands in a line of the table, with the middle 95% of the areas of deals as
-        low and high; and by how much areas vary more than the people of the evaluation let expect, 1 for a
-        single reading. A MINT Model's do: who trains one fold is evaluated in another.
+        (reading, head) -> two things. The numbers of a line of the table, means over the deals; low and
+        high are the middle 95% of their areas. And the standard deviation of the areas over the one that
+        DeLong's variance gives: 1 for a single reading. It is larger for a MINT Model, because the people
+        who train one fold are evaluated in another.
     """
     rng = np.random.default_rng(0)
     found: dict[tuple[str, bool], list[tuple[float, ...]]] = {}
