@@ -23,6 +23,7 @@ from mint_utils.study.scenarios import TABLES
 STABLE = 0.03  # an accuracy of T that stays within it is called stable (the paper's do within .02)
 AS_GOOD = 0.01  # an accuracy of M that stays within it is called as good
 VERDICTS = "supported", SMALLER, LARGER, "contradicted", "undecided"
+SIGNS = 1, -1, 1, -1  # of the terms of a sum
 VERIFICATION = "verification"  # in the place of a row: the accuracy of M itself
 ALL, OUTCOME = "All Conv Layers", "Model Outcome"
 FIRST, SECOND, THIRD, FOURTH = (f"Conv Layer #{i}" for i in range(1, 5))
@@ -98,11 +99,11 @@ class Claim:
 
 
 def _terms(scenario: str, row: str, *columns: str) -> tuple[Term, ...]:
-    return tuple(Term(1 - 2 * (i % 2), scenario, c, row) for i, c in enumerate(columns))
+    return tuple(Term(sign, scenario, c, row) for sign, c in zip(SIGNS, columns, strict=False))
 
 
 def _rows(scenario: str, column: str, *rows: str) -> tuple[Term, ...]:
-    return tuple(Term(1 - 2 * (i % 2), scenario, column, row) for i, row in enumerate(rows))
+    return tuple(Term(sign, scenario, column, r) for sign, r in zip(SIGNS, rows, strict=False))
 
 
 def _gap(column: str, sign: int) -> tuple[Term, ...]:

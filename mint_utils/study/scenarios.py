@@ -56,7 +56,9 @@ class Column:
     @property
     def kind(self) -> str | None:
         """The kind of groups that its own is of, see `Images.groups`; None where it has none."""
-        return self.group and KINDS[self.group != "members"]
+        if self.group is None:
+            return None
+        return "members" if self.group == "members" else "parts"
 
 
 def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:

@@ -128,16 +128,18 @@ class Study:
                 low = high = np.nan
             shown = self.images.plan(column.recipe).images > 0
             right = np.mean([self.quality.identified(model) for model in models], axis=0)
+            members, others = np.nanmean(right[shown]), np.nanmean(right[~shown])
             line = {
                 "model": column.model,
                 "verification": value,
                 "low": low,
                 "high": high,
                 "paper": Term(1, scenario, column.name, VERIFICATION).printed,
-                "members": np.nanmean(right[shown]),
-                "held-out": np.nanmean(right[~shown]),
+                "members": members,
+                "held-out": others,
+                "gap": members - others,
+                "failed": found.failed,
             }
-            line |= {"gap": line["members"] - line["held-out"], "failed": found.failed}
             if np.isnan(low):
                 line["each"] = values([self.quality.mean(model) for model in models])
             lines.append(line)
