@@ -442,7 +442,7 @@ def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypa
     assert (given["train"] == split.train).all() and (
         exposures[given["train"]] > 0
     ).tolist() == list(given["train_labels"])
-    assert np.isnan(given["own"][~d.of_training]).all()
+    assert np.isnan(given["own"][d.places < 0]).all()
     # A statistic is LiRA's log odds of the image itself: the first view of two.
     found, _ = s.readings(d.model, d.chosen)
     known = found.known
@@ -529,8 +529,8 @@ def test_images_of_people_that_attacks_do_not_know_are_left_out_everywhere(s):
     d = detectors.Detectors(few)
     scores = d.attack_scores()
     finite = np.isfinite(np.stack([scores[attack.name] for attack in ATTACKS])).all(axis=0)
-    inside = d.chosen.images["index"].to_numpy()[d.of_training]
-    assert (finite[d.of_training] == d.answered[inside]).all()
+    inside = d.chosen.images["index"].to_numpy()[(d.places >= 0)]
+    assert (finite[(d.places >= 0)] == d.answered[inside]).all()
     kept = finite[d.chosen.splits[detectors.KEY].evaluation]
     assert 10 < kept.sum() < len(kept)
     chosen = d.chosen
