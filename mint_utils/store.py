@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from mint_utils import paths, workers
@@ -125,6 +126,15 @@ def fetch(
         write_text(partial / "record.json", json.dumps(record, indent=1))
         partial.rename(folder)
     return Artifact(folder, record)
+
+
+def arrays(
+    kind: str, spec: Mapping[str, Any], file: str, make: Callable[[], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the arrays of an artifact's one file, an npz, by their names; see `fetch`."""
+    done = fetch(kind, spec, lambda folder: np.savez(folder / file, **make()))
+    with np.load(done.folder / file) as found:
+        return dict(found)
 
 
 def pack(target: Path, largest: int, whole: Collection[str] = ()) -> int:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +37,16 @@ def test_made_once_then_fetched():
     assert again.folder == made.folder and (again.folder / "data.txt").read_text() == "one"
     assert again.record["said"] == "one" and again.record["files"] == {"data.txt": 3}
     assert again.record["spec"] == {"recipe": {"lr": 0.1, "parts": [1, 10]}, "version": 1}
+
+
+def test_arrays_are_made_once_and_come_back_as_they_were():
+    made = {"a": np.arange(3), "b": np.array([[0.5, np.nan]], np.float32)}
+    store.arrays("kind", SPEC, "found.npz", lambda: made)
+    again = store.arrays("kind", SPEC, "found.npz", lambda: refuse(None))
+    assert list(again) == ["a", "b"]
+    for name, array in made.items():
+        assert again[name].dtype == array.dtype
+        np.testing.assert_array_equal(again[name], array)
 
 
 def test_another_specification_is_another_artifact():

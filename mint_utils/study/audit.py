@@ -194,13 +194,22 @@ class Audit:
             audited: Whose classes they are, where M has no ledger: the trained model of an untrained one.
         """
         with np.load(self.place(model).folder / "outcomes.npz") as file:
-            arrays = {name: file[name].astype(np.float32) for name in file.files}
+            arrays = {name: found.astype(np.float32) for name, found in file.items()}
         return Outcomes(**arrays, classes=(audited or model).ledger["class"].to_numpy())
 
     def place(self, model: AuditedModel) -> Artifact:
         """Make what `outcomes` reads, as far as it is not there; nothing is loaded."""
+
+        def make(folder: Path) -> None:
+            device = train.default_device()
+            network, head = model.load(device)
+            units, norms = aad.outcomes(network, train.COLOUR_ORDER, self.training.images, device)
+            centres = nn.functional.normalize(head.kernel.detach(), dim=0).T.cpu().numpy()
+            found = {"units": units, "norms": norms, "centres": centres.astype(np.float16)}
+            np.savez(folder / "outcomes.npz", **found)
+
         spec = {"version": aad.VERSION, "model": model.artifact.digest}
-        return store.fetch("outcomes", spec, lambda folder: _place(model, self.training, folder))
+        return store.fetch("outcomes", spec, make)
 
     # ---- what is read of images ---------------------------------------------------------------
 
@@ -240,13 +249,22 @@ class Audit:
 
         The first is None where only what MINT Models made of it was brought from another machine.
         """
-        runs = self.images.runs(chosen)
+        runs, d = self.images.runs(chosen), self.training.name
+
+        def make(folder: Path) -> dict[str, Any]:
+            device = train.default_device()
+            network, head = model.load(device)
+            known = model.ledger["class"].to_numpy()
+            pieces = [
+                (db.images, indices, known[indices] if db.name == d else np.full(len(indices), -1))
+                for db, indices in runs
+            ]
+            found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
+            np.savez(folder / "readings.npz", **vars(found))
+            return {"rows": {name: [at.start, at.stop] for name, at in found.features()[1].items()}}
+
         spec = {"version": readings.VERSION, "model": model.artifact.digest, "images": named(runs)}
-        done = self._fetch(
-            "readings",
-            {"digest": store.digest(spec)},
-            lambda folder: _read(model, self.training.name, runs, folder),
-        )
+        done = self._fetch("readings", {"digest": store.digest(spec)}, make)
         path = done.folder / "readings.npz"
         if not path.exists():
             rows = {name: slice(*ends) for name, ends in done.record["rows"].items()}
@@ -261,8 +279,7 @@ class Audit:
         """Return the scores under ``paper`` with images that M never saw in the place of its members."""
         other = replace(self.config.audited, shown="held_out")
         chosen = self.images.audit_set(SWAPPED, self.images.plan(other).images * other.epochs)
-        splits = {key: split for key, split in chosen.splits.items() if key[1] == "paper"}
-        return self.mint(self.activations(model, chosen), replace(chosen, splits=splits))
+        return self.mint(self.activations(model, chosen), chosen, protocols=["paper"])
 
     @property
     def mint_recipe(self) -> MintRecipe:
@@ -271,7 +288,11 @@ class Audit:
         return MintRecipe(epochs=settings.mint_epochs, batch_size=settings.mint_batch_size)
 
     def mint(
-        self, features: Features, chosen: AuditSet, recipe: MintRecipe | None = None
+        self,
+        features: Features,
+        chosen: AuditSet,
+        recipe: MintRecipe | None = None,
+        protocols: Collection[str] | None = None,
     ) -> Scores:
         """Train and evaluate a MINT Model for every split of an audit set, row of features and seed.
 
@@ -279,7 +300,12 @@ class Audit:
             features: Of the images of the audit set.
             chosen: The audit set.
             recipe: Where it is another than the configuration's.
+            protocols: Of the splits; None: all that there are.
         """
+        splits, seeds = chosen.splits, self.config.mint.mint_seeds
+        if protocols is not None:
+            splits = {key: split for key, split in splits.items() if key[1] in protocols}
+            chosen = replace(chosen, splits=splits)
         spec = {
             "version": VERSION,
             "features": features.digest,
@@ -291,9 +317,16 @@ class Audit:
             spec["recipe"] = plain(recipe)
         names = list(itertools.product(chosen.splits, features.rows))
 
-        def make(folder: Path) -> dict[str, Any]:
+        def make(folder: Path) -> None:
+            tasks = []
+            for key, row in names:
+                split, columns = splits[key], features.rows[row]
+                of = columns, split.train, split.train_labels, split.evaluation
+                tasks += [MintTask(*of, seed) for seed in range(seeds)]
             how = recipe or self.mint_recipe
-            return _fit(features, chosen, names, how, self.config.mint.mint_seeds, folder)
+            found = fit(features.there(), tasks, how, train.default_device())
+            each = {str(i): np.stack(found[i * seeds :][:seeds]) for i in range(len(names))}
+            np.savez(folder / "scores.npz", **each)
 
         done = self._fetch("mint", spec, make)
         with np.load(done.folder / "scores.npz") as file:
@@ -315,9 +348,7 @@ class Audit:
             protocols: Those wanted.
         """
         chosen = self.chosen(audited or model, kind)
-        features = self.activations(model, chosen)
-        splits = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
-        return self.mint(features, replace(chosen, splits=splits))
+        return self.mint(self.activations(model, chosen), chosen, protocols=protocols)
 
     def prepare(self, recipe: Audited, kinds: Iterable[str]) -> None:
         """Make everything that tables need of an Audited Model, as far as it is not there."""
@@ -335,48 +366,6 @@ class Audit:
 
     def _took(self, kind: str, done: Artifact) -> None:
         self.seconds[f"{kind} {done.digest}"] = done.record["seconds"]
-
-
-def _place(model: AuditedModel, training: Database, folder: Path) -> None:
-    device = train.default_device()
-    network, head = model.load(device)
-    units, norms = aad.outcomes(network, train.COLOUR_ORDER, training.images, device)
-    centres = nn.functional.normalize(head.kernel.detach(), dim=0).T.cpu().numpy()
-    np.savez(folder / "outcomes.npz", units=units, norms=norms, centres=centres.astype(np.float16))
-
-
-def _read(model: AuditedModel, training: str, runs: list, folder: Path) -> dict[str, Any]:
-    device = train.default_device()
-    network, head = model.load(device)
-    known = model.ledger["class"].to_numpy()
-    pieces = [
-        (db.images, indices, known[indices] if db.name == training else np.full(len(indices), -1))
-        for db, indices in runs
-    ]
-    found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
-    np.savez(folder / "readings.npz", **vars(found))
-    return {"rows": {name: [at.start, at.stop] for name, at in found.features()[1].items()}}
-
-
-def _fit(
-    features: Features,
-    chosen: AuditSet,
-    names: list[tuple[tuple[str, str], str]],
-    recipe: MintRecipe,
-    seeds: int,
-    folder: Path,
-) -> dict[str, Any]:
-    tasks = []
-    for key, row in names:
-        split, columns = chosen.splits[key], features.rows[row]
-        tasks += [
-            MintTask(columns, split.train, split.train_labels, split.evaluation, seed)
-            for seed in range(seeds)
-        ]
-    found = fit(features.there(), tasks, recipe, train.default_device())
-    each = {str(i): np.stack(found[i * seeds :][:seeds]) for i in range(len(names))}
-    np.savez(folder / "scores.npz", **each)
-    return {"networks": len(tasks)}
 
 
 def split_digests(chosen: AuditSet) -> dict[str, str]:

@@ -23,6 +23,7 @@ from mint_utils.study.scenarios import TABLES
 STABLE = 0.03  # an accuracy of T that stays within it is called stable (the paper's do within .02)
 AS_GOOD = 0.01  # an accuracy of M that stays within it is called as good
 VERDICTS = "supported", SMALLER, LARGER, "contradicted", "undecided"
+SIGNS = 1, -1, 1, -1  # of the terms of a sum
 VERIFICATION = "verification"  # in the place of a row: the accuracy of M itself
 ALL, OUTCOME = "All Conv Layers", "Model Outcome"
 FIRST, SECOND, THIRD, FOURTH = (f"Conv Layer #{i}" for i in range(1, 5))
@@ -98,11 +99,11 @@ class Claim:
 
 
 def _terms(scenario: str, row: str, *columns: str) -> tuple[Term, ...]:
-    return tuple(Term(1 - 2 * (i % 2), scenario, c, row) for i, c in enumerate(columns))
+    return tuple(Term(sign, scenario, c, row) for sign, c in zip(SIGNS, columns, strict=False))
 
 
 def _rows(scenario: str, column: str, *rows: str) -> tuple[Term, ...]:
-    return tuple(Term(1 - 2 * (i % 2), scenario, column, row) for i, row in enumerate(rows))
+    return tuple(Term(sign, scenario, column, r) for sign, r in zip(SIGNS, rows, strict=False))
 
 
 def _gap(column: str, sign: int) -> tuple[Term, ...]:
@@ -189,19 +190,13 @@ def decide(
     lines = []
     for claim in claims:
         for protocol in ("M",) if claim.of_model else PROTOCOLS:
-            parts = []
-            for term in claim.terms:
-                found = cell(term, protocol)
-                if found is None:
-                    break
-                parts += [(term.sign * weight, decided) for weight, decided in found]
-            else:
-                told = {"where": claim.where, "claim": claim.text, "printed": claim.printed}
-                lines.append(
-                    told
-                    | {"protocol": protocol}
-                    | judged(parts, replicates, claim.above, claim.margin, claim.difference)
-                )
+            cells = [(term.sign, cell(term, protocol)) for term in claim.terms]
+            if any(found is None for _, found in cells):
+                continue
+            parts = [(sign * weight, of) for sign, found in cells for weight, of in found]
+            told = {"where": claim.where, "claim": claim.text, "printed": claim.printed}
+            said = judged(parts, replicates, claim.above, claim.margin, claim.difference)
+            lines.append(told | {"protocol": protocol} | said)
     columns = ["where", "claim", "printed", "protocol", "value", "low", "high", "verdict"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -227,15 +222,15 @@ def judged(
     """
     value, low, high = (end - above for end in interval(parts, replicates))
     reserved = [cell.reservation for _, cell in parts if cell.reservation]
-    word = FAILED if FAILED in reserved else reserved[0] if reserved else None
-    if word == FAILED:
-        low = high = np.nan
-    word = word or verdict(low, high, margin, printed)
+    if FAILED in reserved:
+        return {"value": value, "low": np.nan, "high": np.nan, "verdict": FAILED}
+    word = reserved[0] if reserved else verdict(low, high, margin, printed)
     return {"value": value, "low": low, "high": high, "verdict": word}
 
 
 def shown(decided: pd.DataFrame) -> pd.DataFrame:
     """Return claims as a table: one line a claim, the paper's figures, difference and verdict by protocol."""
+    first, second = PROTOCOL_NAMES.values()
     lines: dict[str, dict[str, str]] = {}
     for one in decided.itertuples():
         line = lines.setdefault(
@@ -243,10 +238,10 @@ def shown(decided: pd.DataFrame) -> pd.DataFrame:
         )
         ends = "" if np.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]"
         told = f"{one.verdict}, {one.value:+.3f}{ends}"
-        for protocol in PROTOCOLS if one.protocol == "M" else (one.protocol,):
-            line[PROTOCOL_NAMES[protocol]] = (
-                told if one.protocol != "M" or protocol == PROTOCOLS[0] else "(about M)"
-            )
+        if one.protocol == "M":
+            line |= {first: told, second: "(about M)"}
+        else:
+            line[PROTOCOL_NAMES[one.protocol]] = told
     return pd.DataFrame(lines.values())
 
 

@@ -19,7 +19,7 @@ from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
 from mint_utils.audited.untrained import calibrated
-from mint_utils.config import PROTOCOL_NAMES, ROWS
+from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.data import equalise
 from mint_utils.data.equalise import equalised, softened
 from mint_utils.data.manifest import Database
@@ -29,9 +29,10 @@ from mint_utils.mint import blind
 from mint_utils.mint.protocol import permuted
 from mint_utils.study import probes, scenarios
 from mint_utils.study.audit import Audit, Features, Scores, Trainings
-from mint_utils.study.claims import STABLE, judged
+from mint_utils.study.claims import ALL, OUTCOME, STABLE, judged
 from mint_utils.study.images import Images, named
 from mint_utils.study.results import MintTable, effect, estimate
+from mint_utils.study.scenarios import Column
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
@@ -57,12 +58,12 @@ class Controls:
         self.audit = audit
         self.replicates = audit.config.mint.replicates
 
-    @functools.cached_property
+    @property
     def models(self) -> list[AuditedModel]:
         """The trainings of the M that the controls are about: the baseline, or see `scenarios.halved`."""
         return self._of_m.models
 
-    @functools.cached_property
+    @property
     def others(self) -> list[AuditedModel]:
         """The same recipe trained on as many images, the held-out ones instead of the members."""
         return self._trained("swap").models
@@ -73,7 +74,7 @@ class Controls:
         audit, pairs = self.audit, list(zip(self.models, self.others, strict=True))
         kind = audit.fair[0]
         columns = {
-            THIS: [audit.scores(m, kind) for m in self.models],
+            THIS: self._of_trainings(audit),
             OTHER: [audit.scores(other, kind, m) for m, other in pairs],
             UNTRAINED: [audit.scores(untrained(audit, m), kind, m) for m in self.models],
             PERMUTED: [self._permuted(m) for m in self.models],
@@ -111,7 +112,7 @@ class Controls:
         """M and the blind baselines: images as they are, people kept apart, one identical preparation."""
         columns = {}
         for name, audit in self._preparations.items():
-            of_m = [audit.scores(m, audit.fair[0]) for m in self.models]
+            of_m = self._of_trainings(audit)
             blind = self._blind(audit)
             # The images are the same for every training of M, and so are the blind baselines.
             columns[name] = [replace(of_m[0], scores=of_m[0].scores | blind.scores), *of_m[1:]]
@@ -123,7 +124,7 @@ class Controls:
         return {
             AS_THEY_ARE: self.audit,
             IDENTITY: Audit(config.replace(split="identity")),
-            EQUALISED: Audit(config, _Equalised(images)),
+            EQUALISED: Audit(config, _Equalised(images, {})),
             ALIKE: Audit(config, _Equalised(images, softening(images))),
         }
 
@@ -138,10 +139,8 @@ class Controls:
         columns = {}
         for name in externals:
             rest = tuple(other for other in externals if other != name)
-            turned = Audit(self.audit.config.replace(external_train=rest, external_eval=name))
-            columns[name] = [
-                turned.scores(m, turned.fair[0], protocols=["paper"]) for m in self.models
-            ]
+            audit = Audit(self.audit.config.replace(external_train=rest, external_eval=name))
+            columns[name] = self._of_trainings(audit, ["paper"])
         return self._table(columns)
 
     def left_out(self) -> pd.DataFrame:
@@ -151,10 +150,9 @@ class Controls:
     def make(self) -> None:
         """Make all that is read of Audited Models: everything but the blind baselines."""
         _ = self.nulls, self.swapped, self.turned
-        probes.make(self.audit, self._trained("baseline").models)
+        probes.table(self.audit, self._trained("baseline").models)
         for audit in self._preparations.values():
-            for m in self.models:
-                audit.scores(m, audit.fair[0])
+            self._of_trainings(audit)
 
     def ladder(self) -> pd.DataFrame:
         """Return for each row of the paper's tables what each step from blind to M gives.
@@ -205,15 +203,14 @@ class Controls:
         return pd.DataFrame(
             {"where": "added", "claim": f"{row}: {text}", "printed": "–", "protocol": protocol}
             | judged(terms, self.replicates, above, margin)
-            for row in ("All Conv Layers", "Model Outcome")
+            for row in (ALL, OUTCOME)
             for text, protocol, terms, above, margin in _asked(self, row)
         )
 
     def conclusion(self) -> str:
         """Return what the controls say, in words made of their numbers."""
-        row = "All Conv Layers"
-        seen, unseen = (self.nulls.decided(name, "paper", row) for name in (THIS, OTHER))
-        held = self.nulls.decided(THIS, "held_out", row)
+        seen, unseen = (self.nulls.decided(name, "paper", ALL) for name in (THIS, OTHER))
+        held = self.nulls.decided(THIS, "held_out", ALL)
         told = [str(interval([(1, cell)], self.replicates)) for cell in (seen, unseen, held)]
         images = interval([(1, seen), (-1, unseen)], self.replicates)
         chance = interval([(1, held)], self.replicates)
@@ -233,24 +230,31 @@ class Controls:
         Those are members, or in their place images that this very M was never shown: the paper's protocol
         gives on those what the database alone gives.
         """
-        frames = []
-        for name, column in scenarios.end_points(self.audit.config).items():
-            trained = self.audit.trained("ends", column)
-            models, failed = trained.models, {name} if trained.holds_failed else set()
-            shown = [self.audit.scores(m, column.kind) for m in models]
-            groups = {"members": (shown, column.group), "never shown": (shown, scenarios.NEVER)}
-            if column.group == "members":  # a part has as large a part of the others beside it
-                never = [self.audit.never_shown(m) for m in models]
-                groups["never shown"] = never, "members"
-            for positives, found in groups.items():
-                cells = MintTable.of({name: found}, self.replicates, failed).cells
-                wanted = (cells["protocol"] == "paper") | (positives == "members")
-                frames.append(cells[wanted].assign(positives=positives))
-        return pd.concat(frames, ignore_index=True)
+        audit, ends = self.audit, scenarios.end_points(self.audit.config)
+        # A part of the members has as large a part of the images never shown beside it.
+        others = {
+            name: column if column.group == "members" else replace(column, group=scenarios.NEVER)
+            for name, column in ends.items()
+        }
+
+        def unseen(model: AuditedModel, column: Column) -> Scores:
+            if column.group == "members":
+                return audit.never_shown(model)
+            return audit.scores(model, column.kind)
+
+        shown = MintTable.read(audit, "ends", ends, lambda m, c: audit.scores(m, c.kind)).cells
+        never = MintTable.read(audit, "ends", others, unseen).cells.query("protocol == 'paper'")
+        both = shown.assign(positives="members"), never.assign(positives="never shown")
+        each = [cells[cells["column"] == name] for name in ends for cells in both]
+        return pd.concat(each, ignore_index=True)
 
     @functools.cache  # noqa: B019  (controls live as long as their notebook)
     def _trained(self, scenario: str) -> Trainings:
         return self.audit.trained(scenario, scenarios.columns(self.audit.config, scenario)[0])
+
+    def _of_trainings(self, audit: Audit, protocols: Collection[str] = PROTOCOLS) -> list[Scores]:
+        """Return what the MINT Models of an audit give for each training of M."""
+        return [audit.scores(m, audit.fair[0], protocols=protocols) for m in self.models]
 
     def _permuted(self, model: AuditedModel) -> Scores:
         chosen = self.audit.chosen(model, self.audit.fair[0])
@@ -342,13 +346,8 @@ def softening(images: Images) -> dict[str, float]:
     return store.fetch("softening", spec, make).record["widths"]
 
 
-def decomposition(ends: pd.DataFrame, rows: Sequence[str] = ("All Conv Layers", "Model Outcome")):
-    """Return the end points as text: what the paper's protocol gives for members, and without them.
-
-    Args:
-        ends: Of `Controls.end_points`.
-        rows: Of the paper's tables.
-    """
+def decomposition(ends: pd.DataFrame, rows: Sequence[str] = (ALL, OUTCOME)):
+    """Return `Controls.end_points` as text: what the paper's protocol gives for members, and without them."""
     headings = {
         ("paper", "members"): f"{PROTOCOL_NAMES['paper']}: members",
         ("paper", "never shown"): f"{PROTOCOL_NAMES['paper']}: never shown in their place",
@@ -369,10 +368,10 @@ class _Equalised(Images):
         softening: Name of a database that is softened before -> width in pixels.
     """
 
-    def __init__(self, plain: Images, softening: Mapping[str, float] | None = None):
+    def __init__(self, plain: Images, softening: Mapping[str, float]):
         super().__init__(plain.config)
         self.plain = plain
-        self.softening = softening or {}
+        self.softening = softening
 
     def contamination(self) -> pd.DataFrame:
         """Return that of the images as they are: which are chosen must not depend on the preparation."""

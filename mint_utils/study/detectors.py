@@ -6,9 +6,8 @@ same M and the same images, under ``held_out``.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,10 +23,12 @@ from mint_utils.mint.protocol import AuditSet
 from mint_utils.mint.readings import SCALE
 from mint_utils.study import scenarios
 from mint_utils.study.audit import Audit, Features, Scores, split_digests
+from mint_utils.study.claims import ALL, OUTCOME
 from mint_utils.study.results import MintTable
+from mint_utils.study.scenarios import Column
 
 KEY = "members", "held_out"
-VANILLA = ("All Conv Layers", "Model Outcome")
+VANILLA = (ALL, OUTCOME)
 ATTACKS_VERSION = 2  # raised when the same readings give other scores
 UNION = "Union"  # of the share in the own centre and of how the image lies to it
 OWN_CLASS_VERSION = 1  # raised when the same model and images lie otherwise to their centres
@@ -44,24 +45,27 @@ class Detectors:
     @functools.cached_property
     def read(self) -> MintTable:
         """The MINT Models on readings at the end points of the scenarios: rows `readings.TESTS`."""
-        return self._table(lambda m, chosen: self.audit.readings(m, chosen)[1])
+        return self._table(lambda m, of, _: self.audit.mint(self.audit.readings(m, of)[1], of))
 
     @functools.cached_property
     def vanilla(self) -> MintTable:
         """The Vanilla MINT Models at the same end points: the rows of the paper's tables."""
-        return self._table(self.audit.activations)
+        return self._table(lambda m, of, _: self.audit.mint(self.audit.activations(m, of), of))
 
-    def _table(self, read: Callable[[AuditedModel, AuditSet], Features]) -> MintTable:
-        found, failed = {}, set()
-        for name, column in scenarios.end_points(self.audit.config).items():
-            trained, scores = self.audit.trained("ends", column), []
-            for model in trained.models:
-                chosen = self.audit.chosen(model, column.kind)
-                made = self.audit.mint(read(model, chosen), chosen)
-                scores.append(made.on(self._kept(chosen)))
-            found[name] = scores, column.group
-            failed |= {name} if trained.holds_failed else set()
-        return MintTable.of(found, self.replicates, failed)
+    @functools.cached_property
+    def union(self) -> MintTable:
+        """The MINT Models on the union of the readings at the same end points, ``held_out`` alone."""
+        return self._table(lambda m, of, column: self._united(m, of, (column.group, KEY[1])))
+
+    def _table(self, mint: Callable[[AuditedModel, AuditSet, Column], Scores]) -> MintTable:
+        """Return the table of what MINT Models give at the end points, on the images that are compared."""
+
+        def scores(model: AuditedModel, column: Column) -> Scores:
+            chosen = self.audit.chosen(model, column.kind)
+            return mint(model, chosen, column).on(self._kept(chosen))
+
+        ends = scenarios.end_points(self.audit.config)
+        return MintTable.read(self.audit, "ends", ends, scores)
 
     @functools.cached_property
     def answered(self) -> np.ndarray:
@@ -77,15 +81,13 @@ class Detectors:
 
     def _kept(self, chosen: AuditSet) -> np.ndarray:
         """Return which images of an audit set are compared: of D those that every attack answers for."""
-        inside, indices = self._of_d(chosen)
-        kept = ~inside
-        kept[inside] = self.answered[indices]
-        return kept
+        places = self._places(chosen)
+        return (places < 0) | self.answered[places]
 
-    def _of_d(self, chosen: AuditSet) -> tuple[np.ndarray, np.ndarray]:
-        """Return which images of an audit set are of D, and which images of D these are."""
-        inside = (chosen.images["database"] == self.audit.training.name).to_numpy()
-        return inside, chosen.images["index"].to_numpy()[inside]
+    def _places(self, chosen: AuditSet) -> np.ndarray:
+        """Return which image of D each image of an audit set is: (N,) int64, -1 for external ones."""
+        inside = chosen.images["database"] == self.audit.training.name
+        return chosen.images["index"].where(inside, -1).to_numpy()
 
     def conclusion(self) -> str:
         """Return how much better the tests on class centres are under ``held_out``, in words."""
@@ -123,14 +125,14 @@ class Detectors:
         return self.audit.model(scenarios.compared(self.audit.config).recipe)
 
     @functools.cached_property
-    def chosen(self):
+    def chosen(self) -> AuditSet:
         """The images of this model's audit."""
         return self.audit.chosen(self.model, self.audit.fair[0])
 
     @functools.cached_property
-    def of_training(self) -> np.ndarray:
-        """(N,) bool, which images of the audit set are of D: no other has a label or is under held_out."""
-        return self._of_d(self.chosen)[0]
+    def places(self) -> np.ndarray:
+        """(N,) int64, which image of D each of this audit's images is; -1 for external ones."""
+        return self._places(self.chosen)
 
     def attack_scores(self) -> dict[str, np.ndarray]:
         """Return (N,) scores of every attack for the images of the audit set, NaN where it has none."""
@@ -141,13 +143,8 @@ class Detectors:
             "splits": split_digests(self.chosen),
             "shadows": [model.artifact.digest for model in self._shadow_models],
         }
-        done = store.fetch(
-            "attacks",
-            spec,
-            lambda folder: np.savez(folder / "scores.npz", **self._attack_scores()),
-        )
-        with np.load(done.folder / "scores.npz") as file:
-            return {attack.name: file[attack.name] for attack in ATTACKS}
+        found = store.arrays("attacks", spec, "scores.npz", self._attack_scores)
+        return {attack.name: found[attack.name] for attack in ATTACKS}
 
     def _attack_scores(self) -> dict[str, np.ndarray]:
         found, _ = self.audit.readings(self.model, self.chosen)
@@ -205,71 +202,57 @@ class Detectors:
         labels = split.labels[common]
         clusters = self.chosen.images["cluster"].to_numpy()[split.evaluation][common]
         lines = []
-        for told, found in (*self._mint(), *self._attacks(scores)):
-            value, low, high = auc(labels, found[:, common], clusters, self.replicates)
-            lines.append(
-                told
-                | {"auc": value, "low": low, "high": high}
-                | low_fpr(labels, found[:, common])
-                | {"n": int(common.sum())}
-            )
+        for told, found in self._each(scores):
+            area = auc(labels, found[:, common], clusters, self.replicates)
+            names = ("detector", "access", "needs", "source", "auc", "low", "high")
+            line = dict(zip(names, (*told, *area), strict=True))
+            lines.append(line | low_fpr(labels, found[:, common]) | {"n": int(common.sum())})
         return pd.DataFrame(lines).sort_values("auc", ascending=False, ignore_index=True)
 
-    def _mint(self):
-        vanilla = self.audit.mint(self.audit.activations(self.model, self.chosen), self.chosen)
-        read = self.audit.mint(self.audit.readings(self.model, self.chosen)[1], self.chosen)
-        known = "members and non-members"
+    def _each(self, scores: Mapping[str, np.ndarray]) -> Iterator[tuple[tuple, np.ndarray]]:
+        """Yield every detector, (name, access, needs, source), and its scores (T, n) under ``held_out``.
+
+        Args:
+            scores: Those of the attacks, (n,) each.
+        """
+        audit, model, chosen, known = self.audit, self.model, self.chosen, "members and non-members"
+        vanilla = audit.mint(audit.activations(model, chosen), chosen)
         for row in VANILLA:
-            access = "black box" if row == "Model Outcome" else "white box"
-            told = {"detector": f"Vanilla MINT, {row}", "access": access, "needs": known}
-            yield told | {"source": "the paper"}, vanilla.scores[KEY, row]
+            access = "black box" if row == OUTCOME else "white box"
+            told = f"Vanilla MINT, {row}", access, known, "the paper"
+            yield told, vanilla.scores[KEY, row]
+        read = audit.mint(audit.readings(model, chosen)[1], chosen)
         for row, of in readings.TESTS.items():
             needs = f"label, {known}" if of.label else known
-            told = {"detector": f"MINT, {row}", "access": of.access, "needs": needs}
-            yield told | {"source": "this study"}, read.scores[KEY, row]
-        told = {"detector": f"MINT, {UNION}", "access": "white box", "needs": f"label, {known}"}
-        scores = self._united(self.model, self.chosen, KEY).scores[KEY, UNION]
-        yield told | {"source": "this study"}, scores
-
-    @functools.cached_property
-    def union(self) -> MintTable:
-        """The MINT Models on the union of the readings at the end points, ``held_out`` alone."""
-        found = {}
-        for name, column in scenarios.end_points(self.audit.config).items():
-            key, made = (column.group, KEY[1]), []
-            for model in self.audit.trained("ends", column).models:
-                chosen = self.audit.chosen(model, column.kind)
-                made.append(self._united(model, chosen, key).on(self._kept(chosen)))
-            found[name] = made, column.group
-        return MintTable.of(found, self.replicates)
+            yield (f"MINT, {row}", of.access, needs, "this study"), read.scores[KEY, row]
+        united = self._united(model, chosen, KEY)
+        told = f"MINT, {UNION}", "white box", f"label, {known}", "this study"
+        yield told, united.scores[KEY, UNION]
+        for attack in ATTACKS:
+            asked = ["label"] * attack.label + ["shadow models"] * attack.shadows
+            asked += [attack.known] * (attack.known != "none")
+            told = attack.name, attack.access, ", ".join(asked), attack.source
+            yield told, scores[attack.name][None]
 
     def _united(self, model: AuditedModel, chosen: AuditSet, key: tuple[str, str]) -> Scores:
         """Train MINT Models on the row `UNION`; external images, in no split here, have a share of 0."""
-        of_training, indices = self._of_d(chosen)
+        places = self._places(chosen)
+        inside = places >= 0
         _, features = self.audit.readings(model, chosen)
-        share = np.zeros((len(of_training), 1), np.float32)
-        share[of_training, 0] = np.nan_to_num(self.own_class(model, indices)["share"])
+        share = np.zeros((len(places), 1), np.float32)
+        share[inside, 0] = np.nan_to_num(self.own_class(model, places[inside])["share"])
         array = np.hstack([features.there()[:, features.rows[readings.OWN]], share])
         spec = {"version": OWN_CLASS_VERSION, "row": UNION, "readings": features.digest}
         rows = {UNION: slice(0, array.shape[1])}
         only = replace(chosen, splits={key: chosen.splits[key]})
         return self.audit.mint(Features(array, rows, store.digest(spec)), only)
 
-    def _attacks(self, scores: dict[str, np.ndarray]):
-        for attack in ATTACKS:
-            asked = ["label"] * attack.label + ["shadow models"] * attack.shadows
-            asked += [attack.known] * (attack.known != "none")
-            told = {"detector": attack.name, "access": attack.access, "needs": ", ".join(asked)}
-            yield told | {"source": attack.source}, scores[attack.name][None]
-
     def _shadows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return of each shadow model the readings (S, N, V) by name, and what it saw (S, N)."""
-        models = self._shadow_models
-        seen = np.zeros((len(models), len(self.of_training)), bool)
-        for i, model in enumerate(models):
-            seen[i, self.of_training] = model.ledger["exposures"].to_numpy()[self._indices] > 0
+        models, inside = self._shadow_models, self.places >= 0
+        shown = [model.ledger["exposures"].to_numpy()[self.places] > 0 for model in models]
         each = [self._statistics(self.own_class(model)) for model in models]
-        return {name: np.stack([one[name] for one in each]) for name in each[0]}, seen
+        return {name: np.stack([one[name] for one in each]) for name in each[0]}, inside & shown
 
     def _statistics(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what attacks compare of `own_class`, (N, V) each, higher for likelier members."""
@@ -278,16 +261,11 @@ class Detectors:
         of |= {"margin": own - second, "second centre": -second, "share": found["share"][:, None]}
         return {name: self._placed(array) for name, array in of.items()}
 
-    def _placed(self, of_training: np.ndarray) -> np.ndarray:
+    def _placed(self, of_d: np.ndarray) -> np.ndarray:
         """Return readings of D's images as rows of the audit set, NaN for all others."""
-        placed = np.full((len(self.of_training), *of_training.shape[1:]), np.nan)
-        placed[self.of_training] = of_training
+        placed = np.full((len(self.places), *of_d.shape[1:]), np.nan)
+        placed[self.places >= 0] = of_d
         return placed
-
-    @property
-    def _indices(self) -> np.ndarray:
-        """The images of D in the audit set."""
-        return self._of_d(self.chosen)[1]
 
     @functools.cached_property
     def _shadow_models(self) -> list[AuditedModel]:
@@ -297,24 +275,21 @@ class Detectors:
     def own_class(self, model: AuditedModel, indices: np.ndarray | None = None) -> dict:
         """Return `readings.own_class` of images of D, None: those of the baseline's audit set."""
         database = self.audit.training
-        indices = self._indices if indices is None else indices
+        indices = self.places[self.places >= 0] if indices is None else indices
 
-        def make(folder: Path) -> None:
+        def make() -> dict[str, np.ndarray]:
             device = train.default_device()
             network, head = model.load(device)
             classes = model.ledger["class"].to_numpy()[indices]
-            found = readings.own_class(
-                network, head, train.COLOUR_ORDER, database.images, indices, classes, device
-            )
-            np.savez(folder / "own_class.npz", **found)
+            of = database.images, indices, classes
+            return readings.own_class(network, head, train.COLOUR_ORDER, *of, device)
 
         spec = {
             "version": OWN_CLASS_VERSION,
             "model": model.artifact.digest,
             "images": store.digest({"database": database.fingerprint, "of": indices.tolist()}),
         }
-        with np.load(store.fetch("own_class", spec, make).folder / "own_class.npz") as file:
-            return dict(file)
+        return store.arrays("own_class", spec, "own_class.npz", make)
 
 
 def described() -> pd.DataFrame:
@@ -326,11 +301,7 @@ def described() -> pd.DataFrame:
 
 
 def ranking(compared: pd.DataFrame) -> str:
-    """Return which detectors lead, and where MINT stands among the attacks, in words made of numbers.
-
-    Args:
-        compared: Of `Detectors.compared`.
-    """
+    """Return which detectors of `Detectors.compared` lead, and where MINT stands, in words."""
     told = compared.set_index("detector")
     mint = told[told.index.str.startswith("MINT")]
     plain = told[told.index.str.startswith("Vanilla")]

@@ -9,7 +9,6 @@ is as the study has it.
 import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,15 +17,16 @@ from scipy import stats
 from mint_utils import store
 from mint_utils.audited import train
 from mint_utils.audited.train import AuditedModel
-from mint_utils.config import PROTOCOL_NAMES, ROWS, plain
+from mint_utils.config import ROWS, plain
 from mint_utils.measure.bootstrap import Estimate, interval
 from mint_utils.mint import aad, cnn
+from mint_utils.mint.fit import MintRecipe
 from mint_utils.mint.protocol import FEWEST, AuditSet, fewer
 from mint_utils.report import paper
-from mint_utils.study.audit import Audit, Features, Scores, split_digests
-from mint_utils.study.results import MintTable
+from mint_utils.study.audit import Audit, Scores, split_digests
+from mint_utils.study.claims import ALL, OUTCOME
+from mint_utils.study.results import NON_MEMBERS_OF, MintTable, estimate
 
-OUTCOME, ALL = ROWS[4], ROWS[5]
 LAYERS = tuple(row for row in ROWS if row != OUTCOME)
 VANILLA, CNN = "Vanilla MINT", "CNN MINT"
 SAMPLES = "MINT samples"
@@ -71,12 +71,12 @@ class Factor:
         """Return what the factor changes under each protocol, in words made of the pairs of `compared`."""
         (first, _), (last, _) = self.compared[0]
         said = [f"From {first} to {last}."] if first != last else []
-        for protocol, where in PROTOCOL_NAMES.items():
+        for protocol, where in NON_MEMBERS_OF.items():
             changes = {
                 _named(one, other): self._change(protocol, one, other)
                 for one, other in self.compared
             }
-            said.append(f"With non-members of {_the(where)}: {_changes(changes)}.")
+            said.append(f"With non-members of {where}: {_changes(changes)}.")
         return " ".join(said)
 
     def _change(self, protocol: str, one: tuple[str, str], other: tuple[str, str]) -> Estimate:
@@ -102,13 +102,13 @@ def conclusion(factors: Mapping[str, Factor]) -> str:
     ]
     lines = pd.concat(each)
     told = []
-    for protocol, where in PROTOCOL_NAMES.items():
+    for protocol, where in NON_MEMBERS_OF.items():
         of = lines[lines["protocol"] == protocol].reset_index(drop=True)
         best, above = of.loc[of["accuracy"].idxmax()], (of["low"] > 0.5).sum()
         told.append(
-            f"With non-members of {_the(where)}, {above or 'none'} of {len(of)} MINT Models "
+            f"With non-members of {where}, {above or 'none'} of {len(of)} MINT Models "
             f"{'is' if above == 1 else 'are'} right more often than a coin, by the interval. The best is "
-            f"right for {Estimate(best['accuracy'], best['low'], best['high'])} of the images "
+            f"right for {estimate(best)} of the images "
             f"({best['row']}; {best['factor']}: {best['setting']})."
         )
     return " ".join(told)
@@ -139,7 +139,7 @@ def trend(lines: pd.DataFrame, at: int = PAPERS) -> pd.DataFrame:
 
     Args:
         lines: Of `Factor.lines`, of the factor `SAMPLES`.
-        at: A number of training images, of which it is asked what the line says.
+        at: A number of training images.
 
     Returns:
         row, protocol, slope (a tenfold), slope_low, slope_high, at, accuracy, low, high: the last three at
@@ -167,14 +167,13 @@ def counts(lines: pd.DataFrame) -> np.ndarray:
 def extrapolated(laws: pd.DataFrame) -> str:
     """Return where the lines of `trend` lead, in words."""
     said = []
-    for protocol, where in PROTOCOL_NAMES.items():
+    for protocol, where in NON_MEMBERS_OF.items():
         law = laws[laws["protocol"] == protocol].set_index("row").loc[ALL]
-        steep = Estimate(law["slope"], law["slope_low"], law["slope_high"])
-        there = Estimate(law["accuracy"], law["low"], law["high"])
-        change = f"{round(steep.value, 2) + 0.0:+.2f} [{steep.low:+.2f}, {steep.high:+.2f}]"
+        slope = round(law["slope"], 2) + 0.0  # no -0.00
+        change = f"{slope:+.2f} [{law['slope_low']:+.2f}, {law['slope_high']:+.2f}]"
         said.append(
-            f"With non-members of {_the(where)}, ten times the images change the accuracy by {change}. "
-            f"If the line went on, it would be {there} at {law['at']:,} images."
+            f"With non-members of {where}, ten times the images change the accuracy by {change}. "
+            f"If the line went on, it would be {estimate(law)} at {law['at']:,} images."
         )
     return "\n\n".join(said)
 
@@ -190,12 +189,11 @@ def depth(audit: Audit, model: AuditedModel) -> Factor:
 def samples(audit: Audit, model: AuditedModel) -> Factor:
     """Return numbers of MINT samples: all that the profile has, and a quarter again and again."""
     base = audit.scores(model)
-    features = _only(audit.activations(model, base.chosen), (OUTCOME, ALL))
     most = int(next(iter(base.chosen.splits.values())).train_labels.sum())
     settings = {f"{2 * most:,}": base}
     n = most // STEP
     while n >= FEWEST:
-        settings[f"{2 * n:,}"] = audit.mint(features, fewer(base.chosen, n))
+        settings[f"{2 * n:,}"] = _mint(audit, model, fewer(base.chosen, n), (OUTCOME, ALL))
         n //= STEP
     rising = dict(reversed(settings.items()))
     return _factor(audit, SAMPLES, rising, f"{2 * most:,}", (OUTCOME, ALL))
@@ -204,12 +202,11 @@ def samples(audit: Audit, model: AuditedModel) -> Factor:
 def widths(audit: Audit, model: AuditedModel) -> Factor:
     """Return widths of the two layers of the MLP: much narrower, the study's own, much wider."""
     base = audit.scores(model)
-    features = _only(audit.activations(model, base.chosen), (ALL,))
     own = audit.mint_recipe
     settings = {
         _widths(hidden): base
         if hidden == own.hidden
-        else audit.mint(features, base.chosen, replace(own, hidden=hidden))
+        else _mint(audit, model, base.chosen, (ALL,), replace(own, hidden=hidden))
         for hidden in WIDTHS
     }
     return _factor(audit, "widths of the MLP", settings, _widths(own.hidden), (ALL,))
@@ -218,17 +215,17 @@ def widths(audit: Audit, model: AuditedModel) -> Factor:
 def inputs(audit: Audit, model: AuditedModel) -> Factor:
     """Return inputs as M gives them, and z-scored as the study has them."""
     base = audit.scores(model)
-    raw = replace(audit.mint_recipe, standardise=False)
-    features = _only(audit.activations(model, base.chosen), (OUTCOME, ALL))
-    settings = {"raw": audit.mint(features, base.chosen, raw), "standardised": base}
+    recipe = replace(audit.mint_recipe, standardise=False)
+    raw = _mint(audit, model, base.chosen, (OUTCOME, ALL), recipe)
+    settings = {"raw": raw, "standardised": base}
     return _factor(audit, "inputs", settings, "standardised", (OUTCOME, ALL))
 
 
 def pooling(audit: Audit, model: AuditedModel) -> Factor:
     """Return the mean of each map, and its maximum as the papers have it."""
     base = audit.scores(model)
-    means = _only(audit.activations(model, base.chosen, "mean"), LAYERS)
-    settings = {"mean": audit.mint(means, base.chosen), "max": base}
+    means = _mint(audit, model, base.chosen, LAYERS, pooling="mean")
+    settings = {"mean": means, "max": base}
     compared = ((("mean", ALL), ("max", ALL)),)
     return _factor(audit, "pooling", settings, "max", LAYERS, compared, {"max": VANILLA})
 
@@ -247,18 +244,16 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
     names = list(chosen.splits)
     seeds = audit.config.mint.mint_seeds
 
-    def make(folder: Path) -> dict[str, int]:
+    def make() -> dict[str, np.ndarray]:
         device = train.default_device()
         network, _ = model.load(device)
         pieces = [(db.images, indices) for db, indices in audit.images.runs(chosen)]
         source = aad.maps(network, train.COLOUR_ORDER, pieces, device)
         tasks = [(chosen.splits[name], seed) for name in names for seed in range(seeds)]
         found = cnn.fit(source, tasks, audit.mint_recipe, device)
-        each = {
+        return {
             str(i): np.stack(found[i * seeds : (i + 1) * seeds], axis=1) for i in range(len(names))
         }
-        np.savez(folder / "scores.npz", **each)
-        return {"networks": len(tasks) * (len(LAYERS) - 1)}
 
     spec = {
         "version": cnn.VERSION,
@@ -268,10 +263,13 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
         "recipe": plain(audit.mint_recipe),
         "seeds": seeds,
     }
-    done = store.fetch("mint_cnn", spec, make)
-    with np.load(done.folder / "scores.npz") as file:
-        each = {name: dict(zip(LAYERS, file[str(i)], strict=True)) for i, name in enumerate(names)}
-    return Scores(chosen, {(name, row): of[row] for name, of in each.items() for row in LAYERS})
+    found = store.arrays("mint_cnn", spec, "scores.npz", make)
+    scores = {
+        (name, row): of_row
+        for i, name in enumerate(names)
+        for row, of_row in zip(LAYERS, found[str(i)], strict=True)
+    }
+    return Scores(chosen, scores)
 
 
 def _factor(
@@ -294,8 +292,18 @@ def _factor(
     return Factor(name, table, own, compared, printed or {})
 
 
-def _only(features: Features, rows: Collection[str]) -> Features:
-    return replace(features, rows={row: features.rows[row] for row in rows})
+def _mint(
+    audit: Audit,
+    model: AuditedModel,
+    chosen: AuditSet,
+    rows: Collection[str],
+    recipe: MintRecipe | None = None,
+    pooling: str = "max",
+) -> Scores:
+    """Train and evaluate MINT Models that read some rows of the activations."""
+    features = audit.activations(model, chosen, pooling)
+    only = replace(features, rows={row: features.rows[row] for row in rows})
+    return audit.mint(only, chosen, recipe)
 
 
 def _widths(hidden: tuple[int, int]) -> str:
@@ -311,7 +319,3 @@ def _named(one: tuple[str, str], other: tuple[str, str]) -> str:
 
 def _and(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
-
-
-def _the(where: str) -> str:
-    return where if where.startswith("other") else f"the {where}"

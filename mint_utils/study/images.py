@@ -44,19 +44,11 @@ class Images:
         return self.database(self.config.databases.training)
 
     @property
-    def external_train(self) -> list[Database]:
-        """The External Datasets of T's training."""
-        return [self.database(name) for name in self.config.databases.external_train]
-
-    @property
-    def external_eval(self) -> Database:
-        """The External Dataset of T's evaluation."""
-        return self.database(self.config.databases.external_eval)
-
-    @property
     def audited(self) -> list[Database]:
-        """D, then all External Datasets: what the images of an audit are taken from."""
-        return [self.training, *self.external_train, self.external_eval]
+        """D, the External Datasets of T's training, that of its evaluation: whose images audits take."""
+        roles = self.config.databases
+        names = roles.training, *roles.external_train, roles.external_eval
+        return [self.database(name) for name in names]
 
     @property
     def verification_sets(self) -> list[Database]:
@@ -152,12 +144,11 @@ class Images:
 
     def first_batches(self, n: int) -> dict[str, np.ndarray]:
         """Return which part each image of the first n batches is of: model -> (n, size) int."""
-        plans, found = self.exposure_plans(), {}
+        *groups, _ = self.groups("parts").values()  # the last was never shown
+        part_of, found = sum(i * mask for i, mask in enumerate(groups)), {}
         for column in scenarios.compared_plans(self.config):
-            parts = np.zeros(len(self.training), int)
-            if len(plans[column.model]) > 2:
-                for i, mask in enumerate(list(self.groups("parts").values())[:-1]):
-                    parts[mask] = i
+            alike = len(set(column.recipe.repeats)) == 1
+            parts = np.zeros_like(part_of) if alike else part_of
             batches = self.plan(column.recipe).batches(0)[:n]
             found[column.model] = np.stack([parts[b[: min(map(len, batches))]] for b in batches])
         return found
@@ -171,11 +162,12 @@ class Images:
             kind: Of groups.
             exposures: (N,) of the images of D, from a ledger; None: those planned for the baseline.
         """
+        d, *external_train, external_eval = self.audited
         return audit_set(
-            self.training,
+            d,
             self.plan().images if exposures is None else exposures,
-            self.external_train,
-            self.external_eval,
+            external_train,
+            external_eval,
             self.groups(kind),
             self.config.databases,
             self.config.mint,

@@ -43,10 +43,8 @@ TOLD = 5  # photographs of which sentences are made
 NONE, THIRD, OTHER, UNTRAINED = "none", "third people", "other people", "untrained"
 BLIND, PERMUTED, MATCHED = "blind", "permuted", "matched"
 CONTROLS = NONE, THIRD, OTHER, UNTRAINED, BLIND, PERMUTED, MATCHED
-COLUMNS = (
-    *("reading", "head", "photographs", "used", "control", "auc", "low", "high"),
-    *("tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "n"),
-)
+NUMBERS = ("auc", "low", "high", "tpr_at_1pct_fpr", "tpr_at_01pct_fpr", "n")
+COLUMNS = ("reading", "head", "photographs", "used", "control", *NUMBERS)
 YES_NO = {True: "yes", False: "no"}
 
 
@@ -131,8 +129,8 @@ class People:
         """Return the people of A and B who have so many photographs of a kind.
 
         Args:
-            used: Photographs that a network of the own third was shown: for B those that the network of
-                B was, for nothing but membership is to differ. Otherwise those that none was shown.
+            used: Take the photographs that the network of a person's own third was shown, for B those of
+                B's network, so that A and B differ in membership alone; else those that no network was shown.
             photographs: k.
         """
         d, seed = self.audit.training, self.audit.config.databases.partition_seed
@@ -162,10 +160,10 @@ class People:
 
     @functools.cached_property
     def blind(self) -> Outcomes:
-        """What no network of the question tells: a general network's features, without class centres.
+        """The features of a general network, which was not trained on these people, without class centres.
 
-        Its lengths are those of the network of people C, which knows neither A nor B: how long an outcome
-        is tells how recognisable a photograph is, and so stands for fame.
+        The lengths are those of the network of people C, which knows neither A nor B. The length of an
+        outcome grows with how recognisable a photograph is, and so stands for fame.
         """
         d = self.audit.training
         features = blind_features([(d, np.arange(len(d)))])
@@ -279,15 +277,13 @@ def measured(
 def matched(asked: Asked) -> np.ndarray:
     """Return (Q,) places of people, as many of A as of B for every number of photographs that they have."""
     counts = np.array([len(own) for own in asked.photographs])
-    kept: list[int] = []
+    kept = [np.empty(0, np.int64)]
     for count in np.unique(counts):
-        sides = [
-            np.flatnonzero((counts == count) & (asked.shown == kind)) for kind in (True, False)
-        ]
+        alike = counts == count
+        sides = [np.flatnonzero(alike & of) for of in (asked.shown, ~asked.shown)]
         n = min(map(len, sides))
-        for side in sides:
-            kept += np.random.default_rng(int(count)).permutation(side)[:n].tolist()
-    return np.sort(np.array(kept, np.int64))
+        kept += [np.random.default_rng(int(count)).permutation(side)[:n] for side in sides]
+    return np.sort(np.concatenate(kept))
 
 
 def scored(
@@ -312,16 +308,17 @@ def scored(
 def permuted(
     read: Sequence[Mapping[str, np.ndarray]], shown: np.ndarray
 ) -> dict[tuple[str, bool], tuple[dict[str, float], float]]:
-    """Return what is told when it is dealt anew who was shown: the mean, and the band of a single deal.
+    """Return the numbers after who was shown is dealt anew, at random and many times.
 
     Args:
         read: For each of M networks, reading -> (R, P).
         shown: (P,) bool.
 
     Returns:
-        (reading, head) -> what stands in a line of the table, with the middle 95% of the areas of deals as
-        low and high; and by how much areas vary more than the people of the evaluation let expect, 1 for a
-        single reading. A MINT Model's do: who trains one fold is evaluated in another.
+        (reading, head) -> two things. The numbers of a line of the table, means over the deals; low and
+        high are the middle 95% of their areas. And the standard deviation of the areas over the one that
+        DeLong's variance gives: 1 for a single reading. It is larger for a MINT Model, because the people
+        who train one fold are evaluated in another.
     """
     rng = np.random.default_rng(0)
     found: dict[tuple[str, bool], list[tuple[float, ...]]] = {}
@@ -337,10 +334,10 @@ def permuted(
 def _deals(reading: str, values: np.ndarray, n: int) -> tuple[dict[str, float], float]:
     areas, variances, *rates = values.T
     low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    line = {"auc": areas.mean(), "low": low, "high": high}
-    names = ("tpr_at_1pct_fpr", "tpr_at_01pct_fpr")
-    line |= {name: rate.mean() for name, rate in zip(names, rates, strict=True)} | {"n": n}
-    return line, max(1.0, areas.std() / np.sqrt(variances.mean())) if reading == MINT else 1.0
+    numbers = areas.mean(), low, high, *(rate.mean() for rate in rates), n
+    line = dict(zip(NUMBERS, numbers, strict=True))
+    wider = areas.std() / np.sqrt(variances.mean()) if reading == MINT else 1.0
+    return line, max(1.0, wider)
 
 
 def _area(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
@@ -371,7 +368,7 @@ def images_a_person(of: People) -> pd.DataFrame:
         for question, asked, scores in _questions(of, read, known, used):
             found = measured(asked, scores, of.replicates)
             lines.append({"question": question} | line | found)
-    columns = ["question", "most", "images", "exposures", *COLUMNS[5:]]
+    columns = ["question", "most", "images", "exposures", *NUMBERS]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -447,12 +444,12 @@ def claims(table: pd.DataFrame, trainings: int) -> pd.DataFrame:
     asked: list[tuple[str, tuple, str]] = []
     for used in (False, True):
         kind = f"{at(table, used)} {'used' if used else 'unused'}"
-        readings = {
-            "with the head: people who were shown are told": (LARGEST, True),
-            "without the head: they are told": (SIMILARITY, False),
-            "MINT Model without the head: they are told": (MINT, False),
-        }
-        asked += [(f"{kind}, {text}", (*of, used), "above") for text, of in readings.items()]
+        text = f"{kind}, with the head: people who were shown are told"
+        asked += [
+            (text, (LARGEST, True, used), "above"),
+            (f"{kind}, without the head: they are told", (SIMILARITY, False, used), "above"),
+            (f"{kind}, MINT Model without the head: they are told", (MINT, False, used), "above"),
+        ]
     head, without = (LARGEST, True, False), (MINT, False, False)
     asked += [
         ("a network that saw neither tells nothing", (*head, THIRD), "chance"),
@@ -466,35 +463,24 @@ def claims(table: pd.DataFrame, trainings: int) -> pd.DataFrame:
     for text, where, expected in asked:
         found = line_of(table, *where)
         if found is not None:
-            line = {"claim": text, "area": str(estimate(found)), "people": int(found["n"])}
             word = ONCE if trainings == 1 else _verdict(found, expected)
+            line = {"claim": text, "area": str(estimate(found)), "people": int(found["n"])}
             lines.append(line | {"verdict": word})
     return pd.DataFrame(lines)
 
 
 def controls(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the areas with unused photographs, one line a main reading, a column a control.
-
-    Args:
-        table: Of `People.table`.
-    """
+    """Return the areas of `People.table` with unused photographs: a line a reading, a column a control."""
     lines = []
     for reading, head in ((LARGEST, True), (MINT, True), (SIMILARITY, False), (MINT, False)):
-        told = {"reading": reading, "head": YES_NO[head]}
-        for control in CONTROLS:
-            found = line_of(table, reading, head, False, control)
-            told[control] = MISSING if found is None else str(estimate(found))
-        lines.append(told)
+        found = {c: line_of(table, reading, head, False, c) for c in CONTROLS}
+        told = {c: MISSING if one is None else str(estimate(one)) for c, one in found.items()}
+        lines.append({"reading": reading, "head": YES_NO[head]} | told)
     return pd.DataFrame(lines)
 
 
 def told_images(counted: pd.DataFrame, laws: pd.DataFrame) -> str:
-    """Return how detection changes with the images a person, in words made of numbers.
-
-    Args:
-        counted: Of `images_a_person`.
-        laws: Of `power_laws`, for the same.
-    """
+    """Return how detection changes with the images a person, in words made of both tables."""
     if counted.empty:
         return (
             "This profile asks for no such networks. The parameter `images_a_person` does, with `[1, 2, 5]` "
@@ -522,21 +508,13 @@ def _verdict(found: pd.Series, expected: str) -> str:
 
 
 def conclusion(table: pd.DataFrame, trainings: int) -> str:
-    """Return what the table says, in words made of its numbers.
-
-    Args:
-        table: Of `People.table`.
-        trainings: Of each network.
-    """
+    """Return what `People.table` says, with so many trainings of each network, in words."""
     said = []
     for used in (False, True):
         k, kind = at(table, used), "used" if used else "unused"
-        plain, mint = (
-            [line_of(table, reading, head, used) for reading, head in readings]
-            for readings in ([(LARGEST, True), (SIMILARITY, False)], [(MINT, True), (MINT, False)])
-        )
-        head, without = plain[0], [one for one in (plain[1], mint[1]) if one is not None]
-        best = max(without, key=lambda one: one["auc"])
+        head = line_of(table, LARGEST, True, used)
+        without = (line_of(table, reading, False, used) for reading in (SIMILARITY, MINT))
+        best = max((one for one in without if one is not None), key=lambda one: one["auc"])
         said.append(
             f"**{k} {kind} photographs, {head['n']} people.** With the head {_told_apart(head)}: the area is "
             f"{estimate(head)} by the {LARGEST} to a class centre. It finds {head['tpr_at_1pct_fpr']:.0%} of "

@@ -6,7 +6,6 @@ the images that T is trained and evaluated on. Their settings are chosen inside 
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,14 +17,14 @@ from sklearn.preprocessing import StandardScaler
 
 from mint_utils import store
 from mint_utils.audited.train import AuditedModel
-from mint_utils.measure.bootstrap import Estimate
 from mint_utils.mint.protocol import AuditSet, fewer
 from mint_utils.study.audit import Audit, Features, Scores, split_digests
-from mint_utils.study.results import MintTable
+from mint_utils.study.claims import ALL, OUTCOME
+from mint_utils.study.detectors import KEY
+from mint_utils.study.results import MintTable, estimate
 
 VERSION = 1  # raised when the same features give other scores
-KEY = "members", "held_out"
-ROWS = "Model Outcome", "All Conv Layers"
+READ = OUTCOME, ALL
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the linear probe
 FOLDS = 5
 MOST = 5000  # training images of a class
@@ -57,10 +56,10 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
         chosen: The audit set; at most `MOST` of T's training images a class are read.
     """
     chosen = replace(chosen, splits={KEY: fewer(chosen, MOST).splits[KEY]})
-    rows = [row for row in ROWS if row in features.rows]
+    rows = [row for row in READ if row in features.rows]
     split = chosen.splits[KEY]
 
-    def make(folder: Path) -> None:
+    def make() -> dict[str, np.ndarray]:
         array, found = features.there(), {}
         for row in rows:
             part = np.asarray(array[:, features.rows[row]], np.float64)
@@ -68,7 +67,7 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
                 fitted = probe().fit(part[split.train], split.train_labels)
                 of_members = fitted.predict_proba(part[split.evaluation])[:, 1]
                 found[f"{name} {row}"] = of_members.astype(np.float32)[None]
-        np.savez(folder / "scores.npz", **found)
+        return found
 
     spec = {
         "version": VERSION,
@@ -77,44 +76,34 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
         "rows": rows,
         "probes": list(PROBES),
     }
-    done = store.fetch("probes", spec, make)
-    with np.load(done.folder / "scores.npz") as file:
-        return {
-            name: Scores(chosen, {(KEY, row): file[f"{name} {row}"] for row in rows})
-            for name in PROBES
-        }
+    found = store.arrays("probes", spec, "scores.npz", make)
+    return {
+        name: Scores(chosen, {(KEY, row): found[f"{name} {row}"] for row in rows})
+        for name in PROBES
+    }
 
 
-def make(audit: Audit, models: list[AuditedModel]) -> dict[str, list[Scores]]:
-    """Return what the probes, and T, give for each training of the baseline: reader -> one a training."""
+def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
+    """Return what T and the probes give for trainings of the baseline: a column each, ``held_out`` alone."""
     found: dict[str, list[Scores]] = {name: [] for name in (T, *PROBES)}
     for model in models:
         chosen = audit.chosen(model)
         features = audit.activations(model, chosen)
         whole = audit.mint(features, chosen)
-        of_t = {(KEY, row): whole.scores[KEY, row] for row in ROWS}
+        of_t = {(KEY, row): whole.scores[KEY, row] for row in READ}
         found[T].append(Scores(chosen, of_t))
         for name, scores in probed(audit, features, chosen).items():
             found[name].append(scores)
-    return found
-
-
-def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
-    """Return the readers of the same activations as the columns of a table, rows `ROWS`, ``held_out``."""
-    columns = {name: (found, KEY[0]) for name, found in make(audit, models).items()}
+    columns = {name: (scores, KEY[0]) for name, scores in found.items()}
     return MintTable.of(columns, audit.config.mint.replicates)
 
 
 def conclusion(cells: pd.DataFrame) -> str:
-    """Return what the readers of the activations come to, in words made of numbers.
-
-    Args:
-        cells: Of `table`.
-    """
+    """Return what the cells of `table` come to, in words."""
     best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
     return (
         f"{above or 'None'} of {len(cells)} readers of activations {'tells' if above < 2 else 'tell'} "
         "members from images of the same database that M never saw, by the interval of the accuracy. The "
         f"best is {best['column']} on {best['row']}: it is right for "
-        f"{Estimate(best['accuracy'], best['low'], best['high'])} of the images."
+        f"{estimate(best)} of the images."
     )

@@ -38,9 +38,8 @@ class Quality:
             "model": model.artifact.digest,
             "pairs": [pairs.fingerprint for pairs in sets],
         }
-        done = store.fetch("verification", spec, lambda folder: _verify(model, sets, folder))
-        with np.load(done.folder / "right.npz") as file:
-            return {pairs.name: file[pairs.name] for pairs in sets}
+        found = store.arrays("verification", spec, "right.npz", lambda: _verify(model, sets))
+        return {pairs.name: found[pairs.name] for pairs in sets}
 
     def identified(self, model: AuditedModel) -> np.ndarray:
         """Return (N,) float: 1 where the class centre nearest to an image of D is its own, else 0.
@@ -108,11 +107,11 @@ class Quality:
         return pd.DataFrame(lines)
 
 
-def _verify(model: AuditedModel, sets: list[Database], folder: Path) -> None:
+def _verify(model: AuditedModel, sets: list[Database]) -> dict[str, np.ndarray]:
     device = train.default_device()
     network, _ = model.load(device)
     found = {}
     for pairs in sets:
         embeddings = aad.embed(network, train.COLOUR_ORDER, pairs.images, device)
         found[pairs.name] = verified(embeddings, pairs.same)
-    np.savez(folder / "right.npz", **found)
+    return found

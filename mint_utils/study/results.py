@@ -6,20 +6,23 @@ one line a cell with its interval, ROC curves, distributions, and what claims ar
 
 import functools
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from mint_utils.audited.train import AuditedModel
 from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS, ROWS
 from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, Estimate, interval
 from mint_utils.measure.detection import FAILED, ONCE, decided, mean_roc, summarise
 from mint_utils.mint.protocol import AuditSet
 from mint_utils.report import paper
-from mint_utils.study.audit import Scores
+from mint_utils.study.audit import Audit, Scores
 from mint_utils.study.claims import VERDICTS
+from mint_utils.study.scenarios import Column
 
+NON_MEMBERS_OF = {"paper": "other databases", "held_out": "the same database"}
 FEW = 3  # trainings of M, of which one that failed leaves no distribution
 
 
@@ -56,19 +59,36 @@ class MintTable:
             failed: Columns with a failed training among theirs.
         """
         chosen = {name: (found[0].chosen, group) for name, (found, group) in columns.items()}
-        scores = {
-            (name, protocol, row): np.stack(
-                [
-                    one.scores[(group, protocol), row]
-                    for one in found
-                    if ((group, protocol), row) in one.scores
-                ]
-            )
-            for name, (found, group) in columns.items()
-            for (of, protocol), row in found[0].scores
-            if of == group
-        }
+        scores = {}
+        for name, (found, group) in columns.items():
+            for key, row in found[0].scores:
+                if key[0] == group:
+                    each = [one.scores[key, row] for one in found if (key, row) in one.scores]
+                    scores[name, key[1], row] = np.stack(each)
         return cls(chosen, scores, replicates, frozenset(failed))
+
+    @classmethod
+    def read(
+        cls,
+        audit: Audit,
+        scenario: str,
+        columns: Mapping[str, Column],
+        scores: Callable[[AuditedModel, Column], Scores],
+    ) -> "MintTable":
+        """Put the table of a scenario's columns together, of all their trainings.
+
+        Args:
+            audit: Whose trainings they are; those that are missing are made now.
+            scenario: Of the columns.
+            columns: By their names in the table.
+            scores: What the MINT Models give for one training of a column.
+        """
+        found, failed = {}, set()
+        for name, column in columns.items():
+            trained = audit.trained(scenario, column)
+            found[name] = [scores(model, column) for model in trained.models], column.group
+            failed |= {name} if trained.holds_failed else set()
+        return cls.of(found, audit.config.mint.replicates, failed)
 
     def only(self, columns: Collection[str]) -> "MintTable":
         """Return the table with some of its columns, in the order given."""
@@ -127,23 +147,13 @@ class MintTable:
         frames = []
         for protocol, row in itertools.product(PROTOCOLS, ROWS):
             labels, scores, _ = self.evaluation(column, protocol, row)
-            frame = {
-                "row": row,
-                "protocol": protocol,
-                "member": labels,
-                "score": scores.mean(axis=(0, 1)),
-            }
-            frames.append(pd.DataFrame(frame))
+            frame = pd.DataFrame({"member": labels, "score": scores.mean(axis=(0, 1))})
+            frames.append(frame.assign(row=row, protocol=protocol))
         return pd.concat(frames, ignore_index=True)
 
 
 def conclusion(cells: pd.DataFrame, verification: float) -> str:
-    """Return what a one-column table says, in words made of its numbers.
-
-    Args:
-        cells: With the columns of `MintTable.beside_paper`.
-        verification: Mean verification accuracy of M.
-    """
+    """Return what a table of one column (`MintTable.beside_paper`) says, and how M verifies, in words."""
     ours = cells[cells["protocol"] == "paper"].set_index("row")
     held = cells[cells["protocol"] == "held_out"].set_index("row")
     best, best_held = ours["accuracy"].idxmax(), held["accuracy"].idxmax()
@@ -157,23 +167,8 @@ def conclusion(cells: pd.DataFrame, verification: float) -> str:
     )
 
 
-def spread(cells: pd.DataFrame, row: str, columns: Sequence[str]) -> str:
-    """Return how a row's accuracy goes over columns, under both protocols, in words made of numbers."""
-    found = cells[cells["row"] == row].set_index(["protocol", "column"])
-    told = []
-    for protocol in PROTOCOLS:
-        numbers = [f"{found.loc[(protocol, c), 'accuracy']:.2f} ({c})" for c in columns]
-        told.append(f"{PROTOCOL_NAMES[protocol]} " + ", ".join(numbers))
-    return f"{row}: " + "; ".join(told) + "."
-
-
 def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
-    """Return a row's accuracies with intervals: a line a part of the images and protocol, a column a model.
-
-    Args:
-        points: Of `Study.by_exposures`.
-        row: Of the paper's tables.
-    """
+    """Return a row of `Study.by_exposures` as text: a line a part and protocol, a column a model."""
     of_row = points[points["row"] == row]
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
@@ -185,15 +180,15 @@ def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
 
 
 def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return the mean over the parts of the members of a model that shows all alike, one line a row.
+    """Return the mean over the parts of the members of a model that shows all alike, under ``paper``.
 
     Args:
         table: Of Scenario 1.
-        points: Of `Study.by_exposures`, for the same table.
+        points: Of `Study.by_exposures`.
         model: Baseline or Equal steps.
 
     Returns:
-        row, x (exposures), accuracy, low, high, under ``paper``.
+        One line a row: row, x (exposures), accuracy, low, high.
     """
     of = points[(points["model"] == model) & (points["protocol"] == "paper") & (points["x"] > 0)]
     lines = []
@@ -208,11 +203,9 @@ def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFra
 
 
 def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
-    """Return what T reads of a network that knows its members by heart, in words made of numbers.
+    """Return what T reads of a network that knows its members by heart, in words.
 
-    Args:
-        quality: Of `Study.performance`, for Scenario 1.
-        points: Of `Study.by_exposures`.
+    The numbers are those of `Study.performance` and `Study.by_exposures`, both of Scenario 1.
     """
     model = "Equal steps"
     knows = quality.set_index("model").loc[model]
@@ -226,18 +219,18 @@ def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
 
 
 def summary(decided: pd.DataFrame) -> str:
-    """Return what became of the paper's claims, in words made of numbers.
-
-    Args:
-        decided: Of `Study.claims`.
-    """
+    """Return what became of the paper's claims (`Study.claims`), in words."""
     if decided.empty:
         return "No claim of the paper is about these columns alone."
     told = []
     of_paper = decided[decided["where"] != "added"]
     for protocol, of in of_paper.groupby("protocol", sort=False):
         counts = of["verdict"].value_counts()
-        where = "About M itself" if protocol == "M" else f"With non-members of {_FROM[protocol]}"
+        where = (
+            "About M itself"
+            if protocol == "M"
+            else f"With non-members of {NON_MEMBERS_OF[protocol]}"
+        )
         said, judged = _differences(of), of[of["verdict"].isin(VERDICTS)]
         if len(judged):
             found = [f"{counts[word]} {_WORDS[word]}" for word in VERDICTS if word in counts]
@@ -291,7 +284,7 @@ def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
         row: Of the paper's tables.
     """
     told = []
-    for protocol, where in _FROM.items():
+    for protocol, where in NON_MEMBERS_OF.items():
         terms = [(sign, table.decided(c, protocol, row)) for sign, c in ((1, last), (-1, first))]
         found = effect(interval(terms, table.replicates))
         told.append(f"with non-members of {where} {found}")
@@ -300,7 +293,6 @@ def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
     return f"From {first} to {last} ({row}): {'; '.join(told)}.{caution}"
 
 
-_FROM = {"paper": "other databases", "held_out": "the same database"}
 _WORDS = dict(zip(VERDICTS, VERDICTS, strict=True)) | {
     SMALLER: "with a difference smaller than the paper's",
     LARGER: "with a larger difference",

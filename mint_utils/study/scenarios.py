@@ -56,7 +56,9 @@ class Column:
     @property
     def kind(self) -> str | None:
         """The kind of groups that its own is of, see `Images.groups`; None where it has none."""
-        return self.group and KINDS[self.group != "members"]
+        if self.group is None:
+            return None
+        return "members" if self.group == "members" else "parts"
 
 
 def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:
@@ -91,12 +93,12 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
 def needed(config: Config, names: Iterable[str]) -> dict[Audited, tuple[str, set[str]]]:
     """Return the recipes that scenarios need: recipe -> (a name to tell, the kinds of groups)."""
     found: dict[Audited, tuple[str, set[str]]] = {}
-    every = [(scenario, column) for scenario in names for column in columns(config, scenario)]
-    for scenario, column in every:
-        for recipe in recipes(config, scenario, column):
-            title = f"{column.model}, seed {recipe.seed}"
-            kinds = found.setdefault(recipe, (title, set()))[1]
-            kinds.update([column.kind] if column.kind else [])
+    for scenario in names:
+        for column in columns(config, scenario):
+            for recipe in recipes(config, scenario, column):
+                title = f"{column.model}, seed {recipe.seed}"
+                kinds = found.setdefault(recipe, (title, set()))[1]
+                kinds.update([column.kind] if column.kind else [])
     return found
 
 

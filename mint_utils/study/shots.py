@@ -5,6 +5,8 @@ test and group of people with like numbers of images; the power law through them
 for the images a class of few-shot transfer learning), and what it says of a database with more.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -36,8 +38,7 @@ def by_images(d: Detectors, column: str, rows: tuple[str, ...]) -> pd.DataFrame:
     for row in rows:
         table = d.read if (column, KEY[1], row) in d.read.scores else d.vanilla
         shown = shown_to(d, table, column)
-        least = np.asarray(EDGES)
-        group = np.searchsorted(least, shown, side="right") - 1
+        group = np.searchsorted(EDGES, shown, side="right") - 1
         for i in range(-1, len(EDGES)):
             inside = group == i if i >= 0 else shown > 0
             line = _line(table, column, row, inside)
@@ -68,9 +69,9 @@ def _line(table: MintTable, column: str, row: str, inside: np.ndarray) -> dict[s
         return None
     line = {"people": len(np.unique(clusters)), "n": len(labels)}
     for name, area in (("auc", auc), ("within", auc_within)):
-        found = area(labels, scores[..., inside], clusters, table.replicates)
-        line |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
-    part = type(decided)(labels, decided.right[:, inside], clusters)
+        value, low, high = area(labels, scores[..., inside], clusters, table.replicates)
+        line |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    part = replace(decided, labels=labels, right=decided.right[:, inside], clusters=clusters)
     found = interval([(2, part)], table.replicates)
     return line | {"advantage": found.value - 1, "low": found.low - 1, "high": found.high - 1}
 
@@ -83,7 +84,7 @@ def power_law(lines: pd.DataFrame, at: float = MS1MV3) -> pd.DataFrame:
 
     Args:
         lines: Of `by_images`.
-        at: A number of images a person, of which it is asked what the law says.
+        at: A number of images a person.
 
     Returns:
         row, a, b, b_low, b_high, at, advantage, low, high: the last three at that number, with 95% intervals.
@@ -130,11 +131,7 @@ def shown(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def conclusion(laws: pd.DataFrame) -> str:
-    """Return what the power laws say, in words made of numbers.
-
-    Args:
-        laws: Of `power_law`.
-    """
+    """Return what the laws of `power_law` say, in words."""
     if laws.empty:
         return "No power law: people have too like numbers of images, or no test detects members."
     told = [

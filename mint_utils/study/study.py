@@ -60,8 +60,7 @@ class Study:
         self.figures = self._folder.path
         self.save_table, self.save_lines = self._folder.save_table, self._folder.save_lines
         self.save_text, self.save_figure = self._folder.save_text, self._folder.save_figure
-        self._tables: dict[str, MintTable] = {}
-        self._ready: dict[Audited, set[str]] = {}  # what is known to be made
+        self._ready: set[str] = set()  # scenarios of which everything is made
 
     # ---- Audited Models -----------------------------------------------------------------------
 
@@ -87,16 +86,10 @@ class Study:
             names: Scenarios.
             jobs: Processes; None: as many as there are cores, on a GPU one.
         """
-        needed = {
-            recipe: kinds
-            for recipe, (_, kinds) in scenarios.needed(self.config, names).items()
-            if recipe not in self._ready or not kinds <= self._ready[recipe]
-        }
-        exposures = {
-            recipe: self.images.exposures(recipe)
-            for recipe in needed
-            if not self.audit.is_trained(recipe)
-        }
+        names = [name for name in names if name not in self._ready]
+        needed = {r: kinds for r, (_, kinds) in scenarios.needed(self.config, names).items()}
+        untrained = [recipe for recipe in needed if not self.audit.is_trained(recipe)]
+        exposures = {recipe: self.images.exposures(recipe) for recipe in untrained}
         # The images are prepared and compared once, before anybody asks for them in parallel.
         self.images.roles()
         self.images.contamination()
@@ -109,17 +102,13 @@ class Study:
             tasks = [(self.config, recipe, tuple(sorted(needed[recipe]))) for recipe in order]
             total = sum(exposures.values())
             list(workers.side_by_side(_prepare, tasks, jobs, total, "exposures"))
-        for recipe, kinds in needed.items():
-            self._ready.setdefault(recipe, set()).update(kinds)
-        self._prepare_substitutes(names)
-
-    def _prepare_substitutes(self, names: Sequence[str]) -> None:
-        """Make what tables need of trainings that stand in for failed ones."""
+        # What stands in for failed trainings is known once the others are there.
         for name in names:
             for column in self.columns(name):
                 for model in self.audit.trained(name, column).models:
-                    if model.recipe not in self._ready and column.kind:
+                    if model.recipe not in needed and column.kind:
                         self.audit.prepare(model.recipe, [column.kind])
+        self._ready.update(names)
 
     def performance(self, scenario: str) -> pd.DataFrame:
         """Return how good the Audited Models of a scenario are, one line each.
@@ -139,16 +128,18 @@ class Study:
                 low = high = np.nan
             shown = self.images.plan(column.recipe).images > 0
             right = np.mean([self.quality.identified(model) for model in models], axis=0)
+            members, others = np.nanmean(right[shown]), np.nanmean(right[~shown])
             line = {
                 "model": column.model,
                 "verification": value,
                 "low": low,
                 "high": high,
                 "paper": Term(1, scenario, column.name, VERIFICATION).printed,
-                "members": np.nanmean(right[shown]),
-                "held-out": np.nanmean(right[~shown]),
+                "members": members,
+                "held-out": others,
+                "gap": members - others,
+                "failed": found.failed,
             }
-            line |= {"gap": line["members"] - line["held-out"], "failed": found.failed}
             if np.isnan(low):
                 line["each"] = values([self.quality.mean(model) for model in models])
             lines.append(line)
@@ -156,18 +147,14 @@ class Study:
 
     # ---- MINT Models --------------------------------------------------------------------------
 
+    @functools.cache  # noqa: B019  (a study lives as long as its notebook)
     def table(self, scenario: str) -> MintTable:
         """Return the MINT Models' scores for all columns of a scenario, made now where they are missing."""
-        if scenario not in self._tables:
-            self.prepare_all([scenario])
-            found, failed = {}, set()
-            for column in self.columns(scenario):
-                trained = self.audit.trained(scenario, column)
-                scores = [self._scores(model.recipe, column.kind) for model in trained.models]
-                found[column.name] = scores, column.group
-                failed |= {column.name} if trained.holds_failed else set()
-            self._tables[scenario] = MintTable.of(found, self.config.mint.replicates, failed)
-        return self._tables[scenario]
+        self.prepare_all([scenario])
+        columns = {column.name: column for column in self.columns(scenario)}
+        return MintTable.read(
+            self.audit, scenario, columns, lambda m, column: self._scores(m.recipe, column.kind)
+        )
 
     @functools.cache  # noqa: B019  (a study lives as long as its notebook)
     def _scores(self, recipe: Audited, kind: str) -> Scores:
@@ -187,14 +174,13 @@ class Study:
             Cells with the columns ``x`` (exposures), ``part`` and ``model`` besides.
         """
         cells, groups = self.table("frequency").beside_paper(table=2), self.images.groups("parts")
-        told = {}
+        lines = []
         for column in self.columns("frequency"):
             plan = self.images.plan(column.recipe)
-            times = plan.images[groups[column.group]].max() * plan.epochs
-            told[column.name] = (int(times), column.group, column.model)
-        for i, name in enumerate(("x", "part", "model")):
-            cells[name] = [told[column][i] for column in cells["column"]]
-        return cells
+            times = int(plan.images[groups[column.group]].max()) * plan.epochs
+            lines.append((column.name, times, column.group, column.model))
+        told = pd.DataFrame(lines, columns=["column", "x", "part", "model"])
+        return cells.merge(told, how="left", on="column")
 
     def claims(self, *names: str) -> pd.DataFrame:
         """Return the paper's claims that need these scenarios and no others, decided."""

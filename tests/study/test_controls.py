@@ -258,13 +258,13 @@ def test_detectors_stand_on_the_same_images(s):
 def test_shadow_models_never_count_what_they_did_not_see(s):
     d = detectors.Detectors(s)
     odds, seen = d._shadows()
-    inside = d.of_training
+    inside = d.places >= 0
     odds = odds["odds"]
     assert not seen[:, ~inside].any() and np.isnan(odds[:, ~inside]).all()
     assert (seen[0, inside] ^ seen[1, inside]).all() and (seen[2, inside] ^ seen[3, inside]).all()
     for i, column in enumerate(scenarios.columns(s.config, "shadows")):
         shown = s.model(column.recipe).ledger["exposures"].to_numpy() > 0
-        assert (seen[i, inside] == shown[d._indices]).all()
+        assert (seen[i, inside] == shown[d.places[inside]]).all()
     seeds = {c.recipe.seed for c in scenarios.columns(s.config, "shadows")}
     assert len(seeds) == 4 and s.config.audited.seed not in seeds
 
@@ -442,7 +442,7 @@ def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypa
     assert (given["train"] == split.train).all() and (
         exposures[given["train"]] > 0
     ).tolist() == list(given["train_labels"])
-    assert np.isnan(given["own"][~d.of_training]).all()
+    assert np.isnan(given["own"][d.places < 0]).all()
     # A statistic is LiRA's log odds of the image itself: the first view of two.
     found, _ = s.readings(d.model, d.chosen)
     known = found.known
@@ -529,8 +529,8 @@ def test_images_of_people_that_attacks_do_not_know_are_left_out_everywhere(s):
     d = detectors.Detectors(few)
     scores = d.attack_scores()
     finite = np.isfinite(np.stack([scores[attack.name] for attack in ATTACKS])).all(axis=0)
-    inside = d.chosen.images["index"].to_numpy()[d.of_training]
-    assert (finite[d.of_training] == d.answered[inside]).all()
+    inside = d.chosen.images["index"].to_numpy()[(d.places >= 0)]
+    assert (finite[(d.places >= 0)] == d.answered[inside]).all()
     kept = finite[d.chosen.splits[detectors.KEY].evaluation]
     assert 10 < kept.sum() < len(kept)
     chosen = d.chosen
