@@ -81,7 +81,7 @@ class OwnAudit:
             (share, f"{self.share()}", f"{found['member'].mean():.2f}"),
             ("named", f"{len(named)}", f"{named.sum()} of these are members"),
         ]
-        return pd.DataFrame(lines, columns=["", "said", "true"])
+        return pd.DataFrame(lines, columns=["what", "said", "true"])
 
 
 def condition(question: str, estimate: Estimate, above: float, margin: float = 0.0) -> dict:
