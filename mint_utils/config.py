@@ -125,7 +125,7 @@ class Mint:
     mint_seeds: Count = 5  # trainings of T for each cell of a table
     mint_epochs: Count = 20
     mint_batch_size: Batch = 128  # of T, which is trained on activations of M
-    split: Split = "image"  # what T's training and evaluation do not share
+    split: Split = "image"  # T's training and evaluation share no image, or no identity
     replicates: Annotated[int, _at_least(100)] = 2000  # of the bootstrap for an interval
 
 
@@ -141,9 +141,8 @@ class Scenarios:
     losses: Annotated[tuple[Loss, ...], DIFFER, SOME] = LOSSES
     # Table 3 with a learning rate in proportion to the batch size; None: the sizes of batch_sizes.
     batch_sizes_scaled: tuple[Batch, ...] | None = None
-    audited_seeds: Count = (
-        1  # trainings of the baseline, whose seeds begin at seed, and of the other half
-    )
+    # Trainings of the baseline, with seeds from the parameter seed on, and of the other half.
+    audited_seeds: Count = 1
     factor_seeds: Count | None = None  # trainings of every other column; None: audited_seeds
     people_seeds: Count | None = None  # trainings in the cut by people; None: audited_seeds
     frequency_seeds: Count = 1  # trainings in Scenario 1, whose epochs are 15 times as long
