@@ -1,6 +1,6 @@
-"""A profile and the user's overrides in, one frozen Config out, or one sentence about what is wrong.
+"""The parameters of the study: their defaults, their limits, and how a profile and overrides change them.
 
-The defaults below are the paper's values, or AdaFace's where the paper is silent; a profile
+The defaults are the paper's values, or AdaFace's where the paper gives none. A profile
 (``profiles/*.yaml``) holds only what differs from them, section by section.
 """
 
@@ -29,19 +29,17 @@ ROWS = (
     "All Conv Layers",
 )
 PROTOCOLS = ("paper", "held_out")
-# What a reader is shown for them: where the non-members come from.
+# The names that a reader sees: where the non-members come from.
 PROTOCOL_NAMES = dict(zip(PROTOCOLS, ("other databases", "same database"), strict=True))
 LOSSES = ("adaface", "cosface", "arcface")
-QUESTIONS = ("images", "persons")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What the values of a type must be besides."""
+    """A limit on the values of a type."""
 
     holds: Callable[[Any], bool]
-    text: str
+    text: str  # what a value must be, for the message
 
 
 def _one_of(*names: str) -> Rule:
@@ -62,8 +60,9 @@ Part = Annotated[float, Rule(lambda value: 0 < value < 1, "between 0 and 1")]
 Probability = Annotated[float, Rule(lambda value: 0 <= value <= 1, "from 0 to 1")]
 Dropout = Annotated[float, Rule(lambda value: 0 <= value < 1, "from 0 to below 1")]
 Loss = Annotated[str, _one_of(*LOSSES)]
+Precision = Annotated[str, _one_of("auto", "float32", "bfloat16")]
 Split = Annotated[str, _one_of("image", "identity")]
-Question = Annotated[str, _one_of(*QUESTIONS)]
+Question = Annotated[str, _one_of("images", "persons")]
 Colours = Annotated[str, _one_of("rgb", "bgr")]
 Shown = Annotated[
     str,
@@ -82,70 +81,75 @@ Channels = Annotated[tuple[Probability, ...], THREE]
 class Databases:
     """Which database plays which role (paper, Sections 3.1 and 3.3)."""
 
-    training: str = "ms1mv3"  # D, by the name of its manifest
+    training: str = "ms1mv3"  # D; each database is given by the name of its manifest
     external_train: tuple[str, ...] = ("ijb_c", "gandiffface", "fddb")  # E, for training T
     external_eval: str = "adience"  # E, for evaluating T
     verification: tuple[str, ...] = ("lfw_bin", "cfp_fp", "cplfw", "agedb_30")
     image_size: Annotated[int, _at_least(16, " pixels")] = 112  # side of the aligned crop
     scale: Positive = 1.0  # embedded databases only: factor on their number of identities
-    held_out: Part = 0.05  # of D, that M never sees
+    held_out: Part = 0.05  # part of D that M never sees
     partition_seed: int = 0  # of every hash that forms a set
 
 
 @dataclass(frozen=True)
 class Audited:
-    """How the Audited Model M is built and trained (AdaFace's published recipe, batch size 256)."""
+    """How the Audited Model M is built and trained (AdaFace's published recipe with batch size 256)."""
 
     network: str = "ir_50"
-    loss: Loss = "adaface"  # adaface, cosface or arcface, each with its own published margin
-    batch_size: Batch = 256  # images that BatchNorm and AdaFace's statistics see together
-    epochs: Count = 26  # the rate drops tenfold at 12/26, 20/26 and 24/26 of them
+    loss: Loss = "adaface"  # each loss has its own published margin
+    # Of M in every table but Table 3: the images that BatchNorm and AdaFace's statistics see together.
+    batch_size: Batch = 256
+    epochs: Count = 26  # the learning rate drops tenfold at 12/26, 20/26 and 24/26 of them
     lr: Positive = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     dropout: Dropout = 0.4
     augmentation: Probability = 0.2  # probability of each of the three augmentations
-    # Exposures an epoch, one number for each equal part of the members.
+    # Exposures per epoch, one number for each of the equal parts of the members.
     repeats: Annotated[tuple[Count, ...], SOME] = (1,)
-    # Which images of D train it: members, held_out (the swap), half-a or half-b (for null models where
-    # held_out is not .5), shadow-0, shadow-1 and so on, or the members
-    # among a third of the people: people-a, people-b, people-c; people-a-atmost-5: five of each person.
+    # Which images of D train M: members; held_out (the swap); half-a or half-b (null models where the
+    # parameter held_out is not .5); shadow-0, shadow-1 and so on; people-a, -b or -c (the members among a
+    # third of the people); people-a-atmost-5 (of these at most five images of each person).
     shown: Shown = "members"
     seed: int = 0
     # Of convolutions and linear layers in training; auto: bfloat16 where the device multiplies it faster.
-    precision: Annotated[str, _one_of(*PRECISIONS)] = "auto"
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True)
 class Mint:
     """How the MINT Model T is trained and evaluated (paper, Sections 3.3 and 4.1)."""
 
-    # Images T is trained on at most, half of them members.
+    # Most images that T is trained on, half of them members.
     mint_samples: Annotated[int, _at_least(20)] = 100_000
-    mint_seeds: Count = 5  # trainings of T for each cell
+    mint_seeds: Count = 5  # trainings of T for each cell of a table
     mint_epochs: Count = 20
-    mint_batch_size: Batch = 128
-    split: Split = "image"  # what falls wholly in T's training or evaluation
-    replicates: Annotated[int, _at_least(100)] = 2000  # of the bootstrap, for an interval
+    mint_batch_size: Batch = 128  # of T, which is trained on activations of M
+    split: Split = "image"  # T's training and evaluation share no image, or no identity
+    replicates: Annotated[int, _at_least(100)] = 2000  # of the bootstrap for an interval
 
 
 @dataclass(frozen=True)
 class Scenarios:
     """What the scenarios compare (paper, Sections 4.3 to 4.6), and how often each M is trained."""
 
-    # Exposures an epoch of equal parts of the members.
+    # Scenario 1: exposures per epoch of equal parts of the members.
     frequencies: Annotated[tuple[Count, ...], DIFFER, SOME] = (1, 10, 20, 30)
+    # Table 3: one M for each of these batch sizes.
     batch_sizes: Annotated[tuple[Batch, ...], DIFFER, SOME] = (8, 32, 64, 256)
     dropouts: Annotated[tuple[Dropout, ...], DIFFER, SOME] = (0.0, 0.2, 0.4, 0.6)
     losses: Annotated[tuple[Loss, ...], DIFFER, SOME] = LOSSES
-    batch_sizes_scaled: tuple[Batch, ...] | None = None  # the rate scaled; None: the same sizes
-    audited_seeds: Count = 1  # trainings of the baseline, from its seed on, and of the other half
-    factor_seeds: Count | None = None  # of every other column; None: as many
-    people_seeds: Count | None = None  # of the networks of the cut by people; None: as many
-    frequency_seeds: Count = 1  # in Scenario 1, whose epochs are 15 times as long
-    frequency_epochs: Count | None = None  # of Scenario 1; None: as many as the baseline's
-    shadow_models: Pairs = 8  # of the attacks that need them, in pairs that share no image
-    images_a_person: Annotated[tuple[Count, ...], DIFFER] = ()  # of training, at most; a model each
+    # Table 3 with a learning rate in proportion to the batch size; None: the sizes of batch_sizes.
+    batch_sizes_scaled: tuple[Batch, ...] | None = None
+    # Trainings of the baseline, with seeds from the parameter seed on, and of the other half.
+    audited_seeds: Count = 1
+    factor_seeds: Count | None = None  # trainings of every other column; None: audited_seeds
+    people_seeds: Count | None = None  # trainings in the cut by people; None: audited_seeds
+    frequency_seeds: Count = 1  # trainings in Scenario 1, whose epochs are 15 times as long
+    frequency_epochs: Count | None = None  # of M in Scenario 1; None: the parameter epochs
+    shadow_models: Pairs = 8  # for the attacks that need them, in pairs that share no image
+    # Most training images of each person; one M for each number.
+    images_a_person: Annotated[tuple[Count, ...], DIFFER] = ()
 
     def __post_init__(self):
         for name in ("factor_seeds", "people_seeds"):
@@ -156,19 +160,19 @@ class Scenarios:
 
 @dataclass(frozen=True)
 class Brought:
-    """What an auditor brings to ``08_audit_your_model``, beside the network and its image size."""
+    """What an auditor gives to ``08_audit_your_model`` besides the network and its image size."""
 
-    question: Question = "images"  # were these images used, or were these persons shown
+    question: Question = "images"  # were these images used, or were these persons shown?
     # Folder with a file of weights and the folders members, non_members and questioned; None: the study's.
     case: str | None = None
     colour_order: Colours | None = None  # of the network's input; None: that of its family
-    # Of the network's input, from 0 to 1, one number or one a channel in the network's order:
-    # (pixel / 255 - mean) / std. Empty: .5, as AdaFace and InsightFace have it.
+    # The network's input is (pixel / 255 - mean) / std: one number, or one for each channel in the
+    # network's order. Empty: .5, the value of AdaFace and InsightFace.
     mean: Channels = ()
     std: Annotated[Channels, Rule(all, "above 0")] = ()
-    # At most four layers of a network that is not the study's; empty: they are found.
+    # At most four layers of a network that is not the study's; empty: the study chooses them.
     layers: tuple[str, ...] = ()
-    # Its class centres, a file or file:entry; None: those of the file of weights, if it holds any.
+    # The network's class centres, a file or file:entry; None: those in the file of weights, if any.
     head: str | None = None
 
     def __post_init__(self):
@@ -187,14 +191,14 @@ class Config:
     scenarios: Scenarios = field(default_factory=Scenarios)
     brought: Brought = field(default_factory=Brought)
     data: str | None = None  # the folder that the manifests' paths start from
-    is_reference: bool = True  # the profile as it is, nothing overridden
+    is_reference: bool = True  # no parameter differs from the profile's
 
     def replace(self, **changes: Any) -> "Config":
-        """Return this configuration with parameters changed by their flat names."""
+        """Return this configuration with other values of the named parameters."""
         return _apply(self, changes, where="the notebook")
 
     def changes(self) -> dict[str, Any]:
-        """Return the parameters that differ from the profile's, by their flat names."""
+        """Return the parameters that differ from the profile's, with their values."""
         own, profile = self.results(), resolve(self.profile).results()
         return {
             name: own[section][name]
@@ -203,7 +207,7 @@ class Config:
         }
 
     def results(self) -> dict[str, Any]:
-        """Return what determines the results, as plain JSON types."""
+        """Return everything that determines the results, as plain JSON types."""
         return {"profile": self.profile} | {name: plain(getattr(self, name)) for name in SECTIONS}
 
 
@@ -214,10 +218,15 @@ SECTIONS: dict[str, type] = {
     "scenarios": Scenarios,
     "brought": Brought,
 }
+# The section of each parameter, and its type with the rules.
 PARAMETERS: dict[str, tuple[str, Any]] = {
     name: (section, hint)
     for section, kind in SECTIONS.items()
     for name, hint in typing.get_type_hints(kind, include_extras=True).items()
+}
+# The type of each parameter without the rules.
+TYPES = {
+    name: hint for kind in SECTIONS.values() for name, hint in typing.get_type_hints(kind).items()
 }
 
 
@@ -227,24 +236,23 @@ def profiles() -> list[str]:
 
 
 def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -> Config:
-    """Turn a profile and overrides into one configuration.
+    """Return the configuration of a profile with overrides.
 
     Args:
         profile: A name in ``mint_utils/profiles``.
         data: The folder of the databases; None where all of them are embedded.
-        overrides: Parameters by their flat names; None means the profile's own value.
+        overrides: Parameters by name; None means the profile's own value.
 
     Raises:
         ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
     """
     if coerce("profile", profile, str) not in profiles():
         raise ParameterError(unknown("profile", profile, profiles()))
-    text = (paths.PROFILES / f"{profile}.yaml").read_text()
-    sections = yaml.safe_load(text) or {}
+    sections = yaml.safe_load((paths.PROFILES / f"{profile}.yaml").read_text()) or {}
     values = {name: value for section in sections.values() for name, value in section.items()}
     config = _apply(Config(profile=profile), values, where=f"profiles/{profile}.yaml")
-    wanted = {name: value for name, value in overrides.items() if value is not None}
-    changed = _apply(config, wanted, where="the parameters")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    changed = _apply(config, given, where="the parameters")
     if data is not None:
         data = _absolute(coerce("data", str(data) if isinstance(data, Path) else data, str))
     return replace(changed, data=data, is_reference=changed.results() == config.results())
@@ -253,39 +261,28 @@ def resolve(profile: str = "quick", data: str | None = None, **overrides: Any) -
 def parse(name: str, text: str) -> Any:
     """Return the value of a parameter that was typed on a command line.
 
-    A parameter declared as text has the text that was typed, 007 or null, and so have the items of a list of
-    texts. Any other value is read as YAML.
+    A text, alone or as an item of a list, is taken as typed, even 007 or null. Any other value is read as
+    YAML.
 
     Raises:
-        ParameterError: It is no YAML.
+        ParameterError: The text is not YAML.
     """
     if is_text(name):
         return text
-    kind = yaml.BaseLoader if _plain_type(name)[1] is str else yaml.SafeLoader
+    loader = yaml.BaseLoader if TYPES.get(name) == tuple[str, ...] else yaml.SafeLoader
     try:
-        return yaml.load(text, kind)
+        return yaml.load(text, loader)
     except yaml.YAMLError as error:
         raise ParameterError(f"{name} cannot be read as YAML: {text!r}.") from error
 
 
 def is_text(name: str) -> bool:
-    """Say whether a parameter is declared as text."""
-    return _plain_type(name)[0] is str
-
-
-def _plain_type(name: str) -> tuple[type | None, type | None]:
-    """Return the type of a parameter and that of its items, without rules and None."""
-    _, hint = PARAMETERS.get(name, (None, None))
-    while typing.get_origin(hint) in (Annotated, typing.Union, types.UnionType):
-        hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        return tuple, typing.get_args(item)[0] if typing.get_origin(item) is Annotated else item
-    return hint, None
+    """Return whether the value of a parameter is a text."""
+    return TYPES.get(name) in (str, str | None)
 
 
 def plain(value: Any) -> Any:
-    """Return dataclasses, tuples and paths as what JSON holds."""
+    """Return a value with its dataclasses, tuples and paths as plain JSON types."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):
@@ -310,14 +307,14 @@ def _apply(config: Config, values: Mapping[str, Any], where: str) -> Config:
 def coerce(name: str, value: Any, hint: Any) -> Any:
     """Return a value as the type of its parameter, where nothing is lost.
 
-    YAML reads ``1e-3`` as text and ``5`` as a whole number: both are good enough for a float.
+    A float may also be given as a whole number or as text, because YAML reads ``5`` and ``1e-3`` so.
 
     Raises:
-        ParameterError: The value is not of that type, or does not keep to its rules.
+        ParameterError: The value is not of that type, or breaks one of its rules.
     """
-    origin = typing.get_origin(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return None if value is None else coerce(name, value, typing.get_args(hint)[0])
+        return None if value is None else coerce(name, value, arguments[0])
     if origin is Annotated:
         value = coerce(name, value, hint.__origin__)
         for rule in hint.__metadata__:
@@ -325,27 +322,27 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
                 raise ParameterError(f"{name} must be {rule.text}, not {value!r}.")
         return value
     if origin is tuple:
-        if isinstance(value, str) and value.startswith("["):  # so papermill's -p hands on a list
+        if isinstance(value, str) and value.startswith("["):  # papermill's -p passes a list as text
             value = parse(name, value)
-        items = value if isinstance(value, list | tuple) else [value]
         if isinstance(value, str) and "," in value:
             raise ParameterError(f"{name} is a list: write [{value}], not {value!r}.")
-        return tuple(coerce(name, item, typing.get_args(hint)[0]) for item in items)
-    if hint is float and not isinstance(value, bool) and isinstance(value, int | float | str):
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(coerce(name, item, arguments[0]) for item in items)
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)
         except ValueError:
             pass
     elif type(value) is hint:
         return _text(name, value) if hint is str else value
-    expected = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
-    remedy = (
-        f" Papermill's -p makes numbers of text: give it by -r {name} TEXT, which is taken as typed; in a "
-        "file of YAML put it in quotes."
-    )
-    raise ParameterError(
-        f"{name} must be {expected}, not {value!r} ({type(value).__name__}).{remedy * (hint is str)}"
-    )
+    expected = {int: "a whole number", float: "a number", str: "text"}[hint]
+    message = f"{name} must be {expected}, not {value!r} ({type(value).__name__})."
+    if hint is str:
+        message += (
+            f" Papermill's -p makes numbers of text: give it by -r {name} TEXT, which is taken as typed; in "
+            "a file of YAML put it in quotes."
+        )
+    raise ParameterError(message)
 
 
 def _text(name: str, value: str) -> str:
@@ -363,7 +360,7 @@ def _absolute(path: str) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Return the sentence about a name that does not exist, with the nearest one that does."""
+    """Return the message for a name that does not exist, with the nearest one that does."""
     names = sorted(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
