@@ -39,13 +39,15 @@ class MarginHead(nn.Module):
     """Class centres, and the cosines to them; a subclass defines the margin.
 
     Attributes:
+        m: The margin.
+        s: The scale of the logits.
         kernel: (D, C), a class centre in each column; only its direction matters.
     """
 
-    def __init__(self, embedding: int, classes: int, m: float = 0.4, s: float = 64.0):
+    m, s = 0.4, 64.0
+
+    def __init__(self, embedding: int, classes: int):
         super().__init__()
-        self.m = m
-        self.s = s
         kernel = torch.empty(embedding, classes).uniform_(-1, 1)
         self.kernel = nn.Parameter(nn.functional.normalize(kernel, dim=0))
 
@@ -81,8 +83,7 @@ class CosFace(MarginHead):
 class ArcFace(MarginHead):
     """cos(theta + m), theta + m at most pi - 0.001 (arXiv 1801.07698)."""
 
-    def __init__(self, embedding: int, classes: int, m: float = 0.5, s: float = 64.0):
-        super().__init__(embedding, classes, m, s)
+    m = 0.5
 
     def with_margin(self, target: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
         """Return (N, 1); the lengths do not count."""
@@ -96,18 +97,11 @@ class AdaFace(MarginHead):
     h. In training a batch updates both before they are used.
     """
 
-    def __init__(
-        self,
-        embedding: int,
-        classes: int,
-        m: float = 0.4,
-        h: float = 0.333,
-        s: float = 64.0,
-        t_alpha: float = 0.01,
-    ):
-        super().__init__(embedding, classes, m, s)
-        self.h = h
-        self.t_alpha = t_alpha
+    h = 0.333
+    t_alpha = 0.01  # weight of a batch in the running statistics
+
+    def __init__(self, embedding: int, classes: int):
+        super().__init__(embedding, classes)
         self.register_buffer("batch_mean", torch.tensor([20.0]))
         self.register_buffer("batch_std", torch.tensor([100.0]))
 
