@@ -24,7 +24,7 @@ from timm.models import register_model
 from torch import nn
 
 from mint_utils.data.images import normalise
-from mint_utils.errors import DataError, ParameterError
+from mint_utils.errors import DataError
 
 POOLING = {"max": torch.amax, "mean": torch.mean}  # how a map becomes a number
 COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # layout of weights -> input they expect
@@ -156,12 +156,7 @@ def auditable(
     Returns:
         A number for each map of the four stage outputs, (N, C_i) each, and the Model Outcome, the
         unit vector (N, D).
-
-    Raises:
-        ParameterError: Another pooling.
     """
-    if pooling not in POOLING:
-        raise ParameterError(f"pooling must be {' or '.join(POOLING)}, not {pooling!r}.")
     features, stages = model.forward_intermediates(x)
     outcome, _ = model.forward_head(features)
     return [POOLING[pooling](stage, dim=(2, 3)) for stage in stages], outcome
