@@ -13,6 +13,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 REMEMBERED = 16  # cuts, 8 bytes a key each
 THIRDS = "abc"  # of the people
@@ -104,9 +105,5 @@ def first(
 
     A larger ``most`` chooses the same images and more.
     """
-    order = np.lexsort((uniform(database, keys, "images-a-person", seed), identities))
-    starts = np.flatnonzero(np.diff(identities[order], prepend=identities[order][:1] - 1))
-    place = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    chosen = np.zeros(len(keys), bool)
-    chosen[order[place < most]] = True
-    return chosen
+    hashes = pd.Series(uniform(database, keys, "images-a-person", seed))
+    return hashes.groupby(identities).rank(method="first").to_numpy() <= most
