@@ -228,7 +228,7 @@ class Opened:
     """A network that was brought, and what its input must be.
 
     Attributes:
-        network: In evaluation mode; an `Auditable`, or one of the study's own (`ir.IRNet`).
+        network: In evaluation mode.
         image_size: Side of its input in pixels.
         colour_order: ``bgr`` or ``rgb``.
         mean: Mean of each channel of its input, on a scale of 0 to 1.
@@ -236,7 +236,7 @@ class Opened:
         origin: The name by which it was opened.
     """
 
-    network: nn.Module
+    network: Auditable
     image_size: int
     colour_order: str
     mean: tuple[float, ...]
@@ -289,7 +289,7 @@ def open_network(
     std: Sequence[float] | None = None,
     trained: bool = True,
 ) -> Opened:
-    """Open a network.
+    """Open a network that is not one of the study's own, which `train.build` makes.
 
     Args:
         name: A network of timm, a file of TorchScript, ``torch.export`` or ONNX, or
@@ -297,7 +297,7 @@ def open_network(
         image_size: Side of its input in pixels; a size that the network itself specifies takes precedence.
         weights: A file with its state dict. A network of timm without one is untrained.
         layers: Names of at most four layers to read; if empty, `chosen` finds them.
-        colour_order: ``bgr`` or ``rgb``; None: RGB, for the study's own networks the order of their weights.
+        colour_order: ``bgr`` or ``rgb``; None: RGB.
         mean: Mean of its input's channels, one number or three; None: timm's, else .5.
         std: Standard deviation, as ``mean``.
         trained: False returns the network without its training: one of timm as it is initialised, another
@@ -309,9 +309,6 @@ def open_network(
     """
     given = tuple(tuple(v or ()) for v in (mean, std))
     of_timm = timm.is_model(name)
-    if name in ir.SHAPES:
-        weights = weights if trained else None
-        return _own(name, image_size, weights, layers, any(given), colour_order)
     source, own = _source(name, image_size, weights)
     if weights is not None and (trained or not of_timm):
         _fill(source.module, weights)
@@ -324,11 +321,13 @@ def open_network(
 
 
 def _source(name: str, image_size: int, weights: Path | None) -> tuple[nn.Module, tuple]:
-    """Return a network that is not the study's, and the mean and std that are usual for it."""
+    """Return a network, and the mean and std that are usual for it."""
     if timm.is_model(name):
         config = timm.get_pretrained_cfg(name)
         size = {"img_size": image_size} if config.fixed_input_size else {}
-        module = _initialised(name, num_classes=0, **size)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # the same initial weights at each call
+            module = timm.create_model(name, num_classes=0, **size)
         return Modules(module), (config.mean, config.std)
     if Path(name).is_file():
         if weights is not None:
@@ -342,24 +341,6 @@ def _source(name: str, image_size: int, weights: Path | None) -> tuple[nn.Module
         f"{unknown('network', name, ir.SHAPES)} Or any of timm, a file of TorchScript, torch.export or "
         "ONNX that exists, or package.module:function."
     )
-
-
-def _own(name, image_size, weights, layers, scaled, colour_order) -> Opened:
-    if layers or scaled:
-        raise ParameterError(
-            f"{name} has its own layers, mean and std: leave these parameters out."
-        )
-    network = _initialised(name, img_size=image_size).eval()
-    layout = "adaface" if weights is None else ir.load_weights(network, weights)
-    order = colour_order or ir.COLOUR_ORDERS[layout]
-    return Opened(network, image_size, order, (0.5,), (0.5,), name)
-
-
-def _initialised(name: str, **options: Any) -> nn.Module:
-    """Return a network of timm with initial weights, the same at each call."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return timm.create_model(name, **options)
 
 
 def _called(name: str) -> nn.Module:
