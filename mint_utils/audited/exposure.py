@@ -88,9 +88,9 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
         _, name, *most = recipe.shown.split("-")
         chosen = chosen & (of_people == THIRDS.index(name))
         if most:
-            among = np.flatnonzero(chosen)
-            of = database.keys[among], database.identities[among]
-            chosen[among] = first(database.name, *of, int(most[-1]), partition_seed)
+            rows = np.flatnonzero(chosen)
+            keys, people = database.keys[rows], database.identities[rows]
+            chosen[rows] = first(database.name, keys, people, int(most[-1]), partition_seed)
     times = np.asarray(recipe.repeats)
     parts = part(database.name, database.keys, len(times), partition_seed)
     images = np.where(chosen, times[parts], 0)

@@ -200,21 +200,15 @@ class Exported(nn.Module):
 
 def _refuse_code(path: Path) -> None:
     """Refuse a file of ``torch.export`` that could make its loader run more than tensor operators."""
-    refused = None
+    refused = []
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 # Tensors are raw bytes or nested files of torch.save, which must hold tensors only.
                 content = archive.read(name)
                 if name.endswith(".json"):
-                    for key, value in _entries(json.loads(content)):
-                        strange = (
-                            (key in ("target", "as_operator") and not TARGETS.fullmatch(str(value)))
-                            or (key == "expr_str" and not SIZES.fullmatch(str(value)))
-                            or (key == "use_pickle" and value)
-                            or (key == "as_custom_obj" and value)
-                        )
-                        refused = refused or (f"{key} {str(value)[:60]!r}" if strange else None)
+                    entries = _entries(json.loads(content))
+                    refused += [entry for entry in entries if _could_run_code(*entry)]
                 elif zipfile.is_zipfile(io.BytesIO(content)) or content[:1] == b"\x80":
                     torch.load(io.BytesIO(content), weights_only=True)
     except Exception as error:
@@ -222,9 +216,19 @@ def _refuse_code(path: Path) -> None:
             f"{path} cannot be read as data alone: it is damaged, or holds more than tensors and operators."
         ) from error
     if refused:
+        key, value = refused[0]
         raise DataError(
-            f"{path} holds {refused}, which could run code: export the bare network again."
+            f"{path} holds {key} {str(value)[:60]!r}, which could run code: export the bare network again."
         )
+
+
+def _could_run_code(key: Any, value: Any) -> bool:
+    """Say whether the loader of ``torch.export`` might run the value of an entry."""
+    if key in ("target", "as_operator"):
+        return not TARGETS.fullmatch(str(value))
+    if key == "expr_str":
+        return not SIZES.fullmatch(str(value))
+    return key in ("use_pickle", "as_custom_obj") and bool(value)
 
 
 def _entries(content: Any):
@@ -289,7 +293,7 @@ class Onnx(nn.Module):
 
         def read(x: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
             found = session.run([*own, *layers], {self.input: x.cpu().contiguous().numpy()})
-            tensors = [torch.from_numpy(np.asarray(one)).to(x.device) for one in found]
+            tensors = [torch.from_numpy(np.asarray(array)).to(x.device) for array in found]
             outputs, maps = tensors[: len(own)], tensors[len(own) :]
             return outputs[0] if len(own) == 1 else outputs, dict(zip(layers, maps, strict=True))
 

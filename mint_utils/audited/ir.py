@@ -12,7 +12,7 @@ AdaFace and of InsightFace's ``iresnet``.
 import math
 import re
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -345,8 +345,8 @@ def fitting(
 
 def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
     """Return the network that the entries look like in words, and the parameters for it."""
-    of_units, widths = _units(state)
-    alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (of_units, widths)]
+    units, widths = _units(state)
+    alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (units, widths)]
     last = state.get("output_layer.3.weight")
     if alike and last is not None:
         side = math.isqrt(last.shape[1] // widths[-1])  # of the last map: one for 16 image sizes
@@ -367,11 +367,10 @@ def _family(names: Iterable[str]) -> str | None:
 
 def _units(state: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the number of units and the width of each stage, from entries under AdaFace's names."""
-    found: dict[int, int] = {}
-    for name, value in state.items():
-        if re.fullmatch(r"body\.\d+\.res_layer\.4\.weight", name):
-            found[len(value)] = found.get(len(value), 0) + 1
-    return tuple(found[width] for width in sorted(found)), tuple(sorted(found))
+    last = re.compile(r"body\.\d+\.res_layer\.4\.weight")  # of a unit
+    units = Counter(len(value) for name, value in state.items() if last.fullmatch(name))
+    widths = sorted(units)
+    return tuple(units[width] for width in widths), tuple(widths)
 
 
 # AdaFace's IR-50 is the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px. Most published

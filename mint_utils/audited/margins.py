@@ -166,14 +166,14 @@ def read_head(source: str, width: int) -> torch.Tensor:
         return _centres("weight", _shards(Path(file).parent), width, source)
     entries = {k: v for k, v in _flat(_read(Path(file))) if v.ndim == 2}
     name = entry or next((n for n in FILED if any(_ends(k, n) for k in entries)), "")
-    found = [k for k in entries if _ends(k, name)] if name else list(entries)
-    if len(found) != 1:
+    names = [k for k in entries if _ends(k, name)] if name else list(entries)
+    if len(names) != 1:
         listed = ", ".join(n for n, v in entries.items() if width in v.shape)
         raise DataError(
-            f"{file} holds {len(found)} entries {entry or 'for a head'}: name one as {file}:ENTRY. With "
+            f"{file} holds {len(names)} entries {entry or 'for a head'}: name one as {file}:ENTRY. With "
             f"a side of {width} it has: {listed or 'none'}."
         )
-    return _centres(found[0], entries[found[0]], width, source)
+    return _centres(names[0], entries[names[0]], width, source)
 
 
 def _ends(key: str, name: str) -> bool:
@@ -193,20 +193,17 @@ def _centres(name: str, centres: torch.Tensor, width: int, where: str) -> torch.
             "as head.weight (classes, numbers)."
         )
     _refuse_no_numbers(where, {name: centres})
-    kept = centres.shape[0] == width and centres.shape[1] != width
-    return (centres if kept else centres.T).float().contiguous()
+    return (centres.T if centres.shape[1] == width else centres).float().contiguous()
 
 
 def _shards(folder: Path) -> torch.Tensor:
-    found = {
-        int(SHARD.fullmatch(p.name)[1]): p for p in folder.iterdir() if SHARD.fullmatch(p.name)
-    }
-    missing = sorted(set(range(max(found) + 1)) - set(found))
+    shards = {int(m[1]): p for p in folder.iterdir() if (m := SHARD.fullmatch(p.name))}
+    missing = sorted(set(range(max(shards) + 1)) - set(shards))
     if missing:
         raise DataError(
             f"{folder} lacks the shards {missing} of rank_N_softmax_weight.pt: bring them all."
         )
-    return torch.cat([_read(found[rank]) for rank in sorted(found)])
+    return torch.cat([_read(shards[rank]) for rank in sorted(shards)])
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:

@@ -100,9 +100,9 @@ class Auditable(nn.Module):
         self.register_buffer("shift", (0.5 - mean) / std)
         values = source.values()
         self.layers = list(layers)
-        unknown = [name for name in layers if name not in values]
-        if unknown or len(layers) > MOST:
-            raise ParameterError(self._no_layers(unknown, values))
+        absent = [name for name in layers if name not in values]
+        if absent or len(layers) > MOST:
+            raise ParameterError(self._no_layers(absent, values))
         blank = torch.zeros(source.batch or 1, 3, image_size, image_size)
         outcome, found = self._read_once(blank, source.reading(self.layers or list(values)))
         self.layers = self.layers or chosen(found, values)
@@ -118,13 +118,8 @@ class Auditable(nn.Module):
         self.feature_info = []
         for name in self.layers:
             channels, side = _map(found[name]).shape[1:3]
-            info = {
-                "num_chs": channels,
-                "reduction": image_size / side,
-                "module": name,
-                "side": side,
-            }
-            self.feature_info.append(info)
+            info = {"num_chs": channels, "reduction": image_size / side, "module": name}
+            self.feature_info.append(info | {"side": side})
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the outcome as a unit vector (N, D) and its length before that (N, 1), float32."""
@@ -161,7 +156,7 @@ class Auditable(nn.Module):
             part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
             outcome, found = self._read_once(part, self._reading)
             maps = [_map(found[name]) for name in self.layers]
-            yield (outcome[:n], [one[:n] for one in maps]) if missing else (outcome, maps)
+            yield outcome[:n], [of_layer[:n] for of_layer in maps]
 
     def _read_once(
         self, x: torch.Tensor, reading: graphs.Reading
@@ -175,12 +170,14 @@ class Auditable(nn.Module):
             ) from error
         return _vector(output, self.where, len(x)), found
 
-    def _no_layers(self, unknown: Sequence[str], values: dict[str, bool]) -> str:
-        if not unknown:
+    def _no_layers(self, absent: Sequence[str], values: dict[str, bool]) -> str:
+        if not absent:
             return f"At most {MOST} layers can be read, not {len(self.layers)}."
         some = [name for name, activation in values.items() if activation] or list(values)
         listed = ", ".join(some[-12:])
-        return f"{self.where} has no layer {', '.join(unknown)}. The last of its {len(some)}: {listed}."
+        return (
+            f"{self.where} has no layer {', '.join(absent)}. The last of its {len(some)}: {listed}."
+        )
 
 
 def chosen(found: dict[str, torch.Tensor], values: dict[str, bool]) -> list[str]:
@@ -213,9 +210,8 @@ def _vector(output: Any, where: str, n: int) -> torch.Tensor:
     shapes = [tuple(part.shape) for part in parts] if tensors else [type(output).__name__]
     if tensors and len(parts) == 2 and shapes[1] == (n, 1) and len(shapes[0]) == 2:
         parts, shapes = [parts[0] * parts[1]], shapes[:1]
-    if not tensors or len(parts) > 1 or shapes[0][2:] not in ((), (1, 1)) or len(parts[0]) != n:
-        parts = []
-    if not parts or parts[0].ndim < 2 or parts[0].shape[1] < 2:
+    shape = tuple(parts[0].shape) if tensors and len(parts) == 1 else ()
+    if len(shape) < 2 or shape[0] != n or shape[1] < 2 or shape[2:] not in ((), (1, 1)):
         raise ParameterError(
             f"{where} gives {', '.join(map(str, shapes))} for {n} images, and not one vector an image: name "
             "a network without its head, whose only output is the embedding (N, D)."

@@ -79,8 +79,8 @@ class AuditedModel:
         path = self.artifact.folder / "model.pt"
         if not path.exists():
             raise DataError(
-                f"{path} is not here: of this model only the results were brought. What reads it anew needs "
-                f"its weights: copy them there, or delete {path.parent} and it is trained again."
+                f"{path} is not here: only the results of this model were copied, and this step needs its "
+                f"weights. Copy them there, or delete {path.parent} and it is trained again."
             )
         weights = torch.load(path, map_location=device, weights_only=True)
         record = self.artifact.record
@@ -391,13 +391,8 @@ def _schedule(exposures: Plan, first: int) -> Iterator[tuple[int, int, np.ndarra
         for i, batch in enumerate(exposures.batches(epoch)):
             number = epoch * exposures.steps_per_epoch + i
             if number >= first:
-                start = (exposures.seed << 52) + (epoch << 36) + position
-                yield (
-                    number,
-                    epoch,
-                    batch,
-                    np.uint64(start) + np.arange(len(batch), dtype=np.uint64),
-                )
+                start = np.uint64((exposures.seed << 52) + (epoch << 36) + position)
+                yield number, epoch, batch, start + np.arange(len(batch), dtype=np.uint64)
             position += len(batch)
 
 

@@ -140,4 +140,6 @@ def _opened(path: str | Path):
     try:
         return open(path, "rb")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Let it be read.") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}). Change its permissions."
+        ) from error

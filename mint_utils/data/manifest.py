@@ -107,7 +107,7 @@ def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
         DataError: There is no such folder, or no image in it that can be read.
     """
     manifest = {"name": name, "layout": "folder", "path": str(folder), "image_size": None}
-    manifest |= {"reads": images.formats()}
+    manifest["reads"] = images.formats()
     db = _opened(recognised(manifest, "/"), "/", image_size)
     unread = tuple(sorted([*folders.image_files(folder).others, *db.unread]))
     if unread:

@@ -51,9 +51,9 @@ def _uniform(database: str, keys: _Keys, purpose: str, seed: int) -> np.ndarray:
     numbers = np.empty(len(keys.array), dtype=np.uint64)
     for start in range(0, len(numbers), CHUNK):
         for i, key in enumerate(keys.array[start : start + CHUNK].tolist(), start):
-            one = salt.copy()
-            one.update(str(key).encode())
-            numbers[i] = int.from_bytes(one.digest(), "big")
+            salted = salt.copy()
+            salted.update(str(key).encode())
+            numbers[i] = int.from_bytes(salted.digest(), "big")
     cut = (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
     cut.flags.writeable = False
     return cut

@@ -100,8 +100,9 @@ def prepare(
     except Timeout as error:
         raise DataError(f"Another process is preparing {folder}: wait until it is done.") from error
     except OSError as error:
-        told = f"{folder} cannot be made ({error.strerror}): make room, or name another --out."
-        raise DataError(told) from error
+        raise DataError(
+            f"{folder} cannot be made ({error.strerror}): make room, or name another --out."
+        ) from error
     finally:
         torch.set_num_threads(threads)
     return folder

@@ -102,11 +102,12 @@ class RecordFile:
         return labels[self._images]
 
     def _checked_label(self, row: int, end: int) -> int:
-        if (found := self._record(row)[1]) != end:
-            key = self._keys[row]
-            self._fail(key, f"at its end, byte {found}, a record begins that the .idx lacks")
+        key = self._keys[row]
+        _, stop = self._record(row)
+        if stop != end:
+            self._fail(key, f"at its end, byte {stop}, a record begins that the .idx lacks")
         is_image = self._images.start <= row < self._images.stop
-        return self._image(self._keys[row])[0] if is_image else -1
+        return self._image(key)[0] if is_image else -1
 
     def _check_offsets(self) -> None:
         outside = (self._offsets + PART.size > len(self._map)) | (self._offsets % 4 > 0)
@@ -143,8 +144,8 @@ class RecordFile:
                 self._fail(0, f"it counts {records:.0f} records in all, the .idx has {n}")
             for row in range(last, n):
                 if not self._counts(row):
-                    told = f"it is an image, and record 0 counts {count - 1:.0f}"
-                    self._fail(self._keys[row], told)
+                    problem = f"it is an image, and record 0 counts {count - 1:.0f}"
+                    self._fail(self._keys[row], problem)
         if first == last:
             raise DataError(f"{self.path} holds no image.")
         return slice(first, last)
