@@ -110,10 +110,11 @@ def default_device() -> torch.device:
 def specification(
     recipe: Audited, database: Database, held_out: float, partition_seed: int
 ) -> dict[str, Any]:
-    """Return exactly what determines an Audited Model of D, of which the share ``held_out`` is never shown.
+    """Return exactly what determines an Audited Model.
 
-    The kind of device and its arithmetic are part of it. A model that is stored, or was begun, on another
-    device is taken as it is, so that a notebook without a GPU reads models trained on one.
+    The share ``held_out`` of D, chosen by ``partition_seed``, is never shown. The kind of device and its
+    arithmetic are part of the specification. A model that is stored, or was begun, on another device is taken
+    as it is, so that a notebook without a GPU reads models trained on one.
     """
     alone = {
         "version": VERSION,
