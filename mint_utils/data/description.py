@@ -47,7 +47,7 @@ def read_manifest(name: str) -> dict[str, Any]:
         field = fault.json_path.removeprefix("$").removeprefix(".")
         raise DataError(
             f"{path}{', field ' * bool(field)}{field}: {fault.message}. "
-            "data_manifests/README.md explains the fields."
+            "data_manifests/README.md tells the fields."
         )
     if manifest["name"] != name:
         raise DataError(
