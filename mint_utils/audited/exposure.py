@@ -1,9 +1,9 @@
-"""Which image passes through training when: the plan, its batches, and the ledger that proves it.
+"""The exposures of D in training: the plan, its batches, and the check of the ledger against the plan.
 
-An *exposure* is one image passed once through training. The plan says, before anything runs, how
-often each image of D is exposed; the ledger counts it where batches are formed; training ends
-only when the two are equal. Nothing is dropped, padded or substituted: AdaFace's loader drops the
-last incomplete batch of an epoch, here an epoch is cut into batches of nearly equal size instead.
+An *exposure* is one image passed once through training. The plan says before training how often each image
+of D is exposed; the ledger counts exposures as batches are formed; training fails unless both are equal. No
+image is dropped, padded or substituted: AdaFace's loader drops the last incomplete batch of an epoch, but
+here an epoch is cut into batches of nearly equal size.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Plan:
     """The exposures of one Audited Model.
 
     Attributes:
-        images: (N,) int64, exposures of each image of D an epoch; 0 for a held-out image.
+        images: (N,) int64, exposures of each image of D in an epoch; 0 for a held-out image.
         epochs: Passes over the plan.
-        batch_size: Largest batch, at least 2; in pairs an odd number of images leaves one batch of 3.
-        seed: Of the order of each epoch.
+        batch_size: Largest batch, at least 2. With 2 and an odd number of images one batch has 3.
+        seed: Seed of the order of each epoch.
     """
 
     images: np.ndarray
@@ -34,7 +34,7 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of each epoch. BatchNorm cannot take one image: three share a step if need be."""
+        """Optimiser steps of each epoch, of two images at least, because BatchNorm cannot train on one."""
         shown = int(self.images.sum())
         return min(-(-shown // self.batch_size), shown // 2)
 
@@ -50,10 +50,7 @@ class Plan:
         return np.array_split(order, self.steps_per_epoch)
 
     def check(self, ledger: np.ndarray) -> None:
-        """Compare what was counted with what was planned.
-
-        Args:
-            ledger: (N,) exposures counted for each image of D.
+        """Compare the exposures counted for each image of D, (N,), with the plan.
 
         Raises:
             TrainingError: They differ for any image.
@@ -70,9 +67,9 @@ class Plan:
 def plan(recipe: Audited, database: Database, held_out_share: float, partition_seed: int) -> Plan:
     """Plan the exposures of D: ``recipe.repeats`` for equal parts of the images shown, none for the others.
 
-    ``recipe.shown`` says which those are: the members, or for a null model the held-out images in their
-    place, one of two halves of D, the half of a shadow model, the members among a third of the people, or at
-    most so many of each.
+    ``recipe.shown`` says which images are shown: the members; the held-out images, for a null model; one of
+    two halves of D; the half of a shadow model; or the members among a third of the people, all of them or a
+    number of images of each person.
 
     Raises:
         ParameterError: Fewer than two identities, or fewer than two images, would be shown.
@@ -91,9 +88,9 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
         _, name, *most = recipe.shown.split("-")
         chosen = chosen & (of_people == THIRDS.index(name))
         if most:
-            among = np.flatnonzero(chosen)
-            of = database.keys[among], database.identities[among]
-            chosen[among] = first(database.name, *of, int(most[-1]), partition_seed)
+            rows = np.flatnonzero(chosen)
+            keys, people = database.keys[rows], database.identities[rows]
+            chosen[rows] = first(database.name, keys, people, int(most[-1]), partition_seed)
     times = np.asarray(recipe.repeats)
     parts = part(database.name, database.keys, len(times), partition_seed)
     images = np.where(chosen, times[parts], 0)
@@ -111,7 +108,7 @@ def plan(recipe: Audited, database: Database, held_out_share: float, partition_s
 
 
 def classes(plan: Plan, database: Database) -> np.ndarray:
-    """Return (N,) int64: each image's class among the identities that are shown, -1 where none."""
+    """Return (N,) int64: each image's class, a number of the identities shown; -1 for other identities."""
     shown = np.unique(database.identities[plan.images > 0])
     position = np.searchsorted(shown, database.identities).clip(max=len(shown) - 1)
     return np.where(shown[position] == database.identities, position, -1)

@@ -1,12 +1,12 @@
 """Networks that are files of data: TorchScript, ``torch.export`` and ONNX.
 
-In: a file. Out: a source, which names the values that its graph computes, and gives a function from a batch
-to the output and to any of these values. A source adds outputs to the graph, so that it needs no class of
-the network.
+Each is opened as a source: it lists the values that its graph computes, and makes a function from a batch to
+the output and to any of these values. It adds them to the outputs of the graph, and does not need the class
+of the network.
 
-No Python of a file is run. PyTorch interprets TorchScript by itself; what could touch files is refused. The
-loader of ``torch.export`` would unpickle, evaluate and call what its file names, so the file is looked
-through first. ONNX is run by onnxruntime (the extra ``onnx``).
+No Python code of a file is run. PyTorch interprets TorchScript itself; calls that could access files are
+refused. The loader of ``torch.export`` would unpickle, evaluate and call what its file names, so the file is
+checked first. ONNX is run by onnxruntime (the extra ``onnx``).
 """
 
 import io
@@ -24,13 +24,13 @@ from torch import nn
 
 from mint_utils.errors import DataError, ParameterError
 
-# Names of activation functions, as modules, TorchScript, ATen and ONNX have them, in lower case. A sigmoid is
-# not among them: it is the gate of squeeze-and-excitation, or one factor of a swish.
+# Names of activation functions in modules, TorchScript, ATen and ONNX, in lower case. Sigmoid is left out: it
+# is the gate of squeeze-and-excitation, or a factor of a swish.
 ACTIVATIONS = re.compile(
     "((p|r|leaky|thresholded)?relu6?|[csg]?elu|silu|swish|mish|hardswish|hardtanh|clamp|clip|softplus|tanh)"
 )
-# What a file of torch.export may call, and how it may write a size: its loader evaluates that as Python,
-# so it must be made of symbols, numbers and constructors of sympy.
+# What a file of torch.export may call, and how it may write a size. The loader evaluates a size as Python, so
+# only symbols, numbers and constructors of sympy are allowed.
 TARGETS = re.compile(
     r"torch\.ops\.(aten|prims)\.(?!from_file|save|load)[\w.]+|torch\.sym_\w+|math\.\w+"
     r"|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
@@ -40,8 +40,8 @@ SIZES = re.compile(
     r"([\s+\-*/(),<>=]|\d++|'?[su]\d++'?|\b(Symbol|Integer|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod"
     r"|FloorDiv|CleanDiv|positive|nonnegative|integer|real|True|False)\b)++"
 )
-FEW = 16  # images that onnxruntime is given at once: more do not fit the caches of a CPU
-# From a batch to the output and the values that were named, in the order in which they are computed.
+FEW = 16  # images in one call of onnxruntime: more do not fit the caches of a CPU
+# A function from a batch to the output and the named values, in the order of computation.
 Reading = Callable[[torch.Tensor], tuple[Any, dict[str, torch.Tensor]]]
 
 
@@ -51,10 +51,10 @@ def is_activation(name: str) -> bool:
 
 
 def shuffle(weights: torch.Tensor) -> torch.Tensor:
-    """Return weights (O, ...) of which each row's values have changed places, the same on every machine.
+    """Return weights (O, ...) with the values of each row permuted, in the same way on every machine.
 
-    What was learnt lies in the places. The values stay, and so does a filter's answer to an even surface, so
-    that the signal neither dies nor grows from layer to layer.
+    This removes what was learnt. The values stay the same, and so does the response of a filter to a uniform
+    surface, so that the signal neither vanishes nor grows from layer to layer.
     """
     if weights.ndim < 2 or not weights.is_floating_point():
         return weights
@@ -67,16 +67,16 @@ class Script(nn.Module):
     """A TorchScript file.
 
     Attributes:
-        batch: Number of images that it must be given at once, None for any.
-        at_once: Number that it is best given, None for any.
-        image_size: Side of its input, None where it is not said.
+        batch: Number of images in a batch, None for any.
+        at_once: Largest number of images that is efficient in a batch, None for any.
+        image_size: Side of its input, None where the file does not specify it.
     """
 
     def __init__(self, path: Path):
         """Load the file.
 
         Raises:
-            DataError: It is damaged, or asks for files.
+            DataError: It is damaged, or accesses files.
         """
         super().__init__()
         self.batch = self.at_once = self.image_size = None
@@ -95,7 +95,7 @@ class Script(nn.Module):
             raise DataError(f"{path} cannot be read as TorchScript: {first(error)}.") from error
 
     def values(self) -> dict[str, bool]:
-        """Return the names of all tensors of the graph, in their order, and which are activations."""
+        """Return the name of each tensor of the graph, in order -> whether it is an activation."""
         return {name: activation for name, (_, activation) in _tensors(self._graph()).items()}
 
     def reading(self, layers: Sequence[str]) -> Reading:
@@ -110,7 +110,7 @@ class Script(nn.Module):
                 for name in layers:
                     graph.registerOutput(tensors[name][0])
                 graph.makeMultiOutputIntoTuple()
-                graph.eraseInput(0)  # the module, of which a frozen graph asks nothing
+                graph.eraseInput(0)  # the module, which a frozen graph does not use
                 made[x.device] = torch._C._create_function_from_graph("read", graph)
             found = made[x.device](x)
             return (found[0], dict(zip(layers, found[1:], strict=True))) if layers else (found, {})
@@ -144,10 +144,10 @@ def _tensors(graph: torch.Graph) -> dict[str, tuple[torch.Value, bool]]:
 
 
 class Exported(nn.Module):
-    """A file of ``torch.export.save``; attributes and methods as of `Script`."""
+    """A file of ``torch.export.save``; attributes and methods are those of `Script`."""
 
     def __init__(self, path: Path):
-        """Look the file through, and load it.
+        """Check the file for code, and load it.
 
         Raises:
             DataError: It is damaged, or holds more than tensors and a graph of operators.
@@ -169,7 +169,7 @@ class Exported(nn.Module):
         self.at_once = self.batch
 
     def train(self, mode: bool = True) -> "Exported":
-        """Do nothing: the graph has no other mode than the one that was exported."""
+        """Do nothing: the graph has only the mode in which it was exported."""
         return self
 
     def values(self) -> dict[str, bool]:
@@ -183,7 +183,7 @@ class Exported(nn.Module):
         graph = self.module.graph
         nodes = {node.name: node for node in graph.nodes}
         end = graph.output_node()
-        # Of the output as its program gives it, so that a second reading starts anew.
+        # The program's own output, so that a second reading does not extend the first.
         self._output = getattr(self, "_output", end.args[0])
         end.args = ([self._output, *(nodes[name] for name in layers)],)
         graph.set_codegen(torch.fx.graph.CodeGen())  # which unpacks the output as a plain list
@@ -199,22 +199,16 @@ class Exported(nn.Module):
 
 
 def _refuse_code(path: Path) -> None:
-    """Refuse a file of ``torch.export`` that could make its loader run anything but tensor operators."""
-    refused = None
+    """Refuse a file of ``torch.export`` that could make its loader run more than tensor operators."""
+    refused = []
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
-                # Tensors are raw bytes or nested files of torch.save, which must be tensors alone.
+                # Tensors are raw bytes or nested files of torch.save, which must hold tensors only.
                 content = archive.read(name)
                 if name.endswith(".json"):
-                    for key, value in _entries(json.loads(content)):
-                        strange = (
-                            (key in ("target", "as_operator") and not TARGETS.fullmatch(str(value)))
-                            or (key == "expr_str" and not SIZES.fullmatch(str(value)))
-                            or (key == "use_pickle" and value)
-                            or (key == "as_custom_obj" and value)
-                        )
-                        refused = refused or (f"{key} {str(value)[:60]!r}" if strange else None)
+                    entries = _entries(json.loads(content))
+                    refused += [entry for entry in entries if _could_run_code(*entry)]
                 elif zipfile.is_zipfile(io.BytesIO(content)) or content[:1] == b"\x80":
                     torch.load(io.BytesIO(content), weights_only=True)
     except Exception as error:
@@ -222,9 +216,19 @@ def _refuse_code(path: Path) -> None:
             f"{path} cannot be read as data alone: it is damaged, or holds more than tensors and operators."
         ) from error
     if refused:
+        key, value = refused[0]
         raise DataError(
-            f"{path} holds {refused}, which could run code: export the bare network again."
+            f"{path} holds {key} {str(value)[:60]!r}, which could run code: export the bare network again."
         )
+
+
+def _could_run_code(key: Any, value: Any) -> bool:
+    """Say whether the loader of ``torch.export`` might run the value of an entry."""
+    if key in ("target", "as_operator"):
+        return not TARGETS.fullmatch(str(value))
+    if key == "expr_str":
+        return not SIZES.fullmatch(str(value))
+    return key in ("use_pickle", "as_custom_obj") and bool(value)
 
 
 def _entries(content: Any):
@@ -237,7 +241,7 @@ def _entries(content: Any):
 
 
 class Onnx(nn.Module):
-    """An ONNX file, run by onnxruntime; attributes and methods as of `Script`."""
+    """An ONNX file, run by onnxruntime; attributes and methods are those of `Script`."""
 
     def __init__(self, path: Path):
         """Load the file.
@@ -289,7 +293,7 @@ class Onnx(nn.Module):
 
         def read(x: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
             found = session.run([*own, *layers], {self.input: x.cpu().contiguous().numpy()})
-            tensors = [torch.from_numpy(np.asarray(one)).to(x.device) for one in found]
+            tensors = [torch.from_numpy(np.asarray(array)).to(x.device) for array in found]
             outputs, maps = tensors[: len(own)], tensors[len(own) :]
             return outputs[0] if len(own) == 1 else outputs, dict(zip(layers, maps, strict=True))
 
@@ -299,7 +303,7 @@ class Onnx(nn.Module):
         options = self.runtime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
-        # A thread that spins while it waits would hold a core that PyTorch needs.
+        # A thread that spins while it waits would occupy a core that PyTorch needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = self.runtime.get_available_providers()
         try:
@@ -320,7 +324,7 @@ class Onnx(nn.Module):
 
 
 def first(error: Exception) -> str:
-    """Return what an error says, on one line and not too long."""
+    """Return the message of an error on one line of limited length."""
     text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
@@ -329,7 +333,7 @@ def opened(path: Path) -> Script | Exported | Onnx:
     """Return the source that a file holds, by its content.
 
     Raises:
-        DataError: It is none of the three; a pickle is refused.
+        DataError: It is none of the three kinds, such as a pickle.
     """
     names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     if any(name.endswith("/constants.pkl") and "/data/" not in name for name in names):

@@ -1,18 +1,18 @@
 """IR networks of face recognition: the Audited Model's IR-50 and its smaller relatives.
 
-In: (N, 3, S, S) float32, an aligned face scaled to -1..1, S the ``img_size`` of the network. Out:
-the embedding as a unit vector (N, D) and its length before that (N, 1), as AdaFace's network gives
-them (arXiv 2204.00964). Importing this module registers ``ir_50``, ``ir_101``, ``ir_18``,
-``ir_small`` and ``ir_tiny`` with ``timm.create_model``.
+The input is (N, 3, S, S) float32, aligned faces scaled to -1..1, where S is the network's ``img_size``. The
+output is the embedding as a unit vector (N, D) and its length (N, 1), as in AdaFace (arXiv 2204.00964).
+Importing this module registers ``ir_50``, ``ir_101``, ``ir_18``, ``ir_small`` and ``ir_tiny`` with
+``timm.create_model``.
 
-Entries of the state dict carry the names of AdaFace's published checkpoints. Weights of AdaFace
-and of InsightFace's ``iresnet`` are read by ``load_weights``.
+Entries of the state dict have the names of AdaFace's published checkpoints. ``load_weights`` reads weights of
+AdaFace and of InsightFace's ``iresnet``.
 """
 
 import math
 import re
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -24,12 +24,12 @@ from timm.models import register_model
 from torch import nn
 
 from mint_utils.data.images import normalise
-from mint_utils.errors import DataError, ParameterError
+from mint_utils.errors import DataError
 
-POOLING = {"max": torch.amax, "mean": torch.mean}  # what is left of a map
-COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # what a layout's weights expect as input
+POOLING = {"max": torch.amax, "mean": torch.mean}  # how a map becomes a number
+COLOUR_ORDERS = {"adaface": "bgr", "insightface": "rgb"}  # layout of weights -> input they expect
 COUNTERS = ".num_batches_tracked"  # of BatchNorm, without effect in evaluation
-OTHERS = {  # pattern of names of entries, a line each -> the family of networks that has them
+OTHERS = {  # pattern of the names of entries, one on each line -> the family of networks
     r"(?m)(^|\.)blocks\.\d+\.attn\.": "a vision transformer",
     r"(?m)(^|\.)(block35|repeat_1|mixed_6a|conv2d_1a)\b": "facenet-pytorch's InceptionResnetV1",
     r"(?m)(^|\.)conv_dw\b|\.conv_sep\b": "a MobileFaceNet",
@@ -92,7 +92,7 @@ class IRNet(nn.Module):
                 body.append(IRUnit(width_in, width, stride=1 if i else 2))
                 width_in = width
         self.body = nn.Sequential(*body)
-        side = -(-img_size // 2 ** len(units))  # halving and rounding up, once for each stage
+        side = -(-img_size // 2 ** len(units))  # halved and rounded up by each stage
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(width_in),
             nn.Dropout(drop_rate),
@@ -120,7 +120,7 @@ class IRNet(nn.Module):
     def forward_head(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the unit vector (N, D) and the embedding's length (N, 1) of the last map."""
         x = self.output_layer(x)
-        # The margin reads small differences between lengths: bfloat16 would round them away.
+        # The margin depends on small differences between lengths, which bfloat16 would lose.
         dtype = torch.promote_types(x.dtype, torch.float32)
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
         return x / norm, norm
@@ -146,22 +146,17 @@ def inputs(images: np.ndarray, colour_order: str, device: torch.device) -> torch
 def auditable(
     model: nn.Module, x: torch.Tensor, pooling: str = "max"
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Return what an audit reads of (N, 3, S, S), from one forward pass (the paper, Section 3.3).
+    """Return the auditable data of images from one forward pass (the paper, Section 3.3).
 
     Args:
         model: An `IRNet` or `networks.Auditable`, in evaluation mode.
-        x: Images as the network takes them.
-        pooling: What is left of a map: ``max``, the paper's, or ``mean``.
+        x: (N, 3, S, S), input of the network.
+        pooling: How a map becomes a number: ``max``, the paper's, or ``mean``.
 
     Returns:
         A number for each map of the four stage outputs, (N, C_i) each, and the Model Outcome, the
         unit vector (N, D).
-
-    Raises:
-        ParameterError: Another pooling.
     """
-    if pooling not in POOLING:
-        raise ParameterError(f"pooling must be {' or '.join(POOLING)}, not {pooling!r}.")
     features, stages = model.forward_intermediates(x)
     outcome, _ = model.forward_head(features)
     return [POOLING[pooling](stage, dim=(2, 3)) for stage in stages], outcome
@@ -170,23 +165,22 @@ def auditable(
 def load_weights(model: IRNet, source: str | Path | Mapping[str, Any]) -> str:
     """Load published weights, all entries or none; no code of the file is run.
 
-    InsightFace's networks differ from AdaFace's in two places. Their very first unit has a
-    projection as shortcut, so ``model`` gets one there. Their last BatchNorm has a weight and a
-    bias, which are folded into the linear layer and the running mean: exact in evaluation mode,
-    while a model trained further would go on without them.
+    InsightFace's networks differ from AdaFace's in two places. The shortcut of their first unit is a
+    projection, which replaces that of ``model``. Their last BatchNorm has a weight and a bias, which are
+    folded into the linear layer and the running mean: this is exact in evaluation mode, but a model trained
+    further would not have them.
 
     Args:
-        model: Of the kind and ``img_size`` that the weights were made for; changed in place.
+        model: A network of the kind and ``img_size`` of the weights; changed in place.
         source: A file of ``torch.save``, or its content: a state dict or a dict with one under
-            ``state_dict``. A prefix that all entries share is removed (``model.``, ``module.``,
-            ``_orig_mod.`` and any other), entries ``head.*`` are left out. Counters of BatchNorm
-            may be missing; every other tensor of the network must be there.
+            ``state_dict``. A prefix that all entries share (such as ``model.`` or ``module.``) is removed,
+            entries ``head.*`` are left out. Counters of BatchNorm may be missing, but no other tensor.
 
     Returns:
-        The layout that was found, ``adaface`` or ``insightface``: the key into ``COLOUR_ORDERS``.
+        The layout of the file, ``adaface`` or ``insightface``: the key into ``COLOUR_ORDERS``.
 
     Raises:
-        DataError: Not such a file, or entries are missing, unexpected, of another shape, or no numbers.
+        DataError: There is no such file, or entries are missing, unexpected, of another shape or not finite.
     """
     state = {k: v for k, v in _state(source).items() if not k.startswith("head.")}
     family = _family(state)
@@ -210,7 +204,7 @@ def _where(source: str | Path | Mapping[str, Any]) -> str:
 
 
 def _state(source: str | Path | Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the entries of a state dict, without prefixes that all of the network's share."""
+    """Return the entries of a state dict, without prefixes that all entries of the network share."""
     content = source if isinstance(source, Mapping) else _read(Path(source))
     if "_modules" in getattr(content, "__dict__", {}):
         raise DataError(
@@ -229,7 +223,7 @@ def _state(source: str | Path | Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _without_prefixes(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Remove what wrappers put before every entry; those of the head may have less of it."""
+    """Remove the prefixes that wrappers put before every entry; the head may lack some of them."""
     while True:
         first = {name.split(".")[0] for name in state if not name.startswith("head.")}
         if len(first) != 1 or any("." not in name for name in state):
@@ -255,8 +249,8 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path} does not exist: give the file of the weights.")
     try:
-        # Lightning's checkpoints name classes of the training program beside the weights. They
-        # are read as plain dictionaries: nothing is imported or run, and nothing of them is used.
+        # Lightning's checkpoints also contain objects of the training program. These are read as plain
+        # dictionaries and not used: nothing is imported or run.
         zipped = zipfile.is_zipfile(path)
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipped else []
         with torch.serialization.safe_globals([(OrderedDict, name) for name in names]):
@@ -284,7 +278,7 @@ def _without_affine(state: dict[str, torch.Tensor], eps: float) -> dict[str, tor
 def _adaface_names(
     state: Mapping[str, torch.Tensor], units: Sequence[int]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield InsightFace's entries under AdaFace's names, and those without one as they are."""
+    """Yield InsightFace's entries under AdaFace's names, and entries without such a name unchanged."""
     outside = {
         "conv1": "input_layer.0",
         "bn1": "input_layer.1",
@@ -308,7 +302,7 @@ def _adaface_names(
         found = re.fullmatch(r"layer([1-4])\.(\d+)\.(\w+)\.(.+)", name)
         if part in outside:
             name = f"{outside[part]}.{entry}"
-        # A unit that this stage does not have must not pass for the next stage's.
+        # A unit that this stage does not have must not become one of the next stage.
         elif found and found[3] in inside and int(found[2]) < units[int(found[1]) - 1]:
             place = first[int(found[1]) - 1] + int(found[2])
             name = f"body.{place}.{inside[found[3]]}.{found[4]}"
@@ -321,10 +315,10 @@ def fitting(
     state: dict[str, torch.Tensor],
     family: str | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Return a state dict with the counters of BatchNorm that it may lack.
+    """Return a state dict, completed by counters of BatchNorm.
 
     Raises:
-        DataError: Entries that are wanted are missing, or some are unexpected or of another shape.
+        DataError: Wanted entries are missing, or some are unexpected or of another shape.
     """
     state |= {k: v for k, v in wanted.items() if k.endswith(COUNTERS) and k not in state}
     shapes = [
@@ -350,12 +344,12 @@ def fitting(
 
 
 def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
-    """Return which network the entries look like, and the parameters to give for it."""
-    of_units, widths = _units(state)
-    alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (of_units, widths)]
+    """Return the network that the entries look like in words, and the parameters for it."""
+    units, widths = _units(state)
+    alike = [n for n, s in SHAPES.items() if (s["units"], s["widths"]) == (units, widths)]
     last = state.get("output_layer.3.weight")
     if alike and last is not None:
-        side = math.isqrt(last.shape[1] // widths[-1])  # of the last map: of sizes 16 apart
+        side = math.isqrt(last.shape[1] // widths[-1])  # of the last map: one for 16 image sizes
         size = f"image_size {16 * side} (or up to 15 px less)"
         return f"They look like {alike[0]}: give network {alike[0]} and {size}."
     found = f"They look like {family}. " if family and not alike else ""
@@ -366,23 +360,22 @@ def _remedy(state: Mapping[str, torch.Tensor], family: str | None) -> str:
 
 
 def _family(names: Iterable[str]) -> str | None:
-    """Return the family of networks that has entries of these names; None where it is not known."""
+    """Return the family of networks with entries of these names; None if it is not known."""
     text = "\n".join(names)
     return next((family for pattern, family in OTHERS.items() if re.search(pattern, text)), None)
 
 
 def _units(state: Mapping[str, torch.Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the number of units and the width of each stage, from entries under AdaFace's names."""
-    found: dict[int, int] = {}
-    for name, value in state.items():
-        if re.fullmatch(r"body\.\d+\.res_layer\.4\.weight", name):
-            found[len(value)] = found.get(len(value), 0) + 1
-    return tuple(found[width] for width in sorted(found)), tuple(sorted(found))
+    last = re.compile(r"body\.\d+\.res_layer\.4\.weight")  # of a unit
+    units = Counter(len(value) for name, value in state.items() if last.fullmatch(name))
+    widths = sorted(units)
+    return tuple(units[width] for width in widths), tuple(widths)
 
 
-# AdaFace's IR-50 is the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px. Of IR-101 most
-# weights are published. IR-18 has the widths of IR-50 and two units a stage. The last two, for 56 and 40 px
-# on a CPU, are a choice of this study.
+# AdaFace's IR-50 is the paper's Audited Model: 43,585,600 parameters, 6.3 GMAC at 112 px. Most published
+# weights are of IR-101. IR-18 has the widths of IR-50 and two units in each stage. The last two, for 56 and
+# 40 px on a CPU, are a choice of this study.
 WIDE = {"widths": (64, 128, 256, 512), "num_features": 512}
 SHAPES: dict[str, dict[str, Any]] = {
     "ir_50": {"units": (3, 4, 14, 3), **WIDE},

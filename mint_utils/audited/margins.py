@@ -4,9 +4,9 @@ In: embeddings (N, D) of unit length, their lengths before that (N, 1), labels (
 scaled logits (N, C) float32, for ``nn.functional.cross_entropy``. Everything is computed in
 float32, under autocast too.
 
-Only the target column goes through acos and cos. The published code sends all of them: elsewhere
-no margin is added, and the clamp keeps angles within [0.04, pi - 0.04], so that cos(acos(x)) = x
-with gradient 1, and clipping theta to [0.001, pi - 0.001] never acts.
+Only the target column goes through acos and cos; in the published code all columns do. The result is the
+same: other columns get no margin, and the clamp keeps angles within [0.04, pi - 0.04], so that
+cos(acos(x)) = x with gradient 1, and clipping theta to [0.001, pi - 0.001] has no effect.
 """
 
 import math
@@ -21,9 +21,9 @@ from torch import nn
 from mint_utils.audited.ir import _read, _refuse_no_numbers, _state, _where
 from mint_utils.errors import DataError, TrainingError
 
-EPS = 1e-3  # AdaFace's, here of all three heads: they differ in the margin and in nothing else
+EPS = 1e-3  # AdaFace's, for all three heads, so that they differ in the margin only
 SHARD = re.compile(r"rank_(\d+)_softmax_weight\.pt")
-# Where class centres lie in published files: AdaFace, facenet-pytorch, InsightFace, common others.
+# Names of class centres in published files: AdaFace, facenet-pytorch, InsightFace, common others.
 FILED = (
     "head.kernel",
     "kernel",
@@ -36,16 +36,18 @@ FILED = (
 
 
 class MarginHead(nn.Module):
-    """Class centres, and the cosines to them; a subclass says what the margin does.
+    """Class centres, and the cosines to them; a subclass defines the margin.
 
     Attributes:
-        kernel: (D, C), a class centre a column; its length does not count.
+        m: The margin.
+        s: The scale of the logits.
+        kernel: (D, C), a class centre in each column; only its direction matters.
     """
 
-    def __init__(self, embedding: int, classes: int, m: float = 0.4, s: float = 64.0):
+    m, s = 0.4, 64.0
+
+    def __init__(self, embedding: int, classes: int):
         super().__init__()
-        self.m = m
-        self.s = s
         kernel = torch.empty(embedding, classes).uniform_(-1, 1)
         self.kernel = nn.Parameter(nn.functional.normalize(kernel, dim=0))
 
@@ -56,7 +58,7 @@ class MarginHead(nn.Module):
         cosines, column = self.cosines(embeddings), labels[:, None]
         target = cosines.gather(1, column).clamp(-1 + EPS, 1 - EPS)
         target = self.with_margin(target, norms.detach().float())
-        # In place: (N, C) is the largest array of a training step where there are many classes.
+        # In place: with many classes (N, C) is the largest array of a training step.
         return cosines.clamp(-1 + EPS, 1 - EPS).scatter_(1, column, target).mul_(self.s)
 
     def cosines(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -81,8 +83,7 @@ class CosFace(MarginHead):
 class ArcFace(MarginHead):
     """cos(theta + m), theta + m at most pi - 0.001 (arXiv 1801.07698)."""
 
-    def __init__(self, embedding: int, classes: int, m: float = 0.5, s: float = 64.0):
-        super().__init__(embedding, classes, m, s)
+    m = 0.5
 
     def with_margin(self, target: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
         """Return (N, 1); the lengths do not count."""
@@ -90,24 +91,17 @@ class ArcFace(MarginHead):
 
 
 class AdaFace(MarginHead):
-    """cos(theta - m k) - (m + m k), k in [-1, 1] the quality told by the length (arXiv 2204.00964).
+    """cos(theta - m k) - (m + m k), k in [-1, 1] an estimate of image quality (arXiv 2204.00964).
 
-    k is the length less its running mean, over its running standard deviation, times h. A batch in
-    training updates both before they are used.
+    k is the length of the embedding minus its running mean, divided by its running standard deviation, times
+    h. In training a batch updates both before they are used.
     """
 
-    def __init__(
-        self,
-        embedding: int,
-        classes: int,
-        m: float = 0.4,
-        h: float = 0.333,
-        s: float = 64.0,
-        t_alpha: float = 0.01,
-    ):
-        super().__init__(embedding, classes, m, s)
-        self.h = h
-        self.t_alpha = t_alpha
+    h = 0.333
+    t_alpha = 0.01  # weight of a batch in the running statistics
+
+    def __init__(self, embedding: int, classes: int):
+        super().__init__(embedding, classes)
         self.register_buffer("batch_mean", torch.tensor([20.0]))
         self.register_buffer("batch_std", torch.tensor([100.0]))
 
@@ -138,22 +132,14 @@ HEADS: dict[str, type[MarginHead]] = {"adaface": AdaFace, "cosface": CosFace, "a
 
 
 def make_head(name: str, embedding: int, classes: int) -> MarginHead:
-    """Return a head by the name of its loss, with the margin and the scale that its paper published.
-
-    Args:
-        name: adaface, cosface or arcface.
-        embedding: D.
-        classes: C.
-    """
+    """Return the head of a loss (`HEADS`) with the margin and scale of its paper, for D and C."""
     return HEADS[name](embedding, classes)
 
 
 def load_centres(weights: str | Path | Mapping[str, Any], width: int) -> torch.Tensor | None:
-    """Return the class centres of a head, (D, C), where a file of a network's weights holds them too.
+    """Return the class centres (D, C) in a file of a network's weights, D being ``width``; None without any.
 
-    Args:
-        weights: As of `ir.load_weights`. ``head.kernel`` is AdaFace's, ``head.weight`` a linear layer's.
-        width: D, the length of the Model Outcome.
+    ``head.kernel`` is AdaFace's, ``head.weight`` a linear layer's.
 
     Raises:
         DataError: As of `read_head`.
@@ -167,27 +153,27 @@ def read_head(source: str, width: int) -> torch.Tensor:
     """Return the class centres of a head, (D, C) float32.
 
     Args:
-        source: A file of tensors, or ``file:entry`` where the entry is not one of the usual (`FILED`). One of
+        source: A file of tensors, or ``file:entry`` where the name of the entry is not in `FILED`. One of
             InsightFace's ``rank_N_softmax_weight.pt`` stands for all of its folder.
-        width: D, of the outcome. The file may hold (D, C) or (C, D).
+        width: D, the length of the Model Outcome. The file may hold (D, C) or (C, D).
 
     Raises:
-        DataError: There is no such entry, a shard is missing, it holds no numbers, no side of it is D, or it
-            is square and does not say which side the classes are.
+        DataError: There is no such entry, a shard is missing, an entry is not finite, no side has the length
+            D, or the entry is square and its name does not show which side the classes are.
     """
     file, entry = (source, "") if Path(source).is_file() else source.rpartition(":")[::2]
     if SHARD.fullmatch(Path(file).name):
         return _centres("weight", _shards(Path(file).parent), width, source)
     entries = {k: v for k, v in _flat(_read(Path(file))) if v.ndim == 2}
     name = entry or next((n for n in FILED if any(_ends(k, n) for k in entries)), "")
-    found = [k for k in entries if _ends(k, name)] if name else list(entries)
-    if len(found) != 1:
+    names = [k for k in entries if _ends(k, name)] if name else list(entries)
+    if len(names) != 1:
         listed = ", ".join(n for n, v in entries.items() if width in v.shape)
         raise DataError(
-            f"{file} holds {len(found)} entries {entry or 'for a head'}: name one as {file}:ENTRY. With "
+            f"{file} holds {len(names)} entries {entry or 'for a head'}: name one as {file}:ENTRY. With "
             f"a side of {width} it has: {listed or 'none'}."
         )
-    return _centres(found[0], entries[found[0]], width, source)
+    return _centres(names[0], entries[names[0]], width, source)
 
 
 def _ends(key: str, name: str) -> bool:
@@ -195,7 +181,7 @@ def _ends(key: str, name: str) -> bool:
 
 
 def _centres(name: str, centres: torch.Tensor, width: int, where: str) -> torch.Tensor:
-    """Return class centres as (D, C) float32, in whichever orientation they are kept."""
+    """Return class centres stored as (D, C) or (C, D) as (D, C) float32."""
     if centres.ndim != 2 or width not in centres.shape or 0 in centres.shape:
         raise DataError(
             f"{where}: {name} has the shape {tuple(centres.shape)}, and the outcome of the network has "
@@ -207,20 +193,17 @@ def _centres(name: str, centres: torch.Tensor, width: int, where: str) -> torch.
             "as head.weight (classes, numbers)."
         )
     _refuse_no_numbers(where, {name: centres})
-    kept = centres.shape[0] == width and centres.shape[1] != width
-    return (centres if kept else centres.T).float().contiguous()
+    return (centres.T if centres.shape[1] == width else centres).float().contiguous()
 
 
 def _shards(folder: Path) -> torch.Tensor:
-    found = {
-        int(SHARD.fullmatch(p.name)[1]): p for p in folder.iterdir() if SHARD.fullmatch(p.name)
-    }
-    missing = sorted(set(range(max(found) + 1)) - set(found))
+    shards = {int(m[1]): p for p in folder.iterdir() if (m := SHARD.fullmatch(p.name))}
+    missing = sorted(set(range(max(shards) + 1)) - set(shards))
     if missing:
         raise DataError(
             f"{folder} lacks the shards {missing} of rank_N_softmax_weight.pt: bring them all."
         )
-    return torch.cat([_read(found[rank]) for rank in sorted(found)])
+    return torch.cat([_read(shards[rank]) for rank in sorted(shards)])
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:

@@ -1,12 +1,11 @@
-"""Any network that an auditor brings, read as the study reads its own.
+"""Any network that an auditor brings, with the interface of the study's own networks.
 
-In: a network of timm, a file of TorchScript, ``torch.export`` or ONNX, or a function of the user's own that
-returns a module. Out: a module with what an audit asks for: the maps of at most four layers
-(``forward_intermediates``), the outcome as a unit vector and its length (``forward``), and their widths.
-Input is (N, 3, S, S) float32 as `images.normalise` gives it, which the adapter scales to the network's own
-mean and standard deviation.
+It is a network of timm, a file of TorchScript, ``torch.export`` or ONNX, or the result of a user's function.
+The adapter returns the maps of at most four layers (``forward_intermediates``), the outcome as a unit vector
+and its length (``forward``), and their widths. Its input is (N, 3, S, S) float32 as of `images.normalise`,
+which it scales to the network's own mean and standard deviation.
 
-Nothing of a file is run as Python (`graphs`). Only a function that is named is.
+No Python code of a file is run (`graphs`), only a function that the user names.
 """
 
 import hashlib
@@ -27,12 +26,12 @@ from mint_utils.audited.margins import FILED
 from mint_utils.config import ROWS, unknown
 from mint_utils.errors import ParameterError
 
-MOST = len(ROWS) - 2  # layers: the tables have a row for each
+MOST = len(ROWS) - 2  # layers: the tables have a row for each of them
 ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class Modules(nn.Module):
-    """A module of PyTorch as a source of values, as `graphs.Script` is; its layers are modules in it."""
+    """A module of PyTorch with the interface of `graphs.Script`; its layers are its submodules."""
 
     batch = at_once = image_size = None  # any
 
@@ -41,19 +40,19 @@ class Modules(nn.Module):
         self.module, self.hooks = module.eval(), []
 
     def values(self) -> dict[str, bool]:
-        """Return the names of all modules, and which are activations; not in the order of computation."""
+        """Return all names of submodules -> whether it is an activation; not in the order of computation."""
         named = ((name, module) for name, module in self.module.named_modules() if name)
         return {name: graphs.is_activation(type(module).__name__) for name, module in named}
 
     def reading(self, layers: Sequence[str]) -> graphs.Reading:
-        """Return a function from a batch to the output and what the modules named gave last.
+        """Return a function from a batch to the output and the last outputs of the named modules.
 
-        It holds until the next reading is made.
+        It is valid until the next call of this method.
         """
         found: dict[str, torch.Tensor] = {}
 
         def keep(name: str, output: Any) -> None:
-            found.pop(name, None)  # so that a module that is used again moves to its last place
+            found.pop(name, None)  # a module that is used twice moves to the place of its last use
             if isinstance(output, torch.Tensor):
                 found[name] = output
 
@@ -76,10 +75,10 @@ class Modules(nn.Module):
 
 
 class Auditable(nn.Module):
-    """A source of values under the names by which the study reads its own networks.
+    """A source of values with the interface of `ir.IRNet`.
 
     Attributes:
-        feature_info: One dict a layer: num_chs, reduction, module (its name), side (of its map, in pixels).
+        feature_info: One dict for each layer: num_chs, reduction, module (its name), side (of its map, px).
         num_features: D, length of the outcome.
         image_size: S.
     """
@@ -93,7 +92,7 @@ class Auditable(nn.Module):
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.5,),
     ):
-        """Run the network once, and choose its layers where none are named; see `open_network`."""
+        """Run the network once, and choose its layers if none are named; see `open_network`."""
         super().__init__()
         self.source, self.where, self.image_size = source, where, image_size
         mean, std = (torch.tensor(v).expand(3).reshape(1, 3, 1, 1) for v in (mean, std))
@@ -101,9 +100,9 @@ class Auditable(nn.Module):
         self.register_buffer("shift", (0.5 - mean) / std)
         values = source.values()
         self.layers = list(layers)
-        unknown = [name for name in layers if name not in values]
-        if unknown or len(layers) > MOST:
-            raise ParameterError(self._no_layers(unknown, values))
+        absent = [name for name in layers if name not in values]
+        if absent or len(layers) > MOST:
+            raise ParameterError(self._no_layers(absent, values))
         blank = torch.zeros(source.batch or 1, 3, image_size, image_size)
         outcome, found = self._read_once(blank, source.reading(self.layers or list(values)))
         self.layers = self.layers or chosen(found, values)
@@ -119,13 +118,8 @@ class Auditable(nn.Module):
         self.feature_info = []
         for name in self.layers:
             channels, side = _map(found[name]).shape[1:3]
-            info = {
-                "num_chs": channels,
-                "reduction": image_size / side,
-                "module": name,
-                "side": side,
-            }
-            self.feature_info.append(info)
+            info = {"num_chs": channels, "reduction": image_size / side, "module": name}
+            self.feature_info.append(info | {"side": side})
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the outcome as a unit vector (N, D) and its length before that (N, 1), float32."""
@@ -141,7 +135,7 @@ class Auditable(nn.Module):
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
         """Return the outcome (N, D) and the maps of the layers (N, C_i, h_i, w_i), or only these.
 
-        A layer of tokens (N, T, C) is given as a map (N, C, T, 1), a vector as one of a single pixel.
+        Tokens (N, T, C) become a map (N, C, T, 1), a vector (N, C) a map of a single pixel.
         """
         outcome, maps = self._read(x)
         return maps if intermediates_only else (outcome, maps)
@@ -154,7 +148,7 @@ class Auditable(nn.Module):
         return torch.cat([outcome for outcome, _ in parts]), maps
 
     def _parts(self, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
-        """Yield outcomes and maps of a few images at a time, where the source is not given all at once."""
+        """Yield outcomes and maps, of as many images at a time as the source takes."""
         for part in torch.addcmul(self.shift, x, self.scale).split(
             self.source.at_once or max(1, len(x))
         ):
@@ -162,7 +156,7 @@ class Auditable(nn.Module):
             part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
             outcome, found = self._read_once(part, self._reading)
             maps = [_map(found[name]) for name in self.layers]
-            yield (outcome[:n], [one[:n] for one in maps]) if missing else (outcome, maps)
+            yield outcome[:n], [of_layer[:n] for of_layer in maps]
 
     def _read_once(
         self, x: torch.Tensor, reading: graphs.Reading
@@ -176,22 +170,21 @@ class Auditable(nn.Module):
             ) from error
         return _vector(output, self.where, len(x)), found
 
-    def _no_layers(self, unknown: Sequence[str], values: dict[str, bool]) -> str:
-        if not unknown:
+    def _no_layers(self, absent: Sequence[str], values: dict[str, bool]) -> str:
+        if not absent:
             return f"At most {MOST} layers can be read, not {len(self.layers)}."
         some = [name for name, activation in values.items() if activation] or list(values)
         listed = ", ".join(some[-12:])
-        return f"{self.where} has no layer {', '.join(unknown)}. The last of its {len(some)}: {listed}."
+        return (
+            f"{self.where} has no layer {', '.join(absent)}. The last of its {len(some)}: {listed}."
+        )
 
 
 def chosen(found: dict[str, torch.Tensor], values: dict[str, bool]) -> list[str]:
     """Return the last activation before each halving of the map, at most the last four.
 
-    Where a side has no activation function, the last map of that side stands for it.
-
-    Args:
-        found: The values of one image, in the order of computation.
-        values: Which of them are activations.
+    For a side without an activation function it is the last map of that side. ``found`` has the values of an
+    image in the order of computation, ``values`` says which are activations.
     """
     last: dict[int, str] = {}
     for activation in (False, True):
@@ -208,18 +201,17 @@ def _map(value: torch.Tensor) -> torch.Tensor:
 
 
 def _vector(output: Any, where: str, n: int) -> torch.Tensor:
-    """Return the outcome (N, D) of what a network gives.
+    """Return the outcome (N, D) from the output of a network.
 
-    It may be a vector, one as a map of a single pixel, or a unit vector and its length, as AdaFace's.
+    The output is a vector, a map of a single pixel, or a unit vector and its length, as AdaFace's.
     """
     parts = list(output) if isinstance(output, tuple | list) else [output]
     tensors = all(isinstance(part, torch.Tensor) for part in parts)
     shapes = [tuple(part.shape) for part in parts] if tensors else [type(output).__name__]
     if tensors and len(parts) == 2 and shapes[1] == (n, 1) and len(shapes[0]) == 2:
         parts, shapes = [parts[0] * parts[1]], shapes[:1]
-    if not tensors or len(parts) > 1 or shapes[0][2:] not in ((), (1, 1)) or len(parts[0]) != n:
-        parts = []
-    if not parts or parts[0].ndim < 2 or parts[0].shape[1] < 2:
+    shape = tuple(parts[0].shape) if tensors and len(parts) == 1 else ()
+    if len(shape) < 2 or shape[0] != n or shape[1] < 2 or shape[2:] not in ((), (1, 1)):
         raise ParameterError(
             f"{where} gives {', '.join(map(str, shapes))} for {n} images, and not one vector an image: name "
             "a network without its head, whose only output is the embedding (N, D)."
@@ -232,15 +224,15 @@ class Opened:
     """A network that was brought, and what its input must be.
 
     Attributes:
-        network: In evaluation mode; an `Auditable`, or one of the study's own (`ir.IRNet`).
+        network: In evaluation mode.
         image_size: Side of its input in pixels.
         colour_order: ``bgr`` or ``rgb``.
-        mean: Of each channel of its input, on a scale of 0 to 1.
-        std: Of each channel.
-        origin: Where it is from, in words.
+        mean: Mean of each channel of its input, on a scale of 0 to 1.
+        std: Standard deviation of each channel.
+        origin: The name by which it was opened.
     """
 
-    network: nn.Module
+    network: Auditable
     image_size: int
     colour_order: str
     mean: tuple[float, ...]
@@ -248,7 +240,7 @@ class Opened:
     origin: str
 
     def __str__(self) -> str:
-        """Return what its input is, as it was given or found."""
+        """Describe its input and its outcome in words."""
         mean, std = (", ".join(f"{v:g}" for v in values) for values in (self.mean, self.std))
         return (
             f"{self.origin}: input {self.image_size} x {self.image_size}, {self.colour_order.upper()}, mean "
@@ -257,12 +249,7 @@ class Opened:
 
 
 def layers(network: nn.Module, image_size: int) -> pd.DataFrame:
-    """Return a line for each layer that is read: layer (its name), maps, side (px).
-
-    Args:
-        network: An `Auditable` or `ir.IRNet`.
-        image_size: Of its input.
-    """
+    """Return a line for each layer of an `Auditable` or `ir.IRNet`: layer (its name), maps, side (px)."""
     lines = []
     for info in network.feature_info:
         side = info.get("side", -(-image_size // info["reduction"]))
@@ -271,13 +258,13 @@ def layers(network: nn.Module, image_size: int) -> pd.DataFrame:
 
 
 def files(name: str) -> list[Path]:
-    """Return the files of a network: its own, and the one that ONNX keeps large tensors in beside it."""
+    """Return the files of a network: its own, and the one beside it where ONNX stores large tensors."""
     paths = Path(name), Path(f"{name}.data")
     return [path for path in paths if path.is_file()] if not timm.is_model(name) else []
 
 
 def fingerprint(name: str, network: Auditable) -> str:
-    """Return a hash of a network: of what it is and of all its weights."""
+    """Return a hash of a network's name, files and weights."""
     found = hashlib.sha256(name.encode())
     if isinstance(network.source, graphs.Onnx):
         found.update(network.source.model.SerializeToString(deterministic=True))
@@ -298,18 +285,18 @@ def open_network(
     std: Sequence[float] | None = None,
     trained: bool = True,
 ) -> Opened:
-    """Open a network.
+    """Open a network that is not one of the study's own, which `train.build` makes.
 
     Args:
         name: A network of timm, a file of TorchScript, ``torch.export`` or ONNX, or
             ``package.module:function``, which is imported and called without arguments.
-        image_size: Of its input in pixels; where the network says its own, that counts.
+        image_size: Side of its input in pixels; a size that the network itself specifies takes precedence.
         weights: A file with its state dict. A network of timm without one is untrained.
-        layers: Names of at most four layers to read; none: they are found (`chosen`).
-        colour_order: ``bgr`` or ``rgb``; None: RGB, of the study's own networks what their weights tell.
-        mean: Of the channels of its input, one number or three; None: timm's, else .5.
-        std: As ``mean``.
-        trained: False gives the same network without its training: one of timm as it is initialised, another
+        layers: Names of at most four layers to read; if empty, `chosen` finds them.
+        colour_order: ``bgr`` or ``rgb``; None: RGB.
+        mean: Mean of its input's channels, one number or three; None: timm's, else .5.
+        std: Standard deviation, as ``mean``.
+        trained: False returns the network without its training: one of timm as it is initialised, another
             with its weights shuffled (`graphs.shuffle`).
 
     Raises:
@@ -318,9 +305,6 @@ def open_network(
     """
     given = tuple(tuple(v or ()) for v in (mean, std))
     of_timm = timm.is_model(name)
-    if name in ir.SHAPES:
-        weights = weights if trained else None
-        return _own(name, image_size, weights, layers, any(given), colour_order)
     source, own = _source(name, image_size, weights)
     if weights is not None and (trained or not of_timm):
         _fill(source.module, weights)
@@ -333,11 +317,13 @@ def open_network(
 
 
 def _source(name: str, image_size: int, weights: Path | None) -> tuple[nn.Module, tuple]:
-    """Return a network that is not the study's, and the mean and std of its family."""
+    """Return a network, and the mean and std that are usual for it."""
     if timm.is_model(name):
         config = timm.get_pretrained_cfg(name)
         size = {"img_size": image_size} if config.fixed_input_size else {}
-        module = _initialised(name, num_classes=0, **size)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # the same initial weights at each call
+            module = timm.create_model(name, num_classes=0, **size)
         return Modules(module), (config.mean, config.std)
     if Path(name).is_file():
         if weights is not None:
@@ -351,24 +337,6 @@ def _source(name: str, image_size: int, weights: Path | None) -> tuple[nn.Module
         f"{unknown('network', name, ir.SHAPES)} Or any of timm, a file of TorchScript, torch.export or "
         "ONNX that exists, or package.module:function."
     )
-
-
-def _own(name, image_size, weights, layers, scaled, colour_order) -> Opened:
-    if layers or scaled:
-        raise ParameterError(
-            f"{name} has its own layers, mean and std: leave these parameters out."
-        )
-    network = _initialised(name, img_size=image_size).eval()
-    layout = "adaface" if weights is None else ir.load_weights(network, weights)
-    order = colour_order or ir.COLOUR_ORDERS[layout]
-    return Opened(network, image_size, order, (0.5,), (0.5,), name)
-
-
-def _initialised(name: str, **options: Any) -> nn.Module:
-    """Return a network of timm with first weights, the same each time."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return timm.create_model(name, **options)
 
 
 def _called(name: str) -> nn.Module:
@@ -387,7 +355,7 @@ def _called(name: str) -> nn.Module:
 
 
 def _fill(module: nn.Module, weights: Path) -> None:
-    """Load a state dict, all entries of the network or none; those of a head or classifier are left out."""
+    """Load a state dict, all entries of the network or none, without those of a head or classifier."""
     wanted, where = module.state_dict(), str(weights)
     classifier = f"{getattr(module, 'default_cfg', {}).get('classifier', 'head')}."
     state = {

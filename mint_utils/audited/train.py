@@ -1,12 +1,12 @@
-"""Trains an Audited Model, or goes on where a killed run stopped.
+"""Trains an Audited Model, or continues where a killed run stopped.
 
-In: a recipe, D and the plan of exposures. Out: a folder with ``model.pt`` (weights of the network
-and of the head), ``ledger.npz`` (key -> exposures) and ``history.csv`` (loss and rate of each step).
+The result is a folder with ``model.pt`` (weights of the network and of the head), ``ledger.npz`` (key ->
+exposures) and ``history.csv`` (loss and learning rate of each step).
 
 The order of images comes from (seed, epoch), augmentation from (seed, epoch, position), dropout from
 (seed, step). No generator's state is stored, and a resumed run ends in the same weights, bit for
-bit on a CPU with the same number of threads. A model is trained on one device; where there are several GPUs,
-several models are (`workers.side_by_side`).
+bit on a CPU with the same number of threads. A model is trained on one device; several GPUs train
+several models (`workers.side_by_side`).
 """
 
 import math
@@ -35,52 +35,52 @@ from mint_utils.data.images import augment, normalise, sent
 from mint_utils.data.manifest import Database
 from mint_utils.errors import DataError, OutOfTime, ParameterError, TrainingError
 
-VERSION = 3  # of the training: raised when the same recipe gives other weights
-DROPS = (12 / 26, 20 / 26, 24 / 26)  # of the steps: where the rate falls (AdaFace's 26 epochs)
+VERSION = 3  # of the training: raised when the same recipe results in other weights
+DROPS = (12 / 26, 20 / 26, 24 / 26)  # of the steps: the learning rate falls (AdaFace's 26 epochs)
 COLOUR_ORDER = "bgr"  # of the network's input, as AdaFace's own weights expect it
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT, HISTORY = "checkpoint.pt", "history.csv"
 COLUMNS = ("step", "epoch", "loss", "lr", "images")  # of the history
-# Exposures from which a GPU's kernels are compiled: on an H200 that takes 50 s for each size of batch, and
-# makes IR-50 1.5 times as fast (benchmarks.training).
+# From this number of exposures on, a GPU's kernels are compiled. On an H200 that takes 50 s for each size of
+# batch, and makes IR-50 1.5 times as fast (benchmarks.training).
 COMPILED_FROM = 2_000_000
-RESIDENT_BYTES = 8 << 30  # a smaller database lives on the GPU whole
+RESIDENT_BYTES = 8 << 30  # a smaller database is copied to the GPU as a whole
 
 
 @dataclass(frozen=True)
 class AuditedModel:
-    """A trained Audited Model M: where it is, and what is known of its training."""
+    """A trained Audited Model M in the store, and its recipe."""
 
     artifact: store.Artifact
     recipe: Audited
 
     @property
     def ledger(self) -> pd.DataFrame:
-        """One line an image of D: key, class (-1: identity never shown), exposures."""
+        """One line for each image of D: key, class (-1: identity never shown), exposures."""
         with np.load(self.artifact.folder / "ledger.npz", allow_pickle=False) as file:
             return pd.DataFrame({name: file[name] for name in ("key", "class", "exposures")})
 
     @property
     def history(self) -> pd.DataFrame:
-        """One line a step: step, epoch, loss, lr, images."""
+        """One line for each step: step, epoch, loss, lr, images."""
         return pd.read_csv(self.artifact.folder / HISTORY)
 
     @property
     def at_hand(self) -> bool:
-        """Whether the weights are here: they may have stayed on the machine that trained them."""
+        """Whether the weights are here, not only on the machine that trained them."""
         return (self.artifact.folder / "model.pt").exists()
 
     def load(self, device: torch.device | str = "cpu") -> tuple[nn.Module, nn.Module]:
         """Return the network and the head, in evaluation mode.
 
         Raises:
-            DataError: The weights stayed on the machine that trained them (`store.pack`).
+            DataError: The weights are only on the machine that trained them (`store.pack`).
         """
         path = self.artifact.folder / "model.pt"
         if not path.exists():
             raise DataError(
-                f"{path} is not here: of this model only the results were brought. What reads it anew needs "
-                f"its weights: copy them there, or delete {path.parent} and it is trained again."
+                f"{path} is not here: only the results of this model were copied, and this step needs its "
+                f"weights. Copy them there, or delete {path.parent} and it is trained again."
             )
         weights = torch.load(path, map_location=device, weights_only=True)
         record = self.artifact.record
@@ -92,9 +92,9 @@ class AuditedModel:
 
 
 def precision(recipe: Audited, device: torch.device) -> str:
-    """Return in which arithmetic a recipe is trained on a device: ``float32`` or ``bfloat16``.
+    """Return the arithmetic in which a recipe is trained on a device: ``float32`` or ``bfloat16``.
 
-    A processor has bfloat16 for this purpose where it has AMX tiles; others multiply float32 as fast.
+    On a CPU bfloat16 is faster only with AMX tiles.
     """
     if recipe.precision != "auto":
         return recipe.precision
@@ -103,7 +103,7 @@ def precision(recipe: Audited, device: torch.device) -> str:
 
 
 def default_device() -> torch.device:
-    """Return the GPU where there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -112,14 +112,9 @@ def specification(
 ) -> dict[str, Any]:
     """Return exactly what determines an Audited Model.
 
-    The kind of device and its arithmetic are part of it. A model that is stored, or was begun, on another
-    device is taken as it is, so that a notebook without a GPU reads what was trained on one.
-
-    Args:
-        recipe: Of the model.
-        database: D.
-        held_out: Share of D that is never shown.
-        partition_seed: Of the hash that says which.
+    The share ``held_out`` of D, chosen by ``partition_seed``, is never shown. The kind of device and its
+    arithmetic are part of the specification. A model that is stored, or was begun, on another device is taken
+    as it is, so that a notebook without a GPU reads models trained on one.
     """
     alone = {
         "version": VERSION,
@@ -131,7 +126,7 @@ def specification(
     specs = []
     for place in dict.fromkeys((default_device().type, "cpu", "cuda")):
         arithmetic = {"device": place, "precision": precision(recipe, torch.device(place))}
-        # A CPU and float32 are not named.
+        # A CPU and float32 are the default, and left out.
         named = {k: v for k, v in arithmetic.items() if v not in ("cpu", "float32")}
         specs.append(alone | named)
     return store.begun("audited", specs) or specs[0]
@@ -190,7 +185,7 @@ def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.opt
 
 
 def learning_rate(recipe: Audited, step: int, steps: int) -> float:
-    """Return the learning rate of a step (from 0) of so many: tenfold lower after each of the drops."""
+    """Return the learning rate of a step (from 0) of all ``steps``: a tenth after each of the drops."""
     return recipe.lr * 0.1 ** sum(step >= round(drop * steps) for drop in DROPS)
 
 
@@ -198,8 +193,8 @@ class Step:
     """One training step on one batch: augment, forward, loss, backward, update; channels_last.
 
     On a GPU everything after the augmentation is recorded once for each size of batch (a CUDA graph) and
-    replayed: a step of 800 kernels is one launch, and nothing in it waits for the processor. Before that the
-    network can be compiled.
+    replayed: a step of 800 kernels is one launch, and does not wait for the CPU. The network can be compiled
+    before that.
     """
 
     def __init__(
@@ -237,7 +232,7 @@ class Step:
             labels: (B,) int64 classes.
             keys: (B,) uint64, the random key of each image's augmentation.
             lr: Learning rate of the step.
-            seed: Of the step's dropout.
+            seed: Seed of the step's dropout.
 
         Returns:
             The loss before the update, a scalar on the device.
@@ -272,11 +267,11 @@ class Recording:
         for group in step.optimiser.param_groups:
             group["lr"] = self.lr
         for parameter in (*step.network.parameters(), *step.head.parameters()):
-            # What SGD would make of its first step, where momentum has nothing to add.
+            # SGD itself would create the buffer in its first step, with no momentum to add.
             step.optimiser.state[parameter].setdefault(
                 "momentum_buffer", torch.zeros_like(parameter)
             )
-        # A step must have run before it can be recorded. It changes the model, so that is put back.
+        # A step must have run before it can be recorded. It changes the model, which is restored below.
         states = (step.network.state_dict(), step.head.state_dict(), *step.optimiser.state.values())
         tensors = [tensor for state in states for tensor in state.values()]
         before = [tensor.clone() for tensor in tensors]
@@ -286,9 +281,9 @@ class Recording:
             for _ in range(3):
                 step.update(*self.inputs)
         torch.cuda.current_stream().wait_stream(beside)
-        torch.cuda.empty_cache()  # what the trial held, for the recording cannot use it
+        torch.cuda.empty_cache()  # the recording cannot use the cached memory of the trial
         self.graph = torch.cuda.CUDAGraph()
-        # Sizes take turns, and nothing of one is needed in the next: they share their memory.
+        # Steps of different sizes need nothing of each other, so they share their memory.
         with torch.cuda.graph(self.graph, pool=step.pool):
             self.loss = step.update(*self.inputs)
         for tensor, old in zip(tensors, before, strict=True):
@@ -299,7 +294,7 @@ class Recording:
         for place, value in zip(self.inputs, (pixels, labels), strict=True):
             place.copy_(value)
         self.lr.fill_(lr)
-        torch.manual_seed(seed)  # a replay reads the generator's seed anew
+        torch.manual_seed(seed)  # each replay reads the generator's seed
         self.graph.replay()
         return self.loss.clone()
 
@@ -315,7 +310,7 @@ def train(
     """Train in a folder, from the checkpoint in it if there is one, and return the record.
 
     Raises:
-        OutOfTime: The time that `workers.limit` sets is over; there is a checkpoint.
+        OutOfTime: The time limit of `workers.limit` is over; there is a checkpoint.
         TrainingError: The loss is no longer a number, the ledger differs from the plan, or a batch does not
             fit into the memory of the GPU.
     """
@@ -375,7 +370,7 @@ def _run(
             last = number + 1 == exposures.steps
             over = workers.out_of_time()
             late = over or time.monotonic() - saved > checkpoint_seconds
-            # Reading the loss waits for the GPU: done rarely there, at every step on a CPU.
+            # Reading the loss waits for a GPU, so it is done rarely there, but at every step on a CPU.
             if step.device.type == "cpu" or late or last or len(pending) >= 50:
                 latest = _append(history, pending, recipe)
                 progress.set_postfix(loss=f"{latest:.2f}", refresh=False)
@@ -397,25 +392,20 @@ def _schedule(exposures: Plan, first: int) -> Iterator[tuple[int, int, np.ndarra
         for i, batch in enumerate(exposures.batches(epoch)):
             number = epoch * exposures.steps_per_epoch + i
             if number >= first:
-                start = (exposures.seed << 52) + (epoch << 36) + position
-                yield (
-                    number,
-                    epoch,
-                    batch,
-                    np.uint64(start) + np.arange(len(batch), dtype=np.uint64),
-                )
+                start = np.uint64((exposures.seed << 52) + (epoch << 36) + position)
+                yield number, epoch, batch, start + np.arange(len(batch), dtype=np.uint64)
             position += len(batch)
 
 
 def _dropout_seed(recipe: Audited, number: int) -> int:
-    """Return the seed of a step's dropout; mixed, for a CPU's generator takes the low 32 bits alone."""
+    """Return the seed of a step's dropout, hashed, because a CPU's generator uses the low 32 bits only."""
     return int(mix(np.array([recipe.seed * 2**32 + number], np.uint64))[0])
 
 
 def _gathered(images, labels: np.ndarray, schedule, device: torch.device):
-    """Yield what a schedule does, with the images (B, 3, S, S) and classes (B,) of each batch.
+    """Yield the items of a schedule, with the images (B, 3, S, S) and classes (B,) of each batch.
 
-    A small database lives on the GPU. Other images are read, or decoded, ahead of the step that needs them.
+    A small database is held on the GPU. Other images are read, or decoded, before the step that needs them.
     """
     target = torch.from_numpy(labels).to(device)
     if device.type == "cuda" and images.nbytes < RESIDENT_BYTES:
@@ -448,7 +438,7 @@ def _append(history: TextIO, steps: list[tuple], recipe: Audited) -> float:
 
 
 def _save(path: Path, step: Step, ledger: np.ndarray, steps: int) -> None:
-    """Write a checkpoint, whole or not at all, of so many steps."""
+    """Write a checkpoint after a number of steps, completely or not at all."""
     state = {
         "network": step.network.state_dict(),
         "head": step.head.state_dict(),
@@ -464,7 +454,7 @@ def _save(path: Path, step: Step, ledger: np.ndarray, steps: int) -> None:
 def _resume(folder: Path, step: Step, images: int) -> tuple[np.ndarray, int]:
     """Load the checkpoint of a folder into the step, if there is one; return the ledger and its steps.
 
-    The history is cut to these steps: what a killed run wrote after its checkpoint is done again.
+    The history is cut to these steps: steps that a killed run wrote after its checkpoint are repeated.
     """
     path, history = folder / CHECKPOINT, folder / HISTORY
     if not path.exists():
@@ -486,7 +476,7 @@ def _resume(folder: Path, step: Step, images: int) -> tuple[np.ndarray, int]:
 
 
 def images_per_second(recipe: Audited, size: int, identities: int) -> float:
-    """Measure the rate of training here, in a trial of a few steps on blank images of a size in pixels."""
+    """Measure images/s of training here, in a few steps on blank images of ``size`` pixels."""
     device = default_device()
     n = min(recipe.batch_size, 32 if device.type == "cpu" else 256)
     step = Step(*build(recipe, size, identities), recipe, device)

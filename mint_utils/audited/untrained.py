@@ -1,8 +1,7 @@
-"""An untrained network that can be audited as a trained one is: a null model of membership.
+"""Prepares an untrained network for an audit: it is a null model of membership.
 
-In: an initialised network and images. Out: the same network, its weights as they were, its BatchNorm
-statistics those of the images, in evaluation mode. Without them its layers would see other inputs than
-those of a trained network, and differ from one for another reason than training.
+Only its BatchNorm statistics are taken from images. Without them the inputs of its layers would differ from
+those in a trained network for another reason than training.
 """
 
 from itertools import chain
@@ -22,15 +21,15 @@ def calibrated(
 ) -> nn.Module:
     """Set the running statistics of every BatchNorm from images; nothing else of the network changes.
 
-    Means and variances are averages over batches of nearly equal size. The images are mixed first, in an
+    Means and variances are averages over batches of nearly equal size. The images are shuffled first, in an
     order that depends on their number alone: databases are sorted by person, and a batch with images of one
     person would have too small a variance. No label is read, dropout is off, no gradient is computed.
 
     Args:
-        network: Such as `train.build` gives; changed in place, on its own device.
-        images: (N, S, S, 3) uint8 RGB, an array or what is indexed like one.
-        indices: (n,) int64, the images to use; a few thousand will do.
-        colour_order: Of the network's input, ``bgr`` or ``rgb``.
+        network: A network as of `train.build`; changed in place, on its own device.
+        images: (N, S, S, 3) uint8 RGB, an array or an object indexed like one.
+        indices: (n,) int64, the images to use; a few thousand suffice.
+        colour_order: Colour order of the network's input, ``bgr`` or ``rgb``.
 
     Returns:
         The network, in evaluation mode.

@@ -1,1 +1,1 @@
-"""From databases on disk, or drawn by the package, to arrays of images with their keys."""
+"""Databases, on disk or drawn by the package, as arrays of images with their keys."""

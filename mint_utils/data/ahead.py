@@ -1,8 +1,7 @@
-"""Reads ahead: what is needed next is read by threads while what was read before is in use.
+"""Reads ahead: threads read what is needed next while the caller uses what was read before.
 
-In: items in order and how one is read, such as the images of a batch. Out: each item with what was read
-of it, in the same order, so that a result never depends on the number of threads. Threads are enough:
-decoding a JPEG, copying an array and waiting for a disk all leave the interpreter to others.
+Items keep their order, so a result never depends on the number of threads. Threads suffice: decoding a JPEG,
+copying an array and waiting for a disk all release the interpreter.
 """
 
 from collections import deque
@@ -18,15 +17,15 @@ Item, Read = TypeVar("Item"), TypeVar("Read")
 def read_ahead(
     items: Iterable[Item], read: Callable[[Item], Read], threads: int | None = None
 ) -> Iterator[tuple[Item, Read]]:
-    """Yield each item with what was read of it, in the order of the items.
+    """Yield each item with the result of ``read``, in the order of the items.
 
-    At most ``threads + 1`` are held at a time. An error of ``read`` is raised where its item is due, after
-    all before it, and what was to be read after it is given up.
+    At most ``threads + 1`` are held at a time. An error of ``read`` is raised when its item is due, after
+    all earlier items; the items after it are not read any more.
 
     Args:
         items: Drawn in the caller's thread.
         read: Called in other threads.
-        threads: How many; None: as many as PyTorch computes with.
+        threads: Number of threads; None: as many as PyTorch computes with.
     """
     threads = threads or torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")

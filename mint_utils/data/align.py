@@ -1,8 +1,7 @@
-"""Faces brought to one pose, size and compression: 112x112 crops in the pose of the ArcFace template.
+"""Aligns faces: 112x112 crops in the pose of the ArcFace template, encoded as JPEG of one quality.
 
-In: an image of any size and the positions of a face's points in it. Out: the aligned crop, encoded.
-Every database goes through the same resampling and the same JPEG quality, for a difference between
-databases in either would tell members from non-members without any network.
+Every database gets the same resampling and the same JPEG quality, because a difference between databases in
+either would distinguish members from non-members without any network.
 
 Positions are (x, y) in pixels, the centre of the first pixel at (0, 0), as in OpenCV and InsightFace.
 """
@@ -26,18 +25,18 @@ TEMPLATE = np.array(
 )  # fmt: skip
 
 # The ends of the axes of an FDDB ellipse in the crop: top, bottom, left, right. It spans the head from the
-# crown to the chin, with the eyes half way (Farkas, Anthropometry of the Head and Face, 1994), so its centre
-# comes to the eyes of the template and its lower end to the chin, 5/3 of the way from eyes to mouth.
+# crown to the chin, with the eyes half way (Farkas, Anthropometry of the Head and Face, 1994). So its centre
+# is placed at the eyes of the template and its lower end at the chin, 5/3 of the way from eyes to mouth.
 EYES, MOUTH = TEMPLATE[:2].mean(0), TEMPLATE[3:].mean(0)
 MAJOR = (MOUTH - EYES)[1] * 5 / 3
 MINOR = MAJOR / 1.45  # the usual ratio of FDDB's radii
 HEAD = EYES + np.array([[0, -MAJOR], [0, MAJOR], [-MINOR, 0], [MINOR, 0]])
 
-# MS1MV3 was aligned by bilinear interpolation, so this is what comes nearest to it; and where a face is
-# larger than the crop it is antialiased, because aliasing would betray the databases of large images.
+# MS1MV3 was aligned by bilinear interpolation. A face larger than the crop is antialiased too, because
+# aliasing would identify the databases of large images.
 RESAMPLING = "bilinear"
-# MS1MV3 was packed by MXNet's im2rec, whose defaults these are (OpenCV's for the colour). It cannot be
-# compressed anew without being compressed twice, so the others are given what it has.
+# The defaults of MXNet's im2rec, which packed MS1MV3 (OpenCV's for the colour). Encoding MS1MV3 again would
+# compress it twice, so the other databases get its settings.
 QUALITY = 95
 SUBSAMPLING = "420"
 
@@ -58,7 +57,7 @@ def similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
     Raises:
         DataError: The points are not numbers, coincide, lie on a line, or are mirrored.
     """
-    # In plain numbers: of a few points most of the time would go into calling numpy.
+    # Plain numbers: with so few points, calling numpy would take most of the time.
     z, w = ([complex(x, y) for x, y in np.asarray(p).tolist()] for p in (points, template))
     if not all(map(cmath.isfinite, z)):
         raise DataError("a landmark is not a number")
@@ -89,7 +88,7 @@ def aligned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         DataError: The centre of the crop lies outside the image.
     """
     height, width, _ = pixels.shape
-    # Back from the crop, in plain numbers, as most of the time would go into tiny arrays otherwise.
+    # The inverse, from the crop to the image; plain numbers, because tiny arrays would take most of the time.
     (p, _, u), (q, _, v) = matrix.tolist()
     square = p * p + q * q
     scale, p, q = math.sqrt(square), p / square, -q / square
@@ -98,7 +97,7 @@ def aligned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     middle_x, middle_y = (p - q) * half + u, (q + p) * half + v
     if not (-0.5 <= middle_x <= width - 0.5 and -0.5 <= middle_y <= height - 0.5):
         raise DataError(f"the landmarks put the face outside the image of {width}x{height} pixels")
-    reach = half * (abs(p) + abs(q)) + 2 + 2 / scale  # of the pixels that weigh on the crop
+    reach = half * (abs(p) + abs(q)) + 2 + 2 / scale  # to the last pixel read
     left, right = max(0, int(middle_x - reach)), min(width, math.ceil(middle_x + reach) + 1)
     top, bottom = max(0, int(middle_y - reach)), min(height, math.ceil(middle_y + reach) + 1)
     image = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1)[None]

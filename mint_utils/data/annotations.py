@@ -1,7 +1,6 @@
-"""The faces that a database's own annotation files tell of, one after the other.
+"""Reads the annotation files of a database as it is distributed: one `Face` after the other.
 
-In: the folder of a database as it is distributed. Out: `Face`: which image, whose, and where in it. To add a
-database is to add a function here and a line to ``DISTRIBUTIONS`` of `prepare`.
+A new database needs a function here and a line in ``DISTRIBUTIONS`` of `prepare`.
 """
 
 import csv
@@ -28,11 +27,11 @@ class Face:
     """A face in a file of a distribution.
 
     Attributes:
-        file: Below the folder of the distribution.
-        identity: Its number, -1 where unknown.
-        number: Of the face in the file; None where there is one.
-        points: Positions in pixels; None where they have to be found.
-        missing: Why the file holds no face; it is excluded.
+        file: Path below the folder of the distribution.
+        identity: Number of the identity, -1 where unknown.
+        number: Index of the face in its file; None where the file has one face.
+        points: Positions in pixels; None where a detector has to find them.
+        missing: Reason why the file holds no face; it is excluded.
     """
 
     file: str
@@ -43,7 +42,7 @@ class Face:
 
     @property
     def source(self) -> str:
-        """Where the face is from: the file, and its number within."""
+        """The file, and the index of the face in it where it has several."""
         return self.file if self.number is None else f"{self.file}#{self.number}"
 
 
@@ -127,9 +126,9 @@ def adience(source: Path) -> Iterator[Face]:
 
 
 def folders(source: Path) -> Iterator[Face]:
-    """Yield images in a folder for each identity, as GANDiffFace has them, in the order of their names.
+    """Yield the images of GANDiffFace, a folder for each identity, in the order of their names.
 
-    The other files that lie there are yielded as missing, with the reason.
+    All other files are yielded as missing, with the reason.
     """
     identity, previous = -1, None
     for name, reason in walk(source):

@@ -1,13 +1,10 @@
-"""Is an external image in D already? Then it is no non-member, whatever database it comes from.
+"""Finds external images of which D holds a near-duplicate: they are not non-members.
 
-In: D and an External Dataset, as `Database`. Out: the external images of which D holds a near-duplicate,
-one line each.
-
-Images are compared by perceptual hash: the signs of 16 x 16 low frequencies, 256 bits. Aligned faces look
-alike to it, and the usual 64 bits do not tell them apart: among LFW, FFHQ, StyleGAN2, film frames and UTKFace
-(93 million pairs) images of two people come within 4 bits of 64, but not nearer than 54 of 256. A copy that
-was encoded again, resized or cut by a pixel of 112 lies within 31 for more than 99% of the images; cut by two
-pixels, 42% do. ``python -m benchmarks.contamination DIR`` prints these numbers.
+Images are compared by perceptual hash: the signs of 16 x 16 low frequencies, 256 bits. The usual 64 bits do
+not distinguish aligned faces: among LFW, FFHQ, StyleGAN2, film frames and UTKFace (93 million pairs) images
+of two people differ in as few as 4 bits of 64, but in at least 54 of 256. A copy that was encoded again,
+resized or cut by a pixel of 112 differs in at most 31 bits for more than 99% of the images; cut by two
+pixels, for 42%. ``python -m benchmarks.contamination DIR`` prints these numbers.
 """
 
 from collections.abc import Collection
@@ -27,21 +24,17 @@ VERSION = 1  # of hashes and search: raised when the same images give another ta
 SIDE = 16  # of the square of frequencies: 256 bits
 NEAR = 31  # bits that may differ between copies
 CHUNK = 256  # images decoded together
-PIECE = 1 << 15  # images between two stops that a killed run goes on from
+PIECE = 1 << 15  # images of one saved file: a killed run continues after the last
 ROWS = 1 << 12  # hashes of each side compared at once
-# The order of the bits in the store: neighbouring frequencies lie apart.
+# The order of the bits in the store, in which neighbouring frequencies are far apart.
 SPREAD = np.argsort(np.add.outer(np.arange(SIDE), np.arange(SIDE)).ravel() % SIDE, kind="stable")
 
 
 def contaminated(training: Database, external: Database) -> pd.DataFrame:
-    """Return the images of an External Dataset that D holds too, mirrored or not.
+    """Return the images of an External Dataset that D (members and held-out images) has too, mirrored or not.
 
-    Hashes and result are artifacts. A core hashes some thousand images a second: half an hour for the
-    5.2 million of MS1MV3, and a killed run goes on where it was. All pairs are compared.
-
-    Args:
-        training: D, members and held-out images.
-        external: Another database.
+    Hashes and result are artifacts. A core hashes some thousand images a second, the 5.2 million of MS1MV3
+    in half an hour; a killed run continues where it was. All pairs are compared.
 
     Returns:
         One line an image, in the order of the keys: database, key, training_key (the nearest image of D),
@@ -77,13 +70,10 @@ def contaminated(training: Database, external: Database) -> pd.DataFrame:
 
 
 def repeated(database: Database, without: Collection[str] = ()) -> pd.DataFrame:
-    """Return the images of a database of which an earlier one is a near-duplicate, mirrored or not.
+    """Return the images of a database that have a near-duplicate among the earlier ones, mirrored or not.
 
-    All pairs are compared: seconds for 20,000 images, and a minute or two for 100,000.
-
-    Args:
-        database: The images.
-        without: Keys of images that take no part, neither as the one nor as the other.
+    All pairs are compared, except those with an image of the keys ``without``: seconds for 20,000 images, and
+    a minute or two for 100,000.
 
     Returns:
         One line an image, in the order of the keys: key, other_key (the first such image), distance.
@@ -105,7 +95,7 @@ def repeated(database: Database, without: Collection[str] = ()) -> pd.DataFrame:
 
 
 def _signs(hashes: np.ndarray) -> np.ndarray:
-    """Return hashes (n, 4) uint64 as unit vectors (n, 256) float32, whose products tell bits that differ."""
+    """Return hashes (n, 4) uint64 as unit vectors (n, 256) float32: a product is 1 - 2 * bits / 256."""
     return (np.unpackbits(hashes.view(np.uint8), axis=1) * np.float32(2) - 1) / np.float32(SIDE)
 
 
@@ -120,8 +110,8 @@ def _distance(cosines: np.ndarray) -> np.ndarray:
 def perceptual_hashes(images: np.ndarray) -> np.ndarray:
     """Return the perceptual hash of each image: (N, 4) uint64, 256 bits.
 
-    The standard one (ImageHash's ``phash``): grey, 64 x 64, discrete cosine transform, of each of the 16 x 16
-    lowest frequencies whether it is above their median. The order of the bits is that of the search.
+    ImageHash's ``phash``: grey, 64 x 64, discrete cosine transform; a bit says whether one of the 16 x 16
+    lowest frequencies is above their median. The bits are in the order of ``SPREAD``.
 
     Args:
         images: (N, S, S, 3) uint8, RGB.
@@ -134,7 +124,7 @@ def perceptual_hashes(images: np.ndarray) -> np.ndarray:
 
 
 def nearest_hash(queries: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each hash the nearest of the stored ones, where they differ in at most `NEAR` bits.
+    """Find for each hash the nearest stored one that differs in at most `NEAR` bits.
 
     All pairs are compared, block by block, on a GPU if there is one.
 
@@ -143,8 +133,8 @@ def nearest_hash(queries: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, n
         stored: (M, 4) uint64.
 
     Returns:
-        rows: (N,) int64 of ``stored``, the first of the nearest; -1 where none is that near.
-        distances: (N,) int64, bits; -1 where none is.
+        rows: (N,) int64 into ``stored``, the first of the nearest; -1 where none is near.
+        distances: (N,) int64, bits; -1 where none is near.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows, best = np.full(len(queries), -1), np.full(len(queries), -np.inf, np.float32)

@@ -1,4 +1,4 @@
-"""Random numbers from counters: a hash of a number, so that they need no order and no state."""
+"""Random numbers as hashes of counters: they need no state, and their order does not matter."""
 
 import numpy as np
 

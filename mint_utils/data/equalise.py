@@ -1,8 +1,7 @@
 """One identical preparation for the images of all databases: the same low-pass, the same JPEG quality.
 
-In: images as a database holds them. Out: images of the same size whose last two steps of preparation are
-equal, for a control in which the Audited Model and the blind baselines read those instead. Before these
-steps each database can be softened until it is no sharper than the softest.
+In a control the Audited Model and the blind baselines read these images instead. Before the preparation each
+database can be softened until it is no sharper than the softest.
 """
 
 import bisect
@@ -24,19 +23,19 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of JPEG (JFIF, ITU-R BT.60
 def equalised(images: np.ndarray) -> np.ndarray:
     """Resize to half the side and back, then encode as JPEG at one quality and decode again.
 
-    What that removes, or makes smaller: differences of sharpness, noise, sharpening and interpolation
-    above half the Nyquist frequency, of the chroma subsampling (4:2:0), and compression finer than `QUALITY`.
+    This removes or reduces differences of sharpness, noise, sharpening and interpolation above half the
+    Nyquist frequency, of the chroma subsampling (4:2:0), and of compression finer than `QUALITY`.
 
-    What it cannot remove: what is gone already in one database alone (a blur below half the resolution, a
-    stronger compression, levels that are clipped); colour, white balance and contrast; framing and
-    alignment, the filled corners of a rotation among them; pose, light and background; and who is shown:
-    age, sex, origin, the press photograph or the selfie. Databases that differ by these still differ.
+    It cannot remove other differences: losses that one database alone already has (a blur below half the
+    resolution, a stronger compression, clipped levels); colour, white balance and contrast; framing and
+    alignment, including the filled corners of a rotation; pose, light and background; and the people and
+    occasions: age, sex, origin, press photograph or selfie.
 
     Args:
         images: (N, S, S, 3) uint8 RGB.
 
     Returns:
-        (N, S, S, 3) uint8 RGB, each a function of its own image alone.
+        (N, S, S, 3) uint8 RGB; each depends on its own image only.
     """
     size = images.shape[1]
     found = np.empty_like(images)
@@ -49,7 +48,7 @@ def equalised(images: np.ndarray) -> np.ndarray:
 
 
 def softened(images: np.ndarray, width: float) -> np.ndarray:
-    """Return images through a Gaussian low-pass.
+    """Apply a Gaussian low-pass to images.
 
     Args:
         images: (N, S, S, 3) uint8 RGB.
@@ -70,18 +69,14 @@ def softened(images: np.ndarray, width: float) -> np.ndarray:
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:
-    """Return (N,) float32: the variance of the luma's Laplacian (4 neighbours) within each image.
-
-    Args:
-        images: (N, S, S, 3) uint8 RGB.
-    """
+    """Return (N,) float32: variance of the luma's Laplacian (4 neighbours) of images (N, S, S, 3) uint8."""
     luma = images.astype(np.float32) @ LUMA
     down, right = np.diff(luma, 2, axis=1)[:, :, 1:-1], np.diff(luma, 2, axis=2)[:, 1:-1]
     return (down + right).var(axis=(1, 2))
 
 
 def alike(samples: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return how far each database must be softened to be as sharp, when equalised, as the softest.
+    """Return how much each database must be softened so that, equalised, it is as sharp as the softest.
 
     Args:
         samples: Name of a database -> some of its images, (n, S, S, 3) uint8 RGB.

@@ -1,8 +1,6 @@
-"""Folders of image files: keys, identities and paths, what else lies there, and a hash of all bytes.
+"""Folders of image files at any depth: keys, identities, paths, and a hash of all bytes; links are followed.
 
-In: a folder with image files at any depth; links are followed. Out: keys (path below the folder), identities
-where every image lies in a sub-folder, and the paths, in the order of the keys; the other files with the
-reason why each is not taken, so that no file that lies there is absent.
+Files that are not taken are listed with the reason, so that every file of the folder is accounted for.
 """
 
 import hashlib
@@ -59,9 +57,9 @@ def image_files(folder: str | Path) -> Files:
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, str]]:
-    """Yield every file below a folder: its path there, and why it is not taken for an image, else nothing.
+    """Yield the path of every file below a folder, and why it is not taken for an image; empty if it is.
 
-    The paths are in the order of their characters, and nothing is held but the names of one folder. A file
+    The paths are in the order of their characters; only the names of one folder are held at a time. A file
     without a suffix is taken if it begins as an image does.
 
     Raises:
@@ -116,7 +114,7 @@ def _walk(folder: str, below: str, above: tuple[str, ...]) -> Iterator[tuple[str
 
 
 def _leads(entry: os.DirEntry, to: Callable[[str], bool]) -> bool:
-    """Say whether an entry is or links to a folder or file; only of a link the disk has to be asked."""
+    """Say whether an entry is or links to a folder or file; only a link needs a look at the disk."""
     if entry.is_symlink():
         return to(entry.path)
     return entry.is_dir() if to is os.path.isdir else entry.is_file()
@@ -142,4 +140,6 @@ def _opened(path: str | Path):
     try:
         return open(path, "rb")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Let it be read.") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}). Change its permissions."
+        ) from error

@@ -1,8 +1,8 @@
-"""Encoded images in, uint8 RGB arrays out; batches of those in, augmented and normalised tensors out.
+"""Decodes images to uint8 RGB arrays; augments and normalises batches of them.
 
-Arrays are (N, S, S, 3) numpy uint8; as tensors they are (N, 3, S, S) in channels_last memory, which
-is the same bytes. Augmentation is a pure function of an image and its random key: the result is the
-same in any batch and on any device, to the last bit.
+Arrays are (N, S, S, 3) numpy uint8; tensors are (N, 3, S, S) in channels_last memory, the same bytes.
+Augmentation is a pure function of an image and its random key: the result is the same in any batch and on any
+device, to the last bit.
 """
 
 import functools
@@ -20,11 +20,11 @@ from mint_utils.data.counter import mix
 from mint_utils.data.recordio import RecordFile
 from mint_utils.errors import DataError
 
-# No others: some of PIL's readers start programs. HEIC only where the extra pillow-heif is installed.
+# Only these, because some of PIL's readers start programs; HEIC where the extra pillow-heif is installed.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 HEIC = importlib.util.find_spec("pillow_heif") is not None
 STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"II*\0", b"MM\0*", b"GIF8")  # of their files
-START = 12  # bytes that tell
+START = 12  # bytes that show the format
 AVIF = (b"avif", b"avis")
 BRANDS = (*AVIF, b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # of AVIF and HEIC
 ORIENTATION = 0x0112  # the tag of EXIF
@@ -39,28 +39,28 @@ DRAWS = RATIOS.stop
 
 
 def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
-    """Decode an image as a viewer shows it, in 8 bits: the one way in which this package reads images.
+    """Decode an image as a viewer shows it, in 8 bits. The whole package reads images through this function.
 
-    EXIF orientation is applied, of several frames the first is taken, transparency is dropped, grey and CMYK
-    become RGB, and 16-bit grey is scaled to 8 bits. Nothing is resized. A JPEG that ends early is refused,
-    which libjpeg by itself would fill up with grey. Bytes that changed within one are only noticed where they
-    break its syntax: checksums are there for that.
+    EXIF orientation is applied, the first of several frames is taken, transparency is dropped, grey and CMYK
+    become RGB, and 16-bit grey is scaled to 8 bits. Nothing is resized. A JPEG that ends early is refused;
+    libjpeg by itself would fill it up with grey. Changed bytes inside a JPEG are noticed only where they
+    break its syntax; checksums find the others.
 
     Args:
         encoded: One of ``FORMATS``; HEIC where pillow-heif is installed.
-        name: Of the image, for errors.
-        size: Its side in pixels, or None if any is right.
+        name: Name of the image in error messages.
+        size: Side in pixels that it must have, or None for any.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        DataError: It is no image, is damaged, cannot be read here, or has another size.
+        DataError: The image is damaged, cannot be read here, or has another size; or it is no image.
     """
     try:
         if encoded[:2] == b"\xff\xd8":
             pixels = simplejpeg.decode_jpeg(encoded, strict=True)
-            if b"Exif\0\0" in encoded:  # the longer, the faster found
+            if b"Exif\0\0" in encoded:  # a longer pattern is found faster
                 with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as image:
                     pixels = _upright(pixels, image)
         else:
@@ -87,7 +87,7 @@ def decode(encoded: bytes, name: str, size: int | None) -> np.ndarray:
 
 
 def looks_like_image(start: bytes) -> bool:
-    """Say whether a file with these first ``START`` bytes is one of those that `decode` reads."""
+    """Say whether a file with these first ``START`` bytes is in a format that `decode` reads."""
     if start[4:8] == b"ftyp":
         return start[8:12] in BRANDS
     return start.startswith(STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
@@ -105,7 +105,7 @@ def formats() -> tuple[str, ...]:
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):  # PIL would make white of all that is above 255
+    if image.mode.startswith("I;16"):  # PIL would turn all values above 255 into white
         grey = (np.asarray(image).astype(np.uint32) + 128) // 257
         return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
@@ -114,10 +114,10 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
 
 
 def _upright(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
-    """Return pixels turned as the EXIF data of their file say; PIL does so itself as it loads a TIFF."""
+    """Return pixels rotated as the EXIF data of their file say; PIL itself does this when it loads a TIFF."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # data that are not EXIF raise nearly anything; viewers pass over them
+    except Exception:  # data that are not EXIF raise nearly anything; viewers ignore them
         return pixels
     if orientation == 1:
         return pixels
@@ -140,26 +140,26 @@ def normalise(images: torch.Tensor, colour_order: Literal["rgb", "bgr"]) -> torc
 
     Args:
         images: (N, 3, H, W) uint8, RGB.
-        colour_order: Of the output; AdaFace's own weights take BGR.
+        colour_order: Colour order of the output; AdaFace's own weights take BGR.
     """
     pixels = images.permute(0, 2, 3, 1).contiguous()
     if colour_order == "bgr":
-        # Rows turned by byte, then by pixel: ten times as fast as .flip(-1) of three channels.
+        # Rows reversed by byte, then by pixel: ten times as fast as .flip(-1) of three channels.
         pixels = _flip(pixels.flatten(2).flip(-1).view(pixels.shape))
     values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     return values.sub_(127.5).div_(127.5).permute(0, 3, 1, 2)
 
 
 def augment(images: torch.Tensor, keys: np.ndarray, p: float) -> torch.Tensor:
-    """Augment as AdaFace does (arXiv 2204.00964, Section 4.1): each of three with probability p.
+    """Augment as AdaFace does (arXiv 2204.00964, Section 4.1): three changes, each with probability p.
 
-    In this order: a random-resized crop (area 0.2 to 1, ratio 3/4 to 4/3) left in its place on black;
+    In this order: a random-resized crop (area 0.2 to 1, ratio 3/4 to 4/3) that stays in its place on black;
     resampling down to 0.2 to 1 of the side and up again, each with a random interpolation; brightness,
     contrast and saturation times 0.5 to 1.5 in random order. Then a horizontal flip, probability 0.5.
 
     Args:
         images: (N, 3, S, S) uint8, RGB.
-        keys: (N,) uint64, a random key an image; consecutive numbers will do.
+        keys: (N,) uint64, a random key for each image; consecutive numbers suffice.
         p: Probability of each augmentation.
 
     Returns:
@@ -180,13 +180,13 @@ def augment(images: torch.Tensor, keys: np.ndarray, p: float) -> torch.Tensor:
         changed = change(pixels.index_select(0, where), draws[rows])
         if pixels.is_cuda:
             pixels.index_copy_(0, where, changed)
-        else:  # there index_copy_ goes byte by byte, twenty times as slow
+        else:  # on a CPU index_copy_ copies byte by byte, twenty times as slow
             torch._foreach_copy_([pixels[row] for row in rows.tolist()], list(changed))
     return pixels.permute(0, 3, 1, 2)
 
 
 def sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Return an array on a device; a GPU fetches it by itself, and nobody waits for it."""
+    """Return an array on a device; the copy to a GPU is asynchronous."""
     tensor = torch.from_numpy(array)
     if device.type != "cuda":
         return tensor
@@ -231,7 +231,7 @@ def _boxes(draws: np.ndarray, side: int) -> tuple[np.ndarray, ...]:
 
 
 def _low_res(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
-    """Resample rows, then columns: down and up again are one matrix for each image."""
+    """Resample rows, then columns, by one matrix for each image, which reduces and enlarges a line."""
     n, side, _, _ = pixels.shape
     small = ((0.2 + 0.8 * draws[:, SIDE]) * side).astype(int)
     down, up = (draws[:, [DOWN, UP]] * len(INTERPOLATIONS)).astype(int).T
@@ -247,22 +247,23 @@ def _low_res(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=2048)
 def _resampling(side: int, small: int, down: int, up: int) -> torch.Tensor:
-    """Return (side, side) int16 weights over 2**WEIGHT_BITS that make a line smaller and large again."""
+    """Return (side, side) int16 weights over 2**WEIGHT_BITS that reduce a line and enlarge it again."""
     line = torch.eye(side, dtype=torch.float64).reshape(1, side, side, 1)  # each pixel in a channel
     for length, mode in ((small, INTERPOLATIONS[down]), (side, INTERPOLATIONS[up])):
         line = F.interpolate(line, (length, 1), mode=mode)
     exact = line[0, :, :, 0].T * 2**WEIGHT_BITS
     weights = exact.round()
-    weights[torch.arange(side), weights.argmax(1)] += 2**WEIGHT_BITS - weights.sum(1)  # white stays
+    # Rows that sum to one, so that white stays white.
+    weights[torch.arange(side), weights.argmax(1)] += 2**WEIGHT_BITS - weights.sum(1)
     return weights.to(torch.int16)
 
 
 def _jitter(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
     """Change brightness, contrast and saturation as torchvision does to a PIL image.
 
-    Each is a blend with black, with the mean grey, or with the pixel's grey. Every operation is a
-    multiplication or an addition of its own and every sum one of whole numbers, so no order of
-    computation can change the result.
+    Each is a blend with black, with the mean grey, or with the pixel's grey. Every operation is a single
+    multiplication or addition, and every sum is one of whole numbers, so the order of computation cannot
+    change the result.
     """
     order = ORDERS[(draws[:, ORDER] * len(ORDERS)).astype(int)]
     factors = np.take_along_axis(0.5 + draws[:, FACTORS], order, axis=1).astype(np.float32)
@@ -285,16 +286,16 @@ def _jitter(pixels: torch.Tensor, draws: np.ndarray) -> torch.Tensor:
 def _pixels(planes: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Return three planes (n, S, S) of whole numbers as (n, S, S, 3) uint8.
 
-    By way of int32, which a CPU does three times as fast, and stacked, twice as fast as permuted.
+    Conversion through int32 is three times as fast on a CPU, and stacking is twice as fast as permuting.
     """
     return torch.stack([plane.int().byte() for plane in planes], dim=-1)
 
 
 class RecordImages:
-    """The images of a ``.rec`` as an array (N, S, S, 3) of uint8 that decodes what it is asked for.
+    """The images of a ``.rec`` as an array (N, S, S, 3) of uint8 that decodes images when indexed.
 
-    For databases that do not fit into memory. Indexing takes what numpy takes on the first axis; threads
-    may index at the same time, and the decoder lets them run side by side.
+    For databases that do not fit into memory. The first axis is indexed as in numpy, also from several
+    threads, which decode in parallel.
     """
 
     def __init__(self, record: RecordFile, keys: np.ndarray, size: int):

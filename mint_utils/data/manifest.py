@@ -1,9 +1,8 @@
-"""A manifest says what a database is and where; ``open_database`` makes arrays of its images.
+"""Opens a database that a manifest describes: ``open_database`` makes arrays of its images.
 
-In: a YAML file of ``data_manifests`` and, unless the database is embedded, the folder of the
-databases. Out: a `Database`, whose images are one memory-mapped uint8 array prepared once; or, where
-that would take more than `PREPARED_BYTES`, an array that decodes them from the ``.rec`` when asked.
-A file that is missing or is not the one of the manifest is an error that says what to do.
+The images are one memory-mapped uint8 array, prepared once. Where that would take more than `PREPARED_BYTES`,
+an array decodes them from the ``.rec`` when indexed. The error about a file that is missing or is not the one
+of the manifest says what to do.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ from mint_utils.errors import DataError
 
 VERSION = 1  # of the preparation: raised when prepared images change
 PREPARED_BYTES = 16 << 30  # of pixels: a larger RecordIO file of the study's size is streamed
-LISTED = 10  # files that cannot be read, of which names are printed
+LISTED = 10  # names that are printed of the files that cannot be read
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,15 @@ class Database:
     """The images of one database, in the order of their keys.
 
     Attributes:
-        name: The manifest's.
+        name: Name of the manifest.
         keys: (N,) str, unique.
         identities: (N,) int64, -1 where unknown.
         images: (N, S, S, 3) uint8, RGB, memory-mapped, or decoded from the file when indexed.
         same: (N/2,) bool for verification pairs (images 2i and 2i+1), else None.
         fingerprint: Hash that changes when an image, a key or an identity does.
-        unread: Of a folder without a manifest: the other files in it, and why each was not read.
-        source: Regular expression; what it finds in a key names the film or photograph that an image of
-            unknown identity is of. None where keys do not tell.
+        unread: The other files of a folder without a manifest, and why each was not read.
+        source: Regular expression. Its match in the key of an image of unknown identity names the film or
+            photograph that the image comes from. None where keys do not contain it.
     """
 
     name: str
@@ -58,8 +57,8 @@ class Database:
     def persons(self) -> np.ndarray:
         """Return the person of each image of a verification set: (N,) int64.
 
-        Where the database does not tell, the two images of a pair of one person are one, all others are taken
-        for people of their own: somebody who is in several pairs is counted as often.
+        Where identities are unknown, the two images of a pair of one person get one number, and every other
+        image gets its own: somebody in several pairs is counted once for each.
         """
         if (self.identities >= 0).all():
             return self.identities
@@ -68,7 +67,7 @@ class Database:
         return numbers
 
     def cluster(self, index: int) -> str:
-        """Return what an image shares with those that depend on it: the person, the source, or itself."""
+        """Return the name of an image's cluster of dependent images: its person, its source, or itself."""
         key, identity = str(self.keys[index]), int(self.identities[index])
         if identity >= 0:
             return f"{self.name}/{identity}"
@@ -79,11 +78,11 @@ class Database:
 def open_database(
     name: str, data: str | Path | None, image_size: int, scale: float = 1.0
 ) -> Database:
-    """Return a database, prepared at the size of the study and kept for the next time.
+    """Return a database, prepared at the size of the study and kept in the store.
 
     Args:
-        name: Of its manifest.
-        data: The folder that the manifest's path starts from; None if it is not at hand.
+        name: Name of its manifest.
+        data: The folder that the manifest's path starts from; None if there is none.
         image_size: Side in pixels to which aligned crops are resized (antialiased).
         scale: Factor on the number of identities of an embedded database.
 
@@ -96,19 +95,19 @@ def open_database(
 def open_folder(name: str, folder: str | Path, image_size: int) -> Database:
     """Return a folder of aligned crops as a database, without a manifest.
 
-    What lies there and cannot be read is left out, listed in ``unread``, and printed: the files of the folder
-    are the images and these. A database with a manifest is refused instead, for that has checksums.
+    Files that cannot be read are left out, listed in ``unread``, and printed; all others are images. A
+    database with a manifest would be refused instead, because it has checksums.
 
     Args:
-        name: To call it.
-        folder: Image files, square, of any size; in sub-folders of one person each where that is known.
+        name: Name that the database gets.
+        folder: Image files, square, of any size; in a sub-folder for each person where people are known.
         image_size: Side in pixels to which they are resized (antialiased).
 
     Raises:
         DataError: There is no such folder, or no image in it that can be read.
     """
     manifest = {"name": name, "layout": "folder", "path": str(folder), "image_size": None}
-    manifest |= {"reads": images.formats()}
+    manifest["reads"] = images.formats()
     db = _opened(recognised(manifest, "/"), "/", image_size)
     unread = tuple(sorted([*folders.image_files(folder).others, *db.unread]))
     if unread:
@@ -145,7 +144,7 @@ def _opened(manifest: dict[str, Any], data: str | Path | None, image_size: int) 
 def described(name: str, data: str | Path | None, scale: float = 1.0) -> dict[str, Any]:
     """Return the manifest of a database, with its counts at the scale of a study.
 
-    Without a published checksum it has the fingerprint of the files, where they are at hand.
+    Without a published checksum it has the fingerprint of the files, where they exist.
     """
     manifest = recognised(read_manifest(name), data)
     if manifest["layout"] != "embedded":
@@ -156,7 +155,7 @@ def described(name: str, data: str | Path | None, scale: float = 1.0) -> dict[st
 
 
 def is_prepared(manifest: dict[str, Any], image_size: int) -> bool:
-    """Say whether a database of this description is in the store at this size."""
+    """Say whether the database of a manifest is in the store at this size."""
     return store.find("databases", _specification(manifest, image_size)) is not None
 
 
@@ -172,7 +171,7 @@ def expected_images(manifest: dict[str, Any]) -> int:
 
 
 def _specification(manifest: dict[str, Any], image_size: int) -> dict[str, Any]:
-    """Return what determines the images of a database; where they are kept is no part of it."""
+    """Return what determines the images of a database, which does not include their place."""
     if manifest["layout"].startswith("embedded"):
         source = {"pixels": _embedded_probe(manifest, image_size)}
     else:
@@ -223,7 +222,7 @@ def _prepare(
         )
     record = {}
     if is_streamed(manifest, size):
-        next(chunks)  # a wrong size is told now, any other fault when the record is read
+        next(chunks)  # a wrong size is an error now, other faults are when the record is read
         record["rec_bytes"] = locate(manifest, data).stat().st_size
     else:
         _store_pixels(manifest["name"], chunks, (len(keys), size, size, 3), folder, unread)
@@ -257,7 +256,7 @@ def _store_pixels(
     if done + len(unread) != len(array):
         raise DataError(f"{name}: {done} images were read where {len(array)} were named.")
     array.flush()
-    if unread:  # the array was made before anything was read: leave its empty end out
+    if unread:  # the array was made before anything was read: remove its empty end
         if not done:
             first = next(iter(unread.values()))
             raise DataError(f"{name}: no image could be read. The first {first}")
@@ -267,10 +266,10 @@ def _store_pixels(
 
 
 def locate(manifest: dict[str, Any], data: str | Path | None) -> Path:
-    """Return the path of a database, which is there.
+    """Return the path of a database.
 
     Raises:
-        DataError: It is not.
+        DataError: Nothing exists there.
     """
     name = manifest["name"]
     remedy = (
@@ -288,7 +287,7 @@ def locate(manifest: dict[str, Any], data: str | Path | None) -> Path:
 
 
 def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
-    """Return the path of a database: there, and the copy that its manifest describes if it has a checksum."""
+    """Return the path of a database, which exists and has the checksum of the manifest if there is one."""
     name, path = manifest["name"], locate(manifest, data)
     if "sha256" not in manifest:
         return path
@@ -302,14 +301,14 @@ def _located(manifest: dict[str, Any], data: str | Path | None) -> Path:
 
 
 def _files(manifest: dict[str, Any], path: Path, size: int, unread: dict[int, str]):
-    """Return keys, identities, same and the pixels in chunks; as these are taken ``unread`` is filled.
+    """Return keys, identities, same and an iterator over chunks of pixels, which fills ``unread``.
 
-    Only of a folder without a manifest: of any other an image that cannot be read is an error.
+    It does so for a folder without a manifest only; in others an image that cannot be read is an error.
     """
     native, kind, same = manifest["image_size"], manifest["layout"], None
     if kind == "recordio":
         record = RecordFile(path)
-        digits = len(str(record.keys[-1]))  # numpy alone would take 21 for every key
+        digits = len(str(record.keys[-1]))  # numpy alone would take 21 characters for each key
         keys, identities = record.keys.astype(f"U{digits}"), record.labels
         encoded = ((f"{path}, record {key}", record.image_bytes(key)) for key in record.keys)
     elif kind == "bin":
@@ -357,10 +356,10 @@ def _pair_keys(images: int) -> np.ndarray:
 
 
 def _embedded(manifest: dict[str, Any], size: int):
-    """Return keys, identities, same and the pixels in chunks of a database that is drawn.
+    """Return keys, identities, same and an iterator over chunks of pixels of a database that is drawn.
 
-    Of verification pairs the first of every two shows one identity twice, the second two identities. Every
-    fold of the verification protocol thus holds as many of either kind, and no identity occurs in two folds.
+    Verification pairs alternate between one identity shown twice and two identities. So every fold of the
+    verification protocol has equally many of both kinds, and no identity occurs in two folds.
     """
     numbers, same = np.arange(manifest["images"]), None
     if manifest["layout"] == "embedded_pairs":

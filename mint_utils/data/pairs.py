@@ -1,8 +1,8 @@
 """Verification pairs from InsightFace's ``.bin``: encoded images, and whether each pair shows one person.
 
-In: a Python pickle of (list of 2n encoded images, list of n bool), protocols 2 to 5, written by Python 2
-or 3, the images as ``bytes`` or numpy uint8 arrays, the bools of Python or numpy or an array, or 0 and 1.
-Out: the images as ``bytes``. A pickle from elsewhere can run code: this one may only make arrays.
+The file is a pickle of (list of 2n encoded images, list of n bool), protocols 2 to 5, written by Python 2 or
+3. The images are ``bytes`` or numpy uint8 arrays; the bools are Python's, numpy's, an array, or 0 and 1. A
+pickle can run code, so this reader admits only what makes arrays.
 """
 
 import pickle
@@ -36,8 +36,8 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
     """Read a verification ``.bin``.
 
     Returns:
-        2n encoded images, pair i being images 2i and 2i + 1; and (n,) bool, whether they show one
-        person, which may be all alike.
+        2n encoded images, of which 2i and 2i + 1 are pair i; and (n,) bool, whether a pair shows one person
+        (all may be the same).
 
     Raises:
         DataError: The file is missing, truncated, or holds anything but images and bools.
@@ -46,7 +46,7 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path} is missing: data_manifests says how to get it.")
     try:
-        with open(path, "rb") as file:  # bytes: what a str of Python 2 is
+        with open(path, "rb") as file:  # a str of Python 2 becomes bytes
             content = _Unpickler(file, encoding="bytes").load()
         stored, same = content
         same = np.array(same)

@@ -1,12 +1,12 @@
-"""Prepares a database, from the files in which it is distributed to one RecordIO file of aligned crops.
+"""Prepares a database: makes one RecordIO file of aligned crops from the files of its distribution.
 
     python -m mint_utils.data.prepare ijb_c --source DIR --out DATA
 
-Makes ``OUT/NAME``: ``NAME.rec`` with ``NAME.idx``; ``index.csv``, a line an image with key, identity, source
-and the SHA-256 of the encoded image; ``excluded.csv``, what is damaged or shows no face, with the reason; and
-``record.json`` with counts, settings and the SHA-256 of the ``.rec``. Until it is whole the folder is
-``NAME.partial``; a run that was killed begins anew. Databases that are crops already (MS1MV3, the
-verification sets) are read as they are distributed.
+It makes ``OUT/NAME`` with ``NAME.rec`` and ``NAME.idx``; ``index.csv``, a line for each image with key,
+identity, source and the SHA-256 of the encoded image; ``excluded.csv``, the damaged images and those without
+a face, with the reason; and ``record.json`` with counts, settings and the SHA-256 of the ``.rec``. The folder
+is ``NAME.partial`` until it is complete; a run that was killed starts again from the beginning. Databases
+that are crops already (MS1MV3, the verification sets) need no preparation.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from mint_utils.data.recordio import write_records
 from mint_utils.errors import DataError, ParameterError, command
 
 VERSION = 2  # of the preparation: raised when prepared images change
-# How the faces of a database are listed, and where the points of a face come to be in the crop.
+# For each database: the function that lists its faces, and the positions of a face's points in the crop.
 DISTRIBUTIONS: dict[str, tuple[Callable[[Path], Iterator[Face]], np.ndarray]] = {
     "ijb_c": (annotations.ijbc, align.TEMPLATE),
     "fddb": (annotations.fddb, align.HEAD),
@@ -69,16 +69,17 @@ def prepare(
     detect: detector.Detect | None = None,
     jobs: int | None = None,
 ) -> Path:
-    """Prepare a database where that has not been done, and return its folder, ``out / name``.
+    """Prepare a database unless that was done before, and return its folder, ``out / name``.
 
-    The result is the same for any number of workers.
+    The result is the same for any number of threads.
 
     Args:
         name: One of ``DISTRIBUTIONS``.
-        source: The folder in which it is distributed.
-        out: Where the prepared databases are.
-        detect: Finds the landmarks of a database that brings none; CenterFace if None. Called from threads.
-        jobs: Threads; decoders, resampling and hashes let others work beside them. All cores if None.
+        source: Folder of the distribution.
+        out: Folder of the prepared databases.
+        detect: Finds landmarks where the database has none; None: CenterFace. Called from threads.
+        jobs: Number of threads, which run in parallel as decoders and hashes release the interpreter; None:
+            one for each core.
 
     Raises:
         ParameterError: The name is unknown, or landmarks are needed and no detector is installed.
@@ -91,7 +92,7 @@ def prepare(
         raise DataError(f"{source} is no folder: --source names the one of {name} as distributed.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the images are side by side, not the pixels of one
+    torch.set_num_threads(1)  # images are prepared in parallel, not the pixels of one image
     try:
         with FileLock(folder.with_name(f".{name}.lock"), timeout=0):
             if not folder.exists():
@@ -99,8 +100,9 @@ def prepare(
     except Timeout as error:
         raise DataError(f"Another process is preparing {folder}: wait until it is done.") from error
     except OSError as error:
-        told = f"{folder} cannot be made ({error.strerror}): make room, or name another --out."
-        raise DataError(told) from error
+        raise DataError(
+            f"{folder} cannot be made ({error.strerror}): make room, or name another --out."
+        ) from error
     finally:
         torch.set_num_threads(threads)
     return folder
@@ -132,7 +134,7 @@ def _make(name: str, source: Path, folder: Path, detect: detector.Detect | None,
 
 
 def _write(folder: Path, name: str, crops: Iterator[tuple[Face, bytes | str]]) -> dict[str, int]:
-    """Write crops, and what is excluded, in their order; return how many there are of each."""
+    """Write the crops and the list of excluded images, in their order; return the counts of both."""
     lines, excluded = [], []
 
     def kept() -> Iterator[tuple[int, bytes]]:

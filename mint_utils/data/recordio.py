@@ -1,12 +1,11 @@
-"""Images in and out of RecordIO, the format of MS1MV3: a ``.rec`` file with its ``.idx``.
+"""Reads and writes RecordIO, the format of MS1MV3: a ``.rec`` file with its ``.idx``.
 
-In: the path of the ``.rec``. Out: for each key the identity and the encoded image, read from the
-memory-mapped file when asked for, so that only keys and offsets are held in memory.
+The file is memory-mapped; only keys and offsets are held in memory.
 
-A ``.rec`` is a row of records: uint32 magic, uint32 (3-bit continuation flag, 29-bit length), payload,
+A ``.rec`` is a sequence of records: uint32 magic, uint32 (3-bit continuation flag, 29-bit length), payload,
 zeros up to a multiple of 4 bytes. The payload is MXNet's IRHeader ``<IfQQ`` (flag, label, id, id2), ``flag``
-float32 labels, and the encoded image. A payload that holds the magic at a multiple of 4 is stored in
-parts without it. The ``.idx`` is text, a key and an offset a line, in any order.
+float32 labels, and the encoded image. A payload that contains the magic at a multiple of 4 is stored in
+parts without it. The ``.idx`` is text, a key and an offset in each line, in any order.
 """
 
 import mmap
@@ -36,12 +35,12 @@ class RecordFile:
     """Random access to the images of a ``.rec`` file; a context manager.
 
     Attributes:
-        path: Of the ``.rec``.
+        path: Path of the ``.rec``.
         keys: (N,) int64, ascending: the images, without header and identity-range records.
 
     Raises:
-        DataError: A file is missing, truncated, or the index does not fit the records. What is
-            cheap to check is checked at opening, each record when it is read.
+        DataError: A file is missing, truncated, or the index does not fit the records. Cheap checks are made
+            at opening, those of a record when it is read.
     """
 
     def __init__(self, path: str | Path):
@@ -74,12 +73,12 @@ class RecordFile:
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) int64, the identities in the order of ``keys``, read anew from all the headers.
+        """(N,) int64, the identities in the order of ``keys``, read from all the headers at every access.
 
-        All records are checked on the way: each line of the ``.idx`` has one, and each record a line.
+        This also checks that the lines of the ``.idx`` and the records correspond one to one.
 
         Raises:
-            DataError: A record is damaged, or one lies in the ``.rec`` that the ``.idx`` does not name.
+            DataError: A record is damaged, or the ``.idx`` lacks one.
         """
         labels = np.full(len(self._keys), -1)
         order = np.argsort(self._offsets)  # from the front of the file to its end
@@ -103,11 +102,12 @@ class RecordFile:
         return labels[self._images]
 
     def _checked_label(self, row: int, end: int) -> int:
-        if (found := self._record(row)[1]) != end:
-            key = self._keys[row]
-            self._fail(key, f"at its end, byte {found}, a record begins that the .idx lacks")
+        key = self._keys[row]
+        _, stop = self._record(row)
+        if stop != end:
+            self._fail(key, f"at its end, byte {stop}, a record begins that the .idx lacks")
         is_image = self._images.start <= row < self._images.stop
-        return self._image(self._keys[row])[0] if is_image else -1
+        return self._image(key)[0] if is_image else -1
 
     def _check_offsets(self) -> None:
         outside = (self._offsets + PART.size > len(self._map)) | (self._offsets % 4 > 0)
@@ -128,9 +128,10 @@ class RecordFile:
             self._fail(self._keys[last], "the .idx calls it the last one, and data follow it")
 
     def _image_rows(self) -> slice:
-        """Return which keys are of images; a first record of two labels and no image counts them.
+        """Return the rows of the images.
 
-        It holds N + 1 and the number of all records, and behind the images are ranges, in records like it.
+        A first record with two labels and no image contains N + 1 and the number of all records. Records of
+        the same kind after the images contain the ranges of the identities.
         """
         first, last, n = 0, len(self._keys), len(self._keys)
         if self._keys[0] == 0 and self._counts(0):
@@ -143,8 +144,8 @@ class RecordFile:
                 self._fail(0, f"it counts {records:.0f} records in all, the .idx has {n}")
             for row in range(last, n):
                 if not self._counts(row):
-                    told = f"it is an image, and record 0 counts {count - 1:.0f}"
-                    self._fail(self._keys[row], told)
+                    problem = f"it is an image, and record 0 counts {count - 1:.0f}"
+                    self._fail(self._keys[row], problem)
         if first == last:
             raise DataError(f"{self.path} holds no image.")
         return slice(first, last)
@@ -213,7 +214,7 @@ def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path} is missing: the .rec cannot be read without it, copy both.")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of an empty file, which is an error below
+        with warnings.catch_warnings(action="ignore"):  # an empty file: see below
             table = np.loadtxt(
                 path, np.int64, delimiter="\t", comments=None, ndmin=2, encoding="utf-8-sig"
             )
@@ -239,11 +240,9 @@ def _malformed(path: Path) -> str:
 
 
 def write_records(path: str | Path, images: Iterable[tuple[int, bytes]]) -> None:
-    """Write a ``.rec`` and its ``.idx`` as MXNet's im2rec does: records 0 to N-1, with one label each.
+    """Write pairs of identity and encoded image to a ``.rec`` and its ``.idx``, as MXNet's im2rec does.
 
-    Args:
-        path: Of the ``.rec``.
-        images: Identity and encoded image, one after the other.
+    The records are 0 to N-1, with one label each.
 
     Raises:
         DataError: An identity cannot be stored, because labels are float32.

@@ -138,7 +138,9 @@ def test_a_value_computed_by_hand():
 @given(seed=st.integers(0, 10**6), m=st.floats(0.05, 0.6))
 def test_adaface_without_h_is_cosface(seed, m):
     torch.manual_seed(seed)
-    ada, cos = AdaFace(8, 5, m=m, h=0.0), CosFace(8, 5, m=m)
+    ada, cos = AdaFace(8, 5), CosFace(8, 5)
+    ada.m = cos.m = m
+    ada.h = 0.0
     cos.load_state_dict({"kernel": ada.kernel.data})
     inputs = unit(torch.randn(7, 8)), torch.rand(7, 1) * 200, torch.randint(0, 5, (7,))
     torch.testing.assert_close(ada(*inputs), cos(*inputs), rtol=0, atol=1e-3)
@@ -215,7 +217,7 @@ def test_cosines_do_not_depend_on_the_length_of_the_centres():
     torch.testing.assert_close(cosines, torch.tensor([[1.0, 0.0], [0.6, 0.8]]))  # not clamped
 
 
-def test_published_margins_and_overrides():
+def test_published_margins_and_others():
     heads = {name: make_head(name, 4, 3) for name in MARGINS}
     assert [(type(h), h.m, h.s) for h in heads.values()] == [
         (AdaFace, 0.4, 64.0),
@@ -223,7 +225,7 @@ def test_published_margins_and_overrides():
         (ArcFace, 0.5, 64.0),
     ]
     assert (heads["adaface"].h, heads["adaface"].t_alpha) == (0.333, 0.01)
-    head = AdaFace(4, 3, m=0.2, h=0.1, s=30.0)
-    assert (head.m, head.h, head.s) == (0.2, 0.1, 30.0)
+    head = AdaFace(4, 3)
+    head.m, head.h, head.s = 0.2, 0.1, 30.0
     embeddings, norms = unit(torch.randn(6, 4).double()), torch.rand(6, 1) * 60
     compare("adaface", head, embeddings, norms, torch.arange(6) % 3, m=0.2, h=0.1, s=30.0)

@@ -1,13 +1,11 @@
 """Embedded face databases: faces of nobody, drawn by formulas, the same pixels on every machine.
 
-In: a style (one of five databases), identity and sample numbers, a size. Out: RGB images. An
-image is a pure function of those four: it depends on no other image of the call. Only integer
+An image is a pure function of style (one of five databases), identity, sample and size. Only integer
 operations and the IEEE-exact ones of float32 (+ - * / sqrt, comparisons, rounding) are used, in a
-fixed order, and randomness is a counter hash, so that no library, processor or thread count
-changes a pixel.
+fixed order, and randomness is a counter hash. So no library, processor or thread count changes a pixel.
 
 An identity is a vector of traits (``styles.TRAITS``), hashed from its number alone. A sample adds
-what changes between two photographs of one person (``styles.Style``): pose, expression, light,
+the differences between two photographs of one person (``styles.Style``): pose, expression, light,
 occlusion, background, blur, noise, compression.
 """
 

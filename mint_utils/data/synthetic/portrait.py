@@ -14,14 +14,7 @@ SIDES = (-1, 1)
 
 
 def paint(style: Style, person: Draws, occasion: Draws, size: int) -> np.ndarray:
-    """Return the scenes of B faces: (3, B, S, S) float32, 1 is white.
-
-    Args:
-        style: Of their database.
-        person: Random numbers of who they are.
-        occasion: Random numbers of the photographs.
-        size: S.
-    """
+    """Return the scenes of B faces: (3, B, S, S) float32, 1 is white."""
     c = Canvas(style, person, occasion, size)
     _backdrop(c)
     full = clip((c.t["bald"] - F(0.08)) * 50)  # 0 for the bald, 1 else

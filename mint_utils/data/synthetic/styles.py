@@ -7,6 +7,7 @@ TRAITS = {
     "head_width": (0.64, 0.035),
     "chin": (0.84, 0.035),
     "jaw": (0.45, 0.22),  # 0 oval, 1 square
+    # Nothing reads it, but it takes one turn of the random numbers: without it every pixel would change.
     "cheek": (0.5, 0.22),
     "ear": (0.12, 0.02),
     "tone": (0.35, 0.30),  # of the skin: 0 light, 1 dark
