@@ -374,7 +374,7 @@ def _fitted(
 
 
 def split_digests(chosen: AuditSet) -> dict[str, str]:
-    """Return what stands for the splits of an audit set in the specification of an artifact."""
+    """Return what identifies the splits of an audit set in the specification of an artifact."""
     return {
         f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
         for (group, protocol), split in chosen.splits.items()
