@@ -1,11 +1,12 @@
-"""One configuration's Audited Models and what the MINT Models say: everything expensive, made once.
+"""The Audited Models of a configuration, what is read of them, and their MINT Models.
 
-In: the images of a configuration; recipes of Audited Models. Out: artifacts of the store, as arrays and
-objects. Tables, intervals and figures are made of them by ``study`` and ``controls``.
+All of this is expensive, so it is made once and kept in the store. ``study`` and ``controls`` make tables,
+intervals and figures of it.
 """
 
+import functools
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,18 +31,18 @@ from mint_utils.study.quality import Quality
 from mint_utils.study.scenarios import Column
 
 VERSION = 2  # of the MINT training: raised when the same features give other scores
-FAILED_BELOW = 0.05  # the best verification of the same recipe, a training has failed
+FAILED_BELOW = 0.05  # a training this far below the best verification of its recipe has failed
 
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of each image of an audit, and which of it each row of a table reads.
+    """The features of each image of an audit, and which of them each row of a table reads.
 
     Attributes:
         array: (N, L) float32, one row an image of the audit set; None where only what MINT Models made of
             it was brought from another machine (`store.pack`).
         rows: Row of a table -> its columns.
-        digest: Of all that determines the array.
+        digest: Hash of all that determines the array.
     """
 
     array: np.ndarray | None
@@ -64,7 +65,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the MINT Models of one Audited Model gave.
+    """The scores of the MINT Models of one Audited Model.
 
     Attributes:
         chosen: The images and splits.
@@ -75,7 +76,7 @@ class Scores:
     scores: dict[tuple[tuple[str, str], str], np.ndarray]
 
     def on(self, kept: np.ndarray) -> "Scores":
-        """Return the scores of some of the images of the audit set, (N,) bool, alone."""
+        """Return the scores of those images of the audit set that are kept, (N,) bool."""
         splits = {
             key: replace(
                 split,
@@ -128,7 +129,7 @@ class Audit:
 
     Attributes:
         images: All of them, and which take part; `Images` of the configuration unless given.
-        quality: Of its models.
+        quality: How well its models verify and identify.
         seconds: Name of an artifact that was asked for -> seconds that it took when it was made.
     """
 
@@ -169,8 +170,8 @@ class Audit:
         """Return the trainings of a column, made now where they are missing.
 
         A training has failed where its verification lies more than `FAILED_BELOW` below the best one of its
-        recipe. In its place the next seed is trained, at most as many as were asked for. Of a recipe that
-        is trained once nothing is known.
+        recipe. In its place the next seed is trained, at most as many as were asked for. A single training
+        has nothing to be compared with, and counts as good.
         """
         asked = scenarios.recipes(self.config, scenario, column)
         models = [self.model(recipe) for recipe in asked]
@@ -189,26 +190,16 @@ class Audit:
     def outcomes(self, model: AuditedModel, audited: AuditedModel | None = None) -> Outcomes:
         """Return where the images of D and the class centres of M lie, for questions about people.
 
-        Args:
-            model: M.
-            audited: Whose classes they are, where M has no ledger: the trained model of an untrained one.
+        An untrained M has no ledger; ``audited`` is then the trained model whose classes it has.
         """
         with np.load(self.place(model).folder / "outcomes.npz") as file:
             arrays = {name: found.astype(np.float32) for name, found in file.items()}
         return Outcomes(**arrays, classes=(audited or model).ledger["class"].to_numpy())
 
     def place(self, model: AuditedModel) -> Artifact:
-        """Make what `outcomes` reads, as far as it is not there; nothing is loaded."""
-
-        def make(folder: Path) -> None:
-            device = train.default_device()
-            network, head = model.load(device)
-            units, norms = aad.outcomes(network, train.COLOUR_ORDER, self.training.images, device)
-            centres = nn.functional.normalize(head.kernel.detach(), dim=0).T.cpu().numpy()
-            found = {"units": units, "norms": norms, "centres": centres.astype(np.float16)}
-            np.savez(folder / "outcomes.npz", **found)
-
+        """Make what `outcomes` reads if it is not there; nothing is loaded."""
         spec = {"version": aad.VERSION, "model": model.artifact.digest}
+        make = functools.partial(_save_outcomes, model=model, training=self.training)
         return store.fetch("outcomes", spec, make)
 
     # ---- what is read of images ---------------------------------------------------------------
@@ -220,19 +211,12 @@ class Audit:
     def activations(self, model: AuditedModel, chosen: AuditSet, pooling: str = "max") -> Features:
         """Return the Auxiliary Auditable Data and the Model Outcome of the images of an audit set.
 
-        Args:
-            model: Whose activations they are.
-            chosen: The audit set.
-            pooling: What is left of an activation map: its ``max``, the paper's, or its ``mean``.
+        ``pooling`` reduces an activation map to its ``max``, as in the paper, or to its ``mean``.
         """
         runs = self.images.runs(chosen)
 
         def make(folder: Path) -> None:
-            device = train.default_device()
-            network, _ = model.load(device)
-            pieces = [(db.images, indices) for db, indices in runs]
-            path = folder / "features.npy"
-            aad.extract(network, train.COLOUR_ORDER, pieces, path, device, pooling)
+            _save_activations(folder / "features.npy", model, runs, pooling)
             chosen.images.to_csv(folder / "images.csv", index=False)
 
         spec = {"version": aad.VERSION, "model": model.artifact.digest, "images": named(runs)}
@@ -250,20 +234,8 @@ class Audit:
         The first is None where only what MINT Models made of it was brought from another machine.
         """
         runs, d = self.images.runs(chosen), self.training.name
-
-        def make(folder: Path) -> dict[str, Any]:
-            device = train.default_device()
-            network, head = model.load(device)
-            known = model.ledger["class"].to_numpy()
-            pieces = [
-                (db.images, indices, known[indices] if db.name == d else np.full(len(indices), -1))
-                for db, indices in runs
-            ]
-            found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
-            np.savez(folder / "readings.npz", **vars(found))
-            return {"rows": {name: [at.start, at.stop] for name, at in found.features()[1].items()}}
-
         spec = {"version": readings.VERSION, "model": model.artifact.digest, "images": named(runs)}
+        make = functools.partial(_save_readings, model=model, runs=runs, training=d)
         done = self._fetch("readings", {"digest": store.digest(spec)}, make)
         path = done.folder / "readings.npz"
         if not path.exists():
@@ -296,16 +268,11 @@ class Audit:
     ) -> Scores:
         """Train and evaluate a MINT Model for every split of an audit set, row of features and seed.
 
-        Args:
-            features: Of the images of the audit set.
-            chosen: The audit set.
-            recipe: Where it is another than the configuration's.
-            protocols: Of the splits; None: all that there are.
+        The recipe is the configuration's unless given, and the splits are those of all protocols.
         """
-        splits, seeds = chosen.splits, self.config.mint.mint_seeds
         if protocols is not None:
-            splits = {key: split for key, split in splits.items() if key[1] in protocols}
-            chosen = replace(chosen, splits=splits)
+            wanted = {key: split for key, split in chosen.splits.items() if key[1] in protocols}
+            chosen = replace(chosen, splits=wanted)
         spec = {
             "version": VERSION,
             "features": features.digest,
@@ -315,20 +282,14 @@ class Audit:
         }
         if recipe is not None:
             spec["recipe"] = plain(recipe)
-        names = list(itertools.product(chosen.splits, features.rows))
 
         def make(folder: Path) -> None:
-            tasks = []
-            for key, row in names:
-                split, columns = splits[key], features.rows[row]
-                of = columns, split.train, split.train_labels, split.evaluation
-                tasks += [MintTask(*of, seed) for seed in range(seeds)]
             how = recipe or self.mint_recipe
-            found = fit(features.there(), tasks, how, train.default_device())
-            each = {str(i): np.stack(found[i * seeds :][:seeds]) for i in range(len(names))}
-            np.savez(folder / "scores.npz", **each)
+            scores = _fitted(features, chosen, how, self.config.mint.mint_seeds)
+            np.savez(folder / "scores.npz", **{str(i): each for i, each in enumerate(scores)})
 
         done = self._fetch("mint", spec, make)
+        names = itertools.product(chosen.splits, features.rows)
         with np.load(done.folder / "scores.npz") as file:
             return Scores(chosen, {name: file[str(i)] for i, name in enumerate(names)})
 
@@ -341,17 +302,13 @@ class Audit:
     ) -> Scores:
         """Train and evaluate the MINT Models of an Audited Model: every group, protocol, row and seed.
 
-        Args:
-            model: Whose activations they read.
-            kind: Of groups.
-            audited: Whose members, held-out images and splits they are; None: the model's own.
-            protocols: Those wanted.
+        Members, held-out images and splits are those of ``audited``, by default of the model itself.
         """
         chosen = self.chosen(audited or model, kind)
         return self.mint(self.activations(model, chosen), chosen, protocols=protocols)
 
     def prepare(self, recipe: Audited, kinds: Iterable[str]) -> None:
-        """Make everything that tables need of an Audited Model, as far as it is not there."""
+        """Make everything that tables need of an Audited Model and that is not there."""
         model, kinds = self.model(recipe), list(kinds)
         if kinds:  # else it is a model that controls compare with, and has no line in a table
             self.quality.verified(model)
@@ -368,8 +325,56 @@ class Audit:
         self.seconds[f"{kind} {done.digest}"] = done.record["seconds"]
 
 
+def _save_outcomes(folder: Path, model: AuditedModel, training: Database) -> None:
+    device = train.default_device()
+    network, head = model.load(device)
+    units, norms = aad.outcomes(network, train.COLOUR_ORDER, training.images, device)
+    centres = nn.functional.normalize(head.kernel.detach(), dim=0).T.cpu().numpy()
+    arrays = {"units": units, "norms": norms, "centres": centres.astype(np.float16)}
+    np.savez(folder / "outcomes.npz", **arrays)
+
+
+def _save_activations(
+    path: Path, model: AuditedModel, runs: Sequence[tuple[Database, np.ndarray]], pooling: str
+) -> None:
+    device = train.default_device()
+    network, _ = model.load(device)
+    pieces = [(db.images, indices) for db, indices in runs]
+    aad.extract(network, train.COLOUR_ORDER, pieces, path, device, pooling)
+
+
+def _save_readings(
+    folder: Path, model: AuditedModel, runs: Sequence[tuple[Database, np.ndarray]], training: str
+) -> dict[str, Any]:
+    """Write how images lie to class centres; only images of the training database have a class."""
+    device = train.default_device()
+    network, head = model.load(device)
+    known = model.ledger["class"].to_numpy()
+    pieces = [
+        (db.images, indices, known[indices] if db.name == training else np.full(len(indices), -1))
+        for db, indices in runs
+    ]
+    found = readings.read(network, head, train.COLOUR_ORDER, pieces, device)
+    np.savez(folder / "readings.npz", **vars(found))
+    return {"rows": {name: [at.start, at.stop] for name, at in found.features()[1].items()}}
+
+
+def _fitted(
+    features: Features, chosen: AuditSet, recipe: MintRecipe, seeds: int
+) -> list[np.ndarray]:
+    """Return the scores (T, n) of each split and row of features, by as many trainings as seeds."""
+    tasks = [
+        MintTask(columns, split.train, split.train_labels, split.evaluation, seed)
+        for split in chosen.splits.values()
+        for columns in features.rows.values()
+        for seed in range(seeds)
+    ]
+    scores = fit(features.there(), tasks, recipe, train.default_device())
+    return [np.stack(scores[i : i + seeds]) for i in range(0, len(tasks), seeds)]
+
+
 def split_digests(chosen: AuditSet) -> dict[str, str]:
-    """Return what stands for the splits of an audit set in the specification of an artifact."""
+    """Return what identifies the splits of an audit set in the specification of an artifact."""
     return {
         f"{group} {protocol}": store.digest({k: v.tolist() for k, v in vars(split).items()})
         for (group, protocol), split in chosen.splits.items()

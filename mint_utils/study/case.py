@@ -1,16 +1,15 @@
 """An audit of one's own: a network, images known to be members or not, and images in question.
 
-In: what is brought (`casefiles`). Out: how well members are told from non-members by what passes through the
-network, and what of that is there without its training, or without any network; whether the images in
-question are like the known ones; how many of them were members, and which.
+It measures how well MINT Models distinguish known members from known non-members by the network, by the same
+network untrained, and without any network. It tests whether the images in question are like the known ones,
+and estimates how many of them were members, and which.
 
-The question is whether an image was used, not whether its person is in D. So of each person as many known
-members as known non-members take part, and images in question of these people alone: what belongs to the
-person is then the same on both sides. People fall into three folds. A MINT Model is trained on the known
-images of two and judges all images of the third, so that no image is judged by a model that saw its person,
-and images in question are judged as known ones are. People are dealt into folds several times (`DEALS`). What
-is read was fixed beforehand: nothing is chosen by its result. Where nothing is brought, the study's own M and
-images of D are, and the answer can be checked.
+The question is whether an image was used, not whether its person is in D. So each person takes part with as
+many known members as known non-members, and only images in question of these people take part: what belongs
+to the person is then the same on both sides. People fall into three folds. A MINT Model is trained on the
+known images of two folds and judges all images of the third. So no image is judged by a model that saw its
+person, and images in question are judged as known ones are. People are dealt into folds several times
+(`DEALS`). What is read was fixed beforehand: nothing is chosen by its result.
 """
 
 import functools
@@ -57,9 +56,9 @@ def opened(audit: Audit) -> "Case | PeopleCase":
 
 
 class Case(OwnAudit):
-    """What MINT Models make of what is brought, and what may be said of images."""
+    """The MINT Models of an audit about images, and the answers that they allow."""
 
-    question, of = "images", "key"
+    question, column = "images", "key"
 
     def __init__(self, audit: Audit):
         """Find what is brought; see `casefiles.CaseFiles`."""
@@ -69,14 +68,14 @@ class Case(OwnAudit):
 
     @property
     def row(self) -> str:
-        """What the answer reads: class centres where there are any, else all layers, else the outcome."""
+        """The row that the answer reads: class centres if there are any, else all layers or the outcome."""
         if self.files.centres is not None:
             return readings.CENTRES
         return "All Conv Layers" if len(self.files.layers()) else "Model Outcome"
 
     @functools.cached_property
     def features(self) -> dict[str, Features]:
-        """What MINT Models read: of the network, of the same one untrained, and of the image alone."""
+        """The features of the network, of the same network untrained, and of the image alone."""
         untrained = read(self.files, UNTRAINED)
         answer = replace(untrained, rows={self.row: untrained.rows[self.row]})
         return {
@@ -88,10 +87,10 @@ class Case(OwnAudit):
     @functools.cached_property
     def closeness(self) -> Closeness | None:
         """How near images lie to the two nearest class centres; None where there are none."""
-        found, centres = self.features[NETWORK], self.files.centres
-        if centres is None or "Model Outcome" not in found.rows:
+        features, centres = self.features[NETWORK], self.files.centres
+        if centres is None or "Model Outcome" not in features.rows:
             return None
-        return design.closeness(found.array[:, found.rows["Model Outcome"]], centres)
+        return design.closeness(features.array[:, features.rows["Model Outcome"]], centres)
 
     @functools.cached_property
     def design(self) -> Design:
@@ -111,16 +110,16 @@ class Case(OwnAudit):
 
     @functools.cached_property
     def _scores(self) -> dict[str, dict[str, np.ndarray]]:
-        """Reader -> row -> (deals, N) float32: score by MINT Models that never saw the person."""
+        """Reader -> row -> (deals, N) float32: scores by MINT Models that never saw the person."""
         usable, labels = self.inside(*KNOWN), self.inside(KNOWN[0])
-        found: dict[str, dict[str, np.ndarray]] = {}
+        scores: dict[str, dict[str, np.ndarray]] = {}
         for reader, features in self.features.items():
-            judged = found[reader] = {}
+            scores[reader] = {}
             for row in features.rows:
                 beside = row != self.row and self.row in features.rows
                 deals = FEWER if beside else self.deals
-                judged[row] = self._judged(features, row, usable, labels, deals)
-        return found
+                scores[reader][row] = self._judged(features, row, usable, labels, deals)
+        return scores
 
     def _judged(
         self, features: Features, row: str, usable: np.ndarray, labels: np.ndarray, deals: int
@@ -135,7 +134,7 @@ class Case(OwnAudit):
         return judged
 
     def decided(self, reader: str, row: str, times: np.ndarray | int = 1) -> Decided:
-        """Return how known images are decided, each counted so many times."""
+        """Return how known images are decided by one reader and row, each counted so many times."""
         known = np.repeat(np.flatnonzero(self.inside(*KNOWN)), times)
         scores = self._scores[reader][row][None]
         return dealt(
@@ -144,7 +143,7 @@ class Case(OwnAudit):
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
-        """How well known members are told from known non-members: one line a reader and row.
+        """How well known members are distinguished from known non-members: one line a reader and row.
 
         Returns:
             row, column (the reader), accuracy, low, high, auc, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
@@ -152,8 +151,8 @@ class Case(OwnAudit):
         known, persons, lines = self.inside(*KNOWN), self._persons, []
         for reader, rows in self._scores.items():
             for row, scores in rows.items():
-                of = scores[None][..., known]
-                found = summarise(self.inside(KNOWN[0])[known], of, persons[known], self.replicates)
+                labels, judged = self.inside(KNOWN[0])[known], scores[None][..., known]
+                found = summarise(labels, judged, persons[known], self.replicates)
                 _, low, high = interval([(1, self.decided(reader, row))], self.replicates)
                 ends = {"low": max(low, 0.0), "high": min(high, 1.0)}
                 lines.append({"row": row, "column": reader} | found | ends)
@@ -161,9 +160,9 @@ class Case(OwnAudit):
 
     @property
     def blind_row(self) -> str:
-        """The blind baseline that tells the known images apart best."""
-        of = self.cells[self.cells["column"] == BLIND]
-        return of.loc[of["accuracy"].idxmax(), "row"]
+        """The blind baseline that distinguishes known members and non-members best."""
+        cells = self.cells[self.cells["column"] == BLIND]
+        return cells.loc[cells["accuracy"].idxmax(), "row"]
 
     # ---- what may be said ---------------------------------------------------------------------
 
@@ -179,20 +178,21 @@ class Case(OwnAudit):
         return design.p_values(scores, others, asked, self.design.folds, self.design.weights)
 
     @property
-    def _low(self) -> np.ndarray:
+    def _stand_out(self) -> np.ndarray:
+        """Whether each image in question stands out, by Benjamini and Hochberg at `FALSE`."""
         return stats.false_discovery_control(self._p) <= FALSE
 
     @functools.cached_property
     def answers(self) -> pd.DataFrame:
-        """What is said of each image in question that is judged, the likeliest members first.
+        """The answer about each image in question that is judged, the likeliest members first.
 
         Returns:
             key, person, score (mean over the deals), p: how often a known non-member stands out as much
             (`design.p_values`); named: whether it is one of those of which at most `FALSE` are expected to be
-            named wrongly (Benjamini and Hochberg; arXiv 2508.07066), none where `nothing` says why.
+            named wrongly (Benjamini and Hochberg; arXiv 2508.07066). None is named unless `nothing` is empty.
         """
         scores, asked = self._scores[NETWORK][self.row], self.inside(QUESTIONED)
-        lines, named = self.files.images[["key", "person"]][asked], self._low & ~_taken(self)
+        lines, named = self.files.images[["key", "person"]][asked], self._stand_out & ~_taken(self)
         answers = lines.assign(
             score=scores[:, asked].mean(axis=0), p=self._p, named=named & (not self.nothing)
         )
@@ -200,16 +200,16 @@ class Case(OwnAudit):
 
     @property
     def nothing(self) -> list[str]:
-        """The conditions for want of which nothing may be said; none of them where something may be."""
-        of = self.verdicts.set_index("question")["verdict"]
-        needed = [q for q in (SAME, OF_THESE, TOLD, TRAINED, SEEN) if of[q] != "supported"]
-        return needed + [q for q in (NEARER, ALIKE, OWN) if of.get(q) == "contradicted"]
+        """The conditions that fail, so that nothing may be said; empty where something may be said."""
+        verdicts = self.verdict_of
+        needed = [q for q in (SAME, OF_THESE, TOLD, TRAINED, SEEN) if verdicts[q] != "supported"]
+        return needed + [q for q in (NEARER, ALIKE, OWN) if verdicts.get(q) == "contradicted"]
 
     @functools.cache  # noqa: B019  (a case lives as long as its notebook)
     def share(self) -> Estimate:
-        """Return which share of the images in question that are judged were members, by `prevalence`.
+        """Return the share of members among the images in question that are judged, by `prevalence`.
 
-        Known people count as they do among the images in question. See `casecommon.with_interval`.
+        Known people are weighted as among the images in question. See `casecommon.with_interval`.
         """
         asked, known = self.inside(QUESTIONED), self.inside(*KNOWN)
         called = self._scores[NETWORK][self.row][:, asked] > THRESHOLD
@@ -230,7 +230,7 @@ class Case(OwnAudit):
 
     @functools.cache  # noqa: B019
     def by_images(self) -> pd.DataFrame:
-        """Return for whom the test works: one line a number of images a person, see `design.by_images`."""
+        """Return how the test works by the number of images a person, see `design.by_images`."""
         images = self.files.images.assign(score=self._scores[NETWORK][self.row].mean(axis=0))
         return design.by_images(images, self.answers, self.design.part)
 
@@ -243,11 +243,12 @@ def decide(case: Case) -> pd.DataFrame:
     """What must hold before anything is said of the images in question.
 
     Returns:
-        question, value, low, high, verdict. Of the first two the value is the share of images that may
-        take part. Three differences must lie above zero; the area under the ROC curve of closeness to the
-        class centres, less .50, not below it; and the accuracy above .50 by which blind baselines tell the
-        images in question from the known ones within `LIKE`. Where classes are taken for images, the share
-        of images that stand out whose class is no other image's must not lie below 1 - `APART`.
+        question, value, low, high, verdict. The value of the first two is the share of images that may take
+        part. The next three are differences that must lie above zero. The area under the ROC curve of
+        closeness to the class centres, less .50, must not lie below zero. The accuracy by which blind
+        baselines distinguish images in question from known ones must lie within `LIKE` above .50. Where
+        classes are taken for images, the share of images that stand out and share their class with no other
+        image must not lie below 1 - `APART`.
     """
     shares = zip(
         (SAME, OF_THESE),
@@ -261,36 +262,37 @@ def decide(case: Case) -> pd.DataFrame:
         for question, share, holds in shares
     ]  # fmt: skip
     read_by = {NETWORK: case.row, UNTRAINED: case.row, BLIND: case.blind_row}
-    lines += case.told_apart(TOLD, [case.decided(*one) for one in read_by.items()])
+    lines += case.conditions(TOLD, [case.decided(*cell) for cell in read_by.items()])
     if case.closeness is not None:
         lines.append(condition(NEARER, _nearer(case, case.closeness), 0.5))
     likeness = interval([(1, _likeness(case))], case.replicates)
     lines.append(condition(ALIKE, likeness, 0.5, LIKE))
     if case.design.classes:
-        taken = _taken(case)[case._low].mean() if case._low.any() else 0.0
-        said = "supported" if taken <= design.APART else "contradicted"
-        lines.append({"question": OWN, "value": 1 - taken, "verdict": said})
+        taken = _taken(case)[case._stand_out].mean() if case._stand_out.any() else 0.0
+        holds = "supported" if taken <= design.APART else "contradicted"
+        lines.append({"question": OWN, "value": 1 - taken, "verdict": holds})
     return pd.DataFrame(lines)
 
 
 def _likeness(case: Case) -> Decided:
-    """Return how the best blind baseline tells images in question from known ones."""
-    part, asked, found = case.design.part, case.inside(QUESTIONED), []
+    """Return how the best blind baseline distinguishes images in question from known ones."""
+    part, asked, cells = case.design.part, case.inside(QUESTIONED), []
     blind = case.features[BLIND]
     for row in blind.rows:
         scores = case._judged(blind, row, part, asked, FEWER)
-        found.append(decided(asked[part], scores[None][..., part], case._persons[part]))
-    return dealt(max(found, key=lambda one: one.accuracies.mean()))
+        cells.append(decided(asked[part], scores[None][..., part], case._persons[part]))
+    return dealt(max(cells, key=lambda cell: cell.accuracies.mean()))
 
 
 def _taken(case: Case) -> np.ndarray:
-    """Whether the class of an image in question is another image's, where classes are images."""
+    """Return whether the class of an image in question is another image's, where classes are images."""
     if not case.design.classes:
         return np.zeros(len(case._p), bool)
     nearest = case.closeness.nearest
-    of = nearest[case.inside(QUESTIONED)]
-    twice = pd.Series(of).where(case._low).duplicated(keep=False).to_numpy() & case._low
-    return np.isin(of, nearest[case.inside(KNOWN[0])]) | twice
+    asked = nearest[case.inside(QUESTIONED)]
+    standing = case._stand_out
+    twice = pd.Series(asked).where(standing).duplicated(keep=False).to_numpy() & standing
+    return np.isin(asked, nearest[case.inside(KNOWN[0])]) | twice
 
 
 def _nearer(case: Case, closeness: Closeness) -> Estimate:
@@ -301,19 +303,19 @@ def _nearer(case: Case, closeness: Closeness) -> Estimate:
 
 
 def dealt(cell: Decided) -> Decided:
-    """Return a cell whose trainings are deals, with their spread as large as intervals must hold.
+    """Return a cell whose trainings are deals, with their spread enlarged so that intervals cover.
 
-    Intervals take trainings for independent and divide their spread by the root of their number. Deals share
-    all images: images that happen to fit make each of them better. What they differ in is as large as what
-    another set of images would change and the bootstrap of those judged does not
-    (``benchmarks/coverage.py``).
+    Intervals take trainings for independent and divide their spread by the root of their number. But deals
+    share all images, and images that happen to fit improve each of them. The spread of the deals is about as
+    large as the change that another set of training images would bring, which the bootstrap of the images
+    judged does not contain (``benchmarks/coverage.py``).
     """
     mean = cell.right.mean(axis=0)
     return replace(cell, right=mean + np.sqrt(len(cell.right)) * (cell.right - mean))
 
 
 def conclusion(case: Case) -> str:
-    """Return what an audit says, or why it can say nothing; see `Case.conclusion`."""
+    """Return what an audit says, or why it can say nothing, in words."""
     doubtful = "" if NEARER in case.nothing else doubt(case.files)
     warning = f" {doubtful}" if doubtful else ""
     person = (
@@ -353,7 +355,7 @@ def conclusion(case: Case) -> str:
         "non-members do: so closeness is taken to be of the image and not of its person. If classes are "
         "of occasions, or the sub-folders no persons, this is wrong."
     )  # fmt: skip
-    alike = case.verdicts.set_index("question")["verdict"][ALIKE]
+    alike = case.verdict_of[ALIKE]
     only = "" if alike == "supported" else (
         " **But this holds only if the images in question are like the known ones**, "
         f"which is {alike}: differences of preparation count as membership here."
@@ -363,17 +365,15 @@ def conclusion(case: Case) -> str:
 
 def _failed(case: Case) -> str:
     """Return the conditions that fail, with what is known of the reason."""
-    verdicts = case.verdicts.set_index("question")["verdict"]
+    verdicts = case.verdict_of
     reasons = {
         SAME: case.design.reason,
         OF_THESE: case.design.reason,
         NEARER: "known members lie farther from the class centres than known non-members, as if the folders "
         "members and non_members were exchanged",
     }
-    told = [
-        reasons.get(question) or f"{question}: {verdicts[question]}" for question in case.nothing
-    ]
-    return "; ".join(dict.fromkeys(told))
+    failed = [reasons.get(name) or f"{name}: {verdicts[name]}" for name in case.nothing]
+    return "; ".join(dict.fromkeys(failed))
 
 
 def _named(case: Case) -> str:

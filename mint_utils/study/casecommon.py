@@ -1,7 +1,7 @@
-"""What an audit of one's own is made of, whether it asks for images or for persons.
+"""The base of an audit of one's own, `case.Case` about images and `casepeople.PeopleCase` about persons.
 
-In: what is brought (`casefiles`). Where nothing is brought: such a folder with the study's own M and images
-of D, and the truth. Out: the base of `case.Case` and `casepeople.PeopleCase`.
+Where nothing is brought, a demonstration takes its place: a folder with the study's own M and images of D,
+of which the truth is known.
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,20 @@ SEEN = "better than without any network"
 
 
 class OwnAudit:
-    """What is brought, and how conditions and the share of members are told.
+    """An audit with its conditions and, for a demonstration, its answers beside the truth.
+
+    Subclasses have ``verdicts`` (`condition`), ``answers`` and ``share()``.
 
     Attributes:
         question: ``images`` or ``persons``.
-        of: The column of ``answers`` that names what is in question.
+        column: The column of ``answers`` that names what is in question.
         files: What is brought.
         demonstration: Whether nothing was brought, and the truth is known.
-        replicates: Of the bootstrap.
+        replicates: Number of bootstrap replicates.
     """
 
     question: str
-    of: str
-    answers: pd.DataFrame
+    column: str
 
     def __init__(self, audit: Audit):
         """Find what is brought; see `CaseFiles`."""
@@ -49,22 +50,23 @@ class OwnAudit:
         self.files = CaseFiles(Path(folder or demonstration(audit, self.question)), audit.config)
         self.replicates = audit.config.mint.replicates
 
-    def share(self) -> Estimate:
-        """Return which share of what is in question was used or shown."""
-        raise NotImplementedError
+    @property
+    def verdict_of(self) -> pd.Series:
+        """The verdict of each condition, by its question."""
+        return self.verdicts.set_index("question")["verdict"]
 
-    def told_apart(self, question: str, cells: Sequence[Decided]) -> list[dict]:
-        """Return the three conditions of either question, as `condition` does.
+    def conditions(self, question: str, cells: Sequence[Decided]) -> list[dict]:
+        """Return the three conditions that both audits share, as `condition` does.
 
         Args:
-            question: That known ones are told apart.
-            cells: How they are told by the network, by the same one untrained, and without any network.
+            question: The condition that known members and non-members are distinguished.
+            cells: How well the network distinguishes them, the same one untrained, and no network.
         """
-        of, untrained, blind = cells
+        network, untrained, blind = cells
         terms = {
-            question: ([(1, of)], 0.5),
-            TRAINED: ([(1, of), (-1, untrained)], 0.0),
-            SEEN: ([(1, of), (-1, blind)], 0.0),
+            question: ([(1, network)], 0.5),
+            TRAINED: ([(1, network), (-1, untrained)], 0.0),
+            SEEN: ([(1, network), (-1, blind)], 0.0),
         }
         return [
             condition(name, interval(term, self.replicates), above)
@@ -72,9 +74,9 @@ class OwnAudit:
         ]
 
     def truth(self) -> pd.DataFrame:
-        """Return what was said beside what is true; of a demonstration."""
+        """Return the answers of a demonstration beside the truth."""
         true = pd.read_csv(self.files.folder / "truth.csv", dtype={"key": str})
-        found = self.answers.merge(true.rename(columns={"key": self.of}), on=self.of)
+        found = self.answers.merge(true.rename(columns={"key": self.column}), on=self.column)
         named = found["member"][found["named"]]
         share = "share of members among those in question"
         lines = [
@@ -85,7 +87,7 @@ class OwnAudit:
 
 
 def condition(question: str, estimate: Estimate, above: float, margin: float = 0.0) -> dict:
-    """Return a line of verdicts: how far an estimate lies above a number, and whether by the margin."""
+    """Return a line of verdicts: how far an estimate lies above a number, and whether beyond the margin."""
     value, low, high = (end - above for end in estimate)
     return {
         "question": question,
@@ -104,9 +106,9 @@ def with_interval(found: Estimate, people: int) -> Estimate:
 def demonstration(audit: Audit, question: str) -> Path:
     """Return a folder with what an auditor might bring: the study's own M, images of D, and the truth.
 
-    For images the baseline's, a third of them in question. For persons the photographs that were not used of
-    the people shown and never shown (notebook 09), a tenth of these people in question. Of a large D some
-    people take part, as many as have `SHOWN` images.
+    About images, M is the baseline and a third of the images is in question. About persons, the photographs
+    are those that were not used, of people shown and of people never shown (notebook 09), and a tenth of
+    these people is in question. Of a large D, only as many people take part as have `SHOWN` images.
     """
     config, d = audit.config, audit.training
     column = scenarios.columns(config, "baseline" if question == "images" else "people")[0]
@@ -117,8 +119,8 @@ def demonstration(audit: Audit, question: str) -> Path:
     if question == "persons":
         member, cut = ledger["class"].to_numpy() >= 0, d.identities
         part = ~shown & (cut >= 0)
-    third = 1 / 3 if question == "images" else 1 / 10  # p values need known people out
-    asked = uniform(d.name, cut, "case-questioned", seed) < third
+    share = 1 / 3 if question == "images" else 1 / 10  # p values need known people out
+    asked = uniform(d.name, cut, "case-questioned", seed) < share
     if len(d) > SHOWN:
         part &= uniform(d.name, d.identities, "case-shown", seed) < SHOWN / len(d)
     rows = np.flatnonzero(part)

@@ -1,7 +1,7 @@
 """What an auditor brings: the file of a network's weights and three folders of images.
 
-In: a folder with one file of weights and the folders ``members``, ``non_members`` and ``questioned``. Out:
-the network, and the images that take part with their people.
+The folders are ``members``, ``non_members`` and ``questioned``. The network is opened here, and the images
+that take part are found with their people and read.
 """
 
 import functools
@@ -35,209 +35,24 @@ from mint_utils.study.images import named
 
 VERSION = 2  # raised when the same weights and images give other features or another demonstration
 NETWORK, UNTRAINED, BLIND = "the network", "untrained", "no network"
-PROBED = 300  # images by which the colour order is doubted
+PROBED = 300  # images on which the colour orders are compared
 COPY = "a copy"
 BESIDE = "beside the people's folders: put it into its person's"
 WEIGHTS = {".pt", ".pth", ".ckpt"}
 
 
-class CaseFiles:
-    """A folder that was brought: what is in it, checked.
+def _left_out(files: "CaseFiles") -> pd.DataFrame:
+    """Return the files that take no part: not read, copies by perceptual hash, beside the people's folders.
 
-    Attributes:
-        folder: Which.
-        weights: The file of weights in it; None where the network is a file of its own.
-        recipe: Of the network, of which its name counts.
-        image_size: Of the network, in pixels.
-        seed: Of the cuts.
+    Of copies in one folder the first takes part, of those in two folders that in the first of `FOLDERS`.
+
+    Returns:
+        folder, key, why, also_in, other_key, distance (bits of 256).
     """
-
-    def __init__(self, folder: Path, config: Config):
-        """Find the files.
-
-        Raises:
-            DataError: The file of weights or one of the three folders is missing, or the weights are not
-                those of the network.
-            ParameterError: The network is none that can be opened (`networks.open_network`).
-        """
-        self.folder, (self.weights, _) = folder, _located(folder, config.audited.network)
-        self.recipe, self.brought = Audited(network=config.audited.network), config.brought
-        self.image_size, self.seed = config.databases.image_size, config.databases.partition_seed
-        if not self.own:
-            self.image_size = self.opened.image_size  # what the network says itself counts
-        self.loaded()  # weights that do not fit are told before anything is computed
-
-    # ---- images and people --------------------------------------------------------------------
-
-    @functools.cached_property
-    def databases(self) -> dict[str, Database]:
-        """The three folders at the network's image size.
-
-        Raises:
-            DataError: Images lie two folders deep, so that it is not known which of them is the person.
-        """
-        found = {name: open_folder(name, self.folder / name, self.image_size) for name in FOLDERS}
-        for name, db in found.items():
-            deep = next((key for key in db.keys.tolist() if key.count("/") > 1), None)
-            if deep is not None:
-                raise DataError(
-                    f"{self.folder / name / deep} lies two folders deep, and which of them is the person "
-                    f"is not known: put each person's folder directly into {name}."
-                )
-        return found
-
-    @functools.cached_property
-    def left_out(self) -> pd.DataFrame:
-        """The files that take no part: not read, copies by perceptual hash, beside the people's folders.
-
-        Of copies in one folder the first takes part, of those in two that in the first of `FOLDERS`.
-
-        Returns:
-            folder, key, why, also_in, other_key, distance (bits of 256).
-        """
-        return _left_out(self)
-
-    def _has_people(self, name: str) -> bool:
-        """Say whether most images of a folder lie in sub-folders, which are then those of people."""
-        return np.mean(["/" in key for key in self.databases[name].keys]) > 0.5
-
-    @functools.cached_property
-    def unknown(self) -> list[str]:
-        """The folders whose people are not known."""
-        return [name for name in FOLDERS if not self._has_people(name)]
-
-    @functools.cached_property
-    def images(self) -> pd.DataFrame:
-        """One line an image that takes part: database (its folder), index, key, person.
-
-        A person's name is the same in whatever Unicode form a file system gives it. An image of an unknown
-        person is a person of its own.
-        """
-        frames = []
-        for name, db in self.databases.items():
-            keys, people = db.keys.tolist(), self._has_people(name)
-            person = [name_of(key) if people else f"{name}/{key}" for key in keys]
-            lines = {"database": name, "index": np.arange(len(db)), "key": keys, "person": person}
-            frames.append(pd.DataFrame(lines))
-        images = pd.concat(frames, ignore_index=True)
-        gone = set(zip(self.left_out["folder"], self.left_out["key"], strict=True))
-        names = zip(images["database"], images["key"], strict=True)
-        return images[[name not in gone for name in names]].reset_index(drop=True)
-
-    def people(self) -> str:
-        """Return in words whether people are known, and what follows where they are not."""
-        if not self.unknown:
-            return (
-                "People are known in all three folders: nobody is judged by a model that was trained on an "
-                "image of the same person. A person must bear one name in all of them."
-            )
-        return (
-            f"People are not known in {', '.join(self.unknown)} (no sub-folders): each image there counts as "
-            "a person of its own, and **may be judged by a model that was trained on the same person**."
-        )
-
-    def counts(self) -> pd.DataFrame:
-        """Return for each folder the number of files, and what of them takes part: read and listed are all.
-
-        Returns:
-            folder, files, read (images), not read, copies, beside folders, people.
-        """
-        lines = []
-        for name, db in self.databases.items():
-            why = self.left_out["why"][self.left_out["folder"] == name]
-            left = len(db.unread), int((why == COPY).sum()), int((why == BESIDE).sum())
-            of = self.images["person"][self.images["database"] == name]
-            people = of.nunique() if self._has_people(name) else None
-            lines.append((name, len(db) + len(db.unread), len(db), *left, people))
-        columns = ["folder", "files", "read", "not read", "copies", "beside folders", "people"]
-        return pd.DataFrame(lines, columns=columns).astype({"people": "Int64"})
-
-    @functools.cached_property
-    def runs(self) -> list[tuple[Database, np.ndarray]]:
-        """The databases of `images` with the indices wanted of each, in its order."""
-        of = self.images.groupby("database", sort=False)["index"]
-        return [(self.databases[name], index.to_numpy()) for name, index in of]
-
-    # ---- the network --------------------------------------------------------------------------
-
-    @property
-    def own(self) -> bool:
-        """Whether the network is one of the study's own."""
-        return self.recipe.network in SHAPES
-
-    @functools.cached_property
-    def opened(self) -> networks.Opened:
-        """A network of another kind."""
-        return _open(self, trained=True)
-
-    @functools.cached_property
-    def centres(self) -> torch.Tensor | None:
-        """The class centres of the head, (D, C), where a file holds them."""
-        name, size = self.recipe.network, self.image_size
-        width = train.shape(name, size)[1] if self.own else self.opened.network.num_features
-        if self.brought.head is not None:
-            return read_head(self.brought.head, width)
-        return None if self.weights is None else load_centres(self.weights, width)
-
-    @property
-    def classes(self) -> int:
-        """Of the head; two where there are no class centres, as a head must have some."""
-        return 2 if self.centres is None else self.centres.shape[1]
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """Of the network: its file of weights or its own, and its class centres."""
-        return _digest(self)
-
-    @property
-    def input(self) -> list:
-        """What is given of the network's input and layers: colour order, mean, std, names."""
-        given = self.brought
-        found = [given.colour_order, list(given.mean), list(given.std)]
-        return [*found, list(given.layers)] if given.layers else found
-
-    def built(self) -> tuple[nn.Module, nn.Module, str]:
-        """Return network and head without their training, and the colour order of the input.
-
-        Another network than the study's own is as `networks.open_network` gives it untrained.
-        """
-        if not self.own:
-            opened = _open(self, trained=False)
-            head = make_head("cosface", opened.network.num_features, self.classes)
-            return opened.network, head, opened.colour_order
-        network, head = train.build(self.recipe, self.image_size, self.classes)
-        _standardise(network, self.brought.mean, self.brought.std)
-        return network, head, self.brought.colour_order or train.COLOUR_ORDER
-
-    def loaded(self) -> tuple[nn.Module, nn.Module, str]:
-        """Return them with the weights that were brought."""
-        if not self.own:
-            head = make_head("cosface", self.opened.network.num_features, self.classes)
-            if self.centres is not None:
-                head.load_state_dict({"kernel": self.centres})
-            return self.opened.network, head, self.opened.colour_order
-        network, head, _ = self.built()
-        for value in network.state_dict().values():  # so that nothing of the old ones can remain
-            value.fill_(torch.nan if value.is_floating_point() else 0)
-        self.layout = load_weights(network, self.weights)
-        if self.centres is not None:
-            head.load_state_dict({"kernel": self.centres}, strict=False)
-        return network, head, self.brought.colour_order or COLOUR_ORDERS[self.layout]
-
-    def told(self) -> str:
-        """Return in words how the network is read, see `told`."""
-        return told(self)
-
-    def layers(self) -> pd.DataFrame:
-        """Return the layers that are read: layer, maps, side (px)."""
-        return networks.layers(self.loaded()[0], self.image_size)
-
-
-def _left_out(files: CaseFiles) -> pd.DataFrame:
     pairs = [("non_members", "members"), (QUESTIONED, "members"), (QUESTIONED, "non_members")]
     frames = []
     for name, db in files.databases.items():
-        stray = [] if not files._has_people(name) else [k for k in db.keys if "/" not in k]
+        stray = [] if not files.has_people(name) else [k for k in db.keys if "/" not in k]
         unread = pd.DataFrame(list(db.unread), columns=["key", "why"])
         frames.append(unread.assign(folder=name))
         frames.append(pd.DataFrame({"folder": name, "key": stray, "why": BESIDE}))
@@ -252,21 +67,8 @@ def _left_out(files: CaseFiles) -> pd.DataFrame:
     return every.drop_duplicates(["folder", "key"], ignore_index=True)
 
 
-def _open(files: CaseFiles, trained: bool) -> networks.Opened:
-    given = files.brought
-    return networks.open_network(
-        files.recipe.network,
-        files.image_size,
-        files.weights,
-        given.layers,
-        given.colour_order,
-        given.mean,
-        given.std,
-        trained,
-    )
-
-
-def _digest(files: CaseFiles) -> str:
+def _digest(files: "CaseFiles") -> str:
+    """Return a hash of the network: of its weights, itself if it is not the study's own, and its head."""
     parts = [] if files.weights is None else [description.fingerprint(files.weights)]
     if not files.own:
         parts.append(networks.fingerprint(files.recipe.network, files.opened.network))
@@ -275,8 +77,8 @@ def _digest(files: CaseFiles) -> str:
     return parts[0] if len(parts) == 1 else store.digest(parts)
 
 
-def told(files: CaseFiles) -> str:
-    """Return in words how the network is read: how many of its tensors come from the file, its input."""
+def _told(files: "CaseFiles") -> str:
+    """Return in words how the network is read: how many tensors come from the file, and its input."""
     head = (
         "no class centres" if files.centres is None else f"{files.centres.shape[1]} class centres"
     )
@@ -297,13 +99,210 @@ def told(files: CaseFiles) -> str:
     )
 
 
+class CaseFiles:
+    """A folder that was brought: what is in it, checked.
+
+    Attributes:
+        folder: The folder that was brought.
+        weights: The file of weights in it; None where the network is a file of its own.
+        recipe: The recipe of the network, of which only its name counts.
+        image_size: The side of the network's input, in pixels.
+        seed: The seed of all random choices by hash.
+    """
+
+    def __init__(self, folder: Path, config: Config):
+        """Find the files.
+
+        Raises:
+            DataError: The file of weights or one of the three folders is missing, or the weights are not
+                those of the network.
+            ParameterError: The network is none that can be opened (`networks.open_network`).
+        """
+        self.folder, (self.weights, _) = folder, _located(folder, config.audited.network)
+        self.recipe, self.brought = Audited(network=config.audited.network), config.brought
+        self.image_size, self.seed = config.databases.image_size, config.databases.partition_seed
+        if not self.own:
+            self.image_size = self.opened.image_size  # its own size, not the profile's
+        self.loaded()  # refuses weights that do not fit before anything is computed
+
+    # ---- images and people --------------------------------------------------------------------
+
+    @functools.cached_property
+    def databases(self) -> dict[str, Database]:
+        """The three folders at the network's image size.
+
+        Raises:
+            DataError: Images lie two folders deep, so that it is not known which of them is the person.
+        """
+        found = {name: open_folder(name, self.folder / name, self.image_size) for name in FOLDERS}
+        for name, db in found.items():
+            deep = next((key for key in db.keys.tolist() if key.count("/") > 1), None)
+            if deep is not None:
+                raise DataError(
+                    f"{self.folder / name / deep} lies two folders deep, and which of them is the person "
+                    f"is not known: put each person's folder directly into {name}."
+                )
+        return found
+
+    left_out = functools.cached_property(_left_out)
+
+    def has_people(self, name: str) -> bool:
+        """Say whether most images of a folder lie in sub-folders, which are then those of people."""
+        return np.mean(["/" in key for key in self.databases[name].keys]) > 0.5
+
+    @functools.cached_property
+    def unknown(self) -> list[str]:
+        """The folders whose people are not known."""
+        return [name for name in FOLDERS if not self.has_people(name)]
+
+    @functools.cached_property
+    def images(self) -> pd.DataFrame:
+        """One line an image that takes part: database (its folder), index, key, person.
+
+        A person's name is the same in whatever Unicode form a file system gives it. An image of an unknown
+        person is a person of its own.
+        """
+        frames = []
+        for name, db in self.databases.items():
+            keys, people = db.keys.tolist(), self.has_people(name)
+            person = [name_of(key) if people else f"{name}/{key}" for key in keys]
+            lines = {"database": name, "index": np.arange(len(db)), "key": keys, "person": person}
+            frames.append(pd.DataFrame(lines))
+        images = pd.concat(frames, ignore_index=True)
+        gone = set(zip(self.left_out["folder"], self.left_out["key"], strict=True))
+        names = zip(images["database"], images["key"], strict=True)
+        return images[[name not in gone for name in names]].reset_index(drop=True)
+
+    def people(self) -> str:
+        """Return in words whether people are known, and what follows if they are not."""
+        if not self.unknown:
+            return (
+                "People are known in all three folders: nobody is judged by a model that was trained on an "
+                "image of the same person. A person must bear one name in all of them."
+            )
+        return (
+            f"People are not known in {', '.join(self.unknown)} (no sub-folders): each image there counts as "
+            "a person of its own, and **may be judged by a model that was trained on the same person**."
+        )
+
+    def counts(self) -> pd.DataFrame:
+        """Return the number of files of each folder, how many are left out and why, and of people.
+
+        Returns:
+            folder, files, read (images), not read, copies, beside folders, people.
+        """
+        lines = []
+        for name, db in self.databases.items():
+            why = self.left_out["why"][self.left_out["folder"] == name]
+            left = len(db.unread), int((why == COPY).sum()), int((why == BESIDE).sum())
+            persons = self.images["person"][self.images["database"] == name]
+            people = persons.nunique() if self.has_people(name) else None
+            lines.append((name, len(db) + len(db.unread), len(db), *left, people))
+        columns = ["folder", "files", "read", "not read", "copies", "beside folders", "people"]
+        return pd.DataFrame(lines, columns=columns).astype({"people": "Int64"})
+
+    @functools.cached_property
+    def runs(self) -> list[tuple[Database, np.ndarray]]:
+        """The databases of `images` with the indices wanted of each, in its order."""
+        folders = self.images.groupby("database", sort=False)["index"]
+        return [(self.databases[name], index.to_numpy()) for name, index in folders]
+
+    # ---- the network --------------------------------------------------------------------------
+
+    @property
+    def own(self) -> bool:
+        """Whether the network is one of the study's own."""
+        return self.recipe.network in SHAPES
+
+    @functools.cached_property
+    def opened(self) -> networks.Opened:
+        """The network with its weights, where it is not one of the study's own."""
+        return _open(self, trained=True)
+
+    @functools.cached_property
+    def width(self) -> int:
+        """D, the length of the outcome."""
+        if self.own:
+            return train.shape(self.recipe.network, self.image_size)[1]
+        return self.opened.network.num_features
+
+    @functools.cached_property
+    def centres(self) -> torch.Tensor | None:
+        """The class centres of the head, (D, C), where a file holds them."""
+        if self.brought.head is not None:
+            return read_head(self.brought.head, self.width)
+        return None if self.weights is None else load_centres(self.weights, self.width)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of the head; two if there are no class centres, as a head needs some."""
+        return 2 if self.centres is None else self.centres.shape[1]
+
+    digest = functools.cached_property(_digest)
+    told = _told
+
+    @property
+    def input(self) -> list:
+        """The given description of the network's input and layers: colour order, mean, std, names."""
+        given = self.brought
+        pixels = [given.colour_order, list(given.mean), list(given.std)]
+        return [*pixels, list(given.layers)] if given.layers else pixels
+
+    def built(self) -> tuple[nn.Module, nn.Module, str]:
+        """Return network and head without their training, and the colour order of the input.
+
+        One that is not the study's own is untrained as `networks.open_network` defines it.
+        """
+        if not self.own:
+            return self._with_head(_open(self, trained=False))
+        network, head = train.build(self.recipe, self.image_size, self.classes)
+        _standardise(network, self.brought.mean, self.brought.std)
+        return network, head, self.brought.colour_order or train.COLOUR_ORDER
+
+    def loaded(self) -> tuple[nn.Module, nn.Module, str]:
+        """Return network and head with the weights that were brought, and the colour order."""
+        network, head, order = self._filled() if self.own else self._with_head(self.opened)
+        if self.centres is not None:
+            head.load_state_dict({"kernel": self.centres}, strict=False)
+        return network, head, order
+
+    def _filled(self) -> tuple[nn.Module, nn.Module, str]:
+        """Return one of the study's own networks with the weights that were brought, and a new head."""
+        network, head, _ = self.built()
+        for value in network.state_dict().values():  # so that no initial value can remain
+            value.fill_(torch.nan if value.is_floating_point() else 0)
+        self.layout = load_weights(network, self.weights)
+        return network, head, self.brought.colour_order or COLOUR_ORDERS[self.layout]
+
+    def _with_head(self, opened: networks.Opened) -> tuple[nn.Module, nn.Module, str]:
+        return opened.network, make_head("cosface", self.width, self.classes), opened.colour_order
+
+    def layers(self) -> pd.DataFrame:
+        """Return the layers that are read: layer, maps, side (px)."""
+        return networks.layers(self.loaded()[0], self.image_size)
+
+
+def _open(files: CaseFiles, trained: bool) -> networks.Opened:
+    given = files.brought
+    return networks.open_network(
+        files.recipe.network,
+        files.image_size,
+        files.weights,
+        given.layers,
+        given.colour_order,
+        given.mean,
+        given.std,
+        trained,
+    )
+
+
 def name_of(key: str) -> str:
     """Return the person of an image, whose name is the same in whatever Unicode form it has."""
     return unicodedata.normalize("NFC", key.split("/")[0])
 
 
 def _standardise(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Make a network take images as `images.normalise` gives them and read them by its own mean and std."""
+    """Make a network take images as `images.normalise` scales them and rescale them by its mean and std."""
     if not mean and not std:
         return
     mean, std = (torch.tensor(v or (0.5,)).expand(3).reshape(1, 3, 1, 1) for v in (mean, std))
@@ -318,7 +317,7 @@ def read(files: CaseFiles, which: str) -> Features:
 
     def make(folder: Path) -> dict[str, list]:
         network, head, order = files.loaded() if which == NETWORK else files.built()
-        if which == UNTRAINED:  # its statistics are those of all images alike
+        if which == UNTRAINED:  # with statistics of all images, members or not
             every = np.concatenate([images[rows] for images, rows in pieces])
             calibrated(network, every, np.arange(len(every)), order)
         device = train.default_device()
@@ -355,13 +354,13 @@ def _extract(
 
 
 def doubt(files: CaseFiles) -> str:
-    """Return in words that the network seems to take the other colour order; empty where it does not.
+    """Return in words that the network seems to take the other colour order; empty if it does not.
 
-    Compared on at most `PROBED` known members by how much nearer they lie to their class centre than to the
-    next; without class centres on known images, by how much more alike those of one person are than others.
-    The other order is doubted for where it is better over people, at 95%.
+    With class centres the orders are compared on known members, by how much nearer these lie to their class
+    centre than to the next. Without, on known images, by how much more alike those of one person are than
+    others. At most `PROBED` images are read.
+    The order is doubtful if the other is better, at 95% over people.
     """
-
     order = files.loaded()[2]
     other = "rgb" if order == "bgr" else "bgr"
 
@@ -386,7 +385,7 @@ def doubt(files: CaseFiles) -> str:
 
 
 def _alike(files: CaseFiles, orders: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much more alike images of a person are in the second order than in the first; the person."""
+    """Return (n,) how much more alike images of a person are in the second order, and (n,) the person."""
     network = files.loaded()[0]
     device = train.default_device()
     network.to(device, memory_format=torch.channels_last).eval()
@@ -394,9 +393,9 @@ def _alike(files: CaseFiles, orders: list[str]) -> tuple[np.ndarray, np.ndarray]
     lines = files.images[files.images["database"].isin(folders)]
     lines = lines[lines["person"].isin(lines["person"].unique()[:PROBED])]
     chosen = lines.groupby("person").head(3)[:PROBED]
-    of_folders = chosen.groupby("database", sort=False)["index"]
+    by_folder = chosen.groupby("database", sort=False)["index"]
     pixels = np.concatenate(
-        [files.databases[name].images[of.to_numpy()] for name, of in of_folders]
+        [files.databases[name].images[index.to_numpy()] for name, index in by_folder]
     )
     person, found = chosen["person"].to_numpy(), []
     for order in orders:

@@ -1,14 +1,14 @@
 """The other question of an own audit: was a person shown to the network, whatever the photographs?
 
-In: what is brought (`casefiles`): photographs of people who are known to be in D (``members``), of people who
-are known not to be (``non_members``), and of people in question, one person or more. Out: an answer for each
-person in question, and how many of them were shown.
+An auditor brings photographs of people who are known to be in D (``members``), of people who are known not to
+be (``non_members``), and of one or more people in question. Each of the latter gets an answer, and the share
+of them that was shown is estimated.
 
 One number is read of a person, fixed beforehand: with class centres the largest mean cosine to one of them,
 without them how alike the photographs are (`mint.people`). No MINT Model is trained on it. Its p value is the
-share of known people out who have at least as large a number with as many photographs. So it holds where the
-person in question is like the known people out in all but membership. What can be seen of this without the
-network is tested, for each person and for all together (`unlike`, `ALIKE`), and whoever differs is not named.
+share of known people out who have at least as large a number with as many photographs. So it is valid if the
+person in question differs from the known people out in membership alone. What can be seen of this without the
+network is tested, for each person and for all together (`unlike`, `ALIKE`), and nobody who differs is named.
 """
 
 import functools
@@ -41,7 +41,7 @@ ODD = 0.1  # share of known people out who may look as unusual as a person who i
 LIKE = 0.1  # area above .50 up to which all people in question count as like the known people out
 DEALS = 30  # of who is in question, for the interval of that area
 CALLED = 0.2  # p below which a person counts as called, for the share of all
-REFERENCE = 300  # known people out by whom it is judged whether a person looks unusual
+REFERENCE = 300  # known people out with whom a person is compared who may look unusual
 AT_ONCE = 64  # people compared with all class centres at once
 
 TOLD = "known people in are told from known people out"
@@ -54,9 +54,9 @@ WRONG = (
 
 
 class PeopleCase(OwnAudit):
-    """What is read of people, and what may be said of those in question."""
+    """The readings of people, and the answers about those in question."""
 
-    question, of = "persons", "person"
+    question, column = "persons", "person"
 
     def __init__(self, audit: Audit):
         """Find what is brought and count people.
@@ -72,7 +72,7 @@ class PeopleCase(OwnAudit):
 
     @property
     def row(self) -> str:
-        """The reading."""
+        """The name of the reading (`mint.people`)."""
         return "similarity" if self.files.centres is None else "largest cosine"
 
     @functools.cached_property
@@ -84,8 +84,8 @@ class PeopleCase(OwnAudit):
         images, seed = self.files.images, self.files.seed
         names = (images["database"] + "/" + images["key"]).to_numpy(str)
         order = np.argsort(uniform("case", names, "people-pick", seed), kind="stable")
-        of = pd.DataFrame({"place": order, "person": images["person"].to_numpy()[order]})
-        places = of.groupby("person")["place"].apply(np.array)
+        ordered = pd.DataFrame({"place": order, "person": images["person"].to_numpy()[order]})
+        places = ordered.groupby("person")["place"].apply(np.array)
         folder = images.groupby("person")["database"].first()
         lines = pd.DataFrame({"folder": folder, "places": places})
         lines["photographs"] = lines["places"].map(len)
@@ -124,8 +124,8 @@ class PeopleCase(OwnAudit):
     @property
     def typical(self) -> int:
         """From how many photographs the people in question are read, the (lower) median."""
-        of = self.read[self.judged]
-        return int(np.quantile(of, 0.5, method="lower")) if len(of) else self.least
+        counts = self.read[self.judged]
+        return int(np.quantile(counts, 0.5, method="lower")) if len(counts) else self.least
 
     def having(self, k: int, *folders: str) -> np.ndarray:
         """Return (P,) bool: who has so many photographs, of these folders or of all."""
@@ -139,49 +139,50 @@ class PeopleCase(OwnAudit):
 
     @functools.cached_property
     def _units(self) -> dict[str, np.ndarray]:
-        found = {name: read(self.files, name) for name in (NETWORK, UNTRAINED)}
-        return {name: of.array[:, of.rows["Model Outcome"]] for name, of in found.items()}
+        features = {name: read(self.files, name) for name in (NETWORK, UNTRAINED)}
+        return {name: one.array[:, one.rows["Model Outcome"]] for name, one in features.items()}
 
     @functools.cache  # noqa: B019  (a case lives as long as its notebook)
     def score(self, reader: str, k: int) -> np.ndarray:
-        """Return (P,) what is read of each person by k photographs, not a number for the others."""
-        who, units = np.flatnonzero(self.having(k)), self._units[reader]
+        """Return (P,) the reading of each person by k photographs, NaN for those with fewer."""
+        able, units = np.flatnonzero(self.having(k)), self._units[reader]
         centres = self.files.centres
         if centres is not None:
             centres = (centres / centres.norm(dim=0)).T.float().numpy()
-        found, nobody = np.full(len(self.people), np.nan), np.zeros((1, units.shape[1]), np.float32)
-        for i in range(0, len(who), AT_ONCE):
-            of = np.asarray(units[self._picks(k, who[i : i + AT_ONCE])], np.float32)
-            norms = np.ones(of.shape[:2], np.float32)
-            found[who[i : i + AT_ONCE]] = people.read(of, norms, nobody, centres)[self.row]
-        return found
+        scores = np.full(len(self.people), np.nan)
+        nobody = np.zeros((1, units.shape[1]), np.float32)
+        for i in range(0, len(able), AT_ONCE):
+            some = able[i : i + AT_ONCE]
+            theirs = np.asarray(units[self._picks(k, some)], np.float32)
+            norms = np.ones(theirs.shape[:2], np.float32)
+            scores[some] = people.read(theirs, norms, nobody, centres)[self.row]
+        return scores
 
     @functools.cache  # noqa: B019
     def blind(self, k: int) -> dict[str, np.ndarray]:
-        """Return baseline -> (P, 2 L): mean and deviation over k photographs; not numbers for the others."""
-        features, who = blind_features(self.files.runs), np.flatnonzero(self.having(k))
-        picks, found = self._picks(k, who), {}
-        for name, where in features.rows.items():
-            of = features.array[:, where][picks]
-            array = np.full((len(self.people), 2 * of.shape[2]), np.nan, np.float32)
-            array[who] = np.hstack([of.mean(axis=1), of.std(axis=1)])
-            found[name] = array
-        return found
+        """Return baseline -> (P, 2 L): mean and deviation over k photographs, NaN for people with fewer."""
+        features, able = blind_features(self.files.runs), np.flatnonzero(self.having(k))
+        picks, arrays = self._picks(k, able), {}
+        for name, columns in features.rows.items():
+            theirs = features.array[:, columns][picks]
+            arrays[name] = np.full((len(self.people), 2 * theirs.shape[2]), np.nan, np.float32)
+            arrays[name][able] = np.hstack([theirs.mean(axis=1), theirs.std(axis=1)])
+        return arrays
 
-    def _blindly(self, of: np.ndarray, shown: np.ndarray) -> tuple[str, np.ndarray]:
-        """Return the blind baseline that tells people apart best, and its scores; trained on other people."""
-        found = {
-            name: people.cross_fitted(array[of][None], shown[of])[0]
+    def _blindly(self, known: np.ndarray, shown: np.ndarray) -> tuple[str, np.ndarray]:
+        """Return the best blind baseline and its scores of known people, each trained on other people."""
+        scores = {
+            name: people.cross_fitted(array[known][None], shown[known])[0]
             for name, array in self.blind(self.typical).items()
         }
-        best = max(found, key=lambda name: pairs(shown[of], found[name][None]).mean())
-        return best, found[best]
+        best = max(scores, key=lambda name: pairs(shown[known], scores[name][None]).mean())
+        return best, scores[best]
 
     # ---- what may be said ---------------------------------------------------------------------
 
     @functools.cached_property
     def _cells(self) -> dict[tuple[str, str], Decided]:
-        """(Row, reader) -> how known people are told apart by as many photographs as `typical`."""
+        """(Row, reader) -> how known people are distinguished by as many photographs as `typical`."""
         known = self.having(self.typical, *KNOWN)
         shown = self.is_in(KNOWN[0])
         name, blind = self._blindly(known, shown)
@@ -192,7 +193,7 @@ class PeopleCase(OwnAudit):
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
-        """How well known people are told: one line a reader: row, column (the reader), auc, low, high, n."""
+        """How well each reader distinguishes known people: row, column (the reader), auc, low, high, n."""
         lines = []
         for (row, reader), cell in self._cells.items():
             value, low, high = np.clip(interval([(1, cell)], self.replicates), 0, 1)
@@ -207,42 +208,42 @@ class PeopleCase(OwnAudit):
 
     @property
     def nothing(self) -> list[str]:
-        """The conditions for want of which nobody is named."""
+        """The conditions that fail, so that nobody is named."""
         return self.verdicts["question"][self.verdicts["verdict"] != "supported"].tolist()
 
     @functools.cached_property
     def unlike(self) -> np.ndarray:
         """(P,) float: how often a known person out looks as unusual as a person in question, see `oddity`."""
-        found = np.full(len(self.people), np.nan)
+        unlike = np.full(len(self.people), np.nan)
         for k in np.unique(self.read[self.judged]):
             array = np.hstack(list(self.blind(int(k)).values()))
             out = np.flatnonzero(self.having(k, KNOWN[1]))[:REFERENCE]
             for i in np.flatnonzero(self.judged & (self.read == k)):
-                found[i] = oddity(array[out], array[i])
-        return found
+                unlike[i] = oddity(array[out], array[i])
+        return unlike
 
     @functools.cached_property
     def answers(self) -> pd.DataFrame:
-        """What is said of each person in question, see `answered`."""
+        """The answer about each person in question, see `answered`."""
         return answered(self)
 
     @functools.cache  # noqa: B019
     def share(self) -> Estimate:
-        """Return which share of the people in question that are judged was shown, see `shared`."""
+        """Return the share of the people in question that are judged who were shown, see `shared`."""
         return shared(self)
 
     @property
     def scores(self) -> pd.DataFrame:
-        """What is read of everybody by as many photographs as `typical`: folder, score."""
+        """The reading of everybody by as many photographs as `typical`: folder, score."""
         lines = pd.DataFrame({"folder": self.folder, "score": self.score(NETWORK, self.typical)})
         return lines.dropna().reset_index(drop=True)
 
     def by_images(self) -> pd.DataFrame:
         """Return by how many photographs people are read, and how many people are named."""
         lines = []
-        for k, of in self.answers[self.answers["photographs"] > 0].groupby("photographs"):
+        for k, answers in self.answers[self.answers["photographs"] > 0].groupby("photographs"):
             known = [int(self.having(k, name).sum()) for name in KNOWN]
-            lines.append((k, *known, len(of), int(of["named"].sum())))
+            lines.append((k, *known, len(answers), int(answers["named"].sum())))
         columns = ["photographs", "known in", "known out", "in question", "named"]
         return pd.DataFrame(lines, columns=columns)
 
@@ -255,11 +256,11 @@ def decide(case: PeopleCase) -> pd.DataFrame:
     """What must hold before anybody is named: question, value, low, high, verdict.
 
     Three areas under the ROC curve less .50, or differences of such, must lie above zero. A classifier
-    without network must tell neither known people in nor people in question from known people out, by
-    an interval, nor by more than `LIKE` (`_told_blindly`). The last is left out below `FEWEST_PEOPLE` people
-    in question, of whom each is looked at alone (`unlike`).
+    without network must not distinguish known people in, or people in question, from known people out: its
+    interval must not lie above .50, and its area not more than `LIKE` above it (`_told_blindly`). With fewer
+    than `FEWEST_PEOPLE` people in question the latter is left out, and each is looked at alone (`unlike`).
     """
-    lines = case.told_apart(TOLD, list(case._cells.values()))
+    lines = case.conditions(TOLD, list(case._cells.values()))
     lines.append(_told_blindly(case, MATCHED, KNOWN[0]))
     if case.having(case.typical, QUESTIONED).sum() >= FEWEST_PEOPLE:
         lines.append(_told_blindly(case, ALIKE, QUESTIONED))
@@ -267,37 +268,37 @@ def decide(case: PeopleCase) -> pd.DataFrame:
 
 
 def _told_blindly(case: PeopleCase, question: str, folder: str) -> dict:
-    """Return the area above .50 by which a folder's people are told from known people out; a line.
+    """Return a line: the area above .50 that distinguishes a folder's people from known people out.
 
-    The interval is as wide as areas differ where it is dealt anew who is of the folder.
+    The width of the interval is the spread of the areas after the folder's people were drawn at random.
     """
-    of = case.having(case.typical, folder, KNOWN[1])
-    array = np.hstack(list(case.blind(case.typical).values()))[of][None]
-    asked, rng = case.is_in(folder)[of], np.random.default_rng(0)
+    compared = case.having(case.typical, folder, KNOWN[1])
+    array = np.hstack(list(case.blind(case.typical).values()))[compared][None]
+    asked, rng = case.is_in(folder)[compared], np.random.default_rng(0)
     deals = [asked, *(rng.permutation(asked) for _ in range(DEALS))]
     value, *others = (pairs(deal, people.cross_fitted(array, deal)).mean() - 0.5 for deal in deals)
     low, high = value + stats.norm.ppf([0.025, 0.975]) * np.std(others)
-    said = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
-    return {"question": question, "value": value, "low": low, "high": high, "verdict": said}
+    verdict = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
+    return {"question": question, "value": value, "low": low, "high": high, "verdict": verdict}
 
 
 def answered(case: PeopleCase) -> pd.DataFrame:
-    """What is said of each person in question, those who stand out most first.
+    """The answer about each person in question, those who stand out most first.
 
     Returns:
-        person, photographs (that are read), score, p (not a number for those with too few photographs),
-        unlike (see there), named: whether p is among those of which at most `FALSE` are expected to be
-        named wrongly (Benjamini and Hochberg), nobody where `nothing` says why, and nobody with an
+        person, photographs (that are read), score, p (NaN for those with too few photographs), unlike
+        (`PeopleCase.unlike`), named: whether p is among those of which at most `FALSE` are expected to be
+        named wrongly (Benjamini and Hochberg). Nobody is named unless `nothing` is empty, nor with an
         ``unlike`` below `ODD`.
     """
     lines = case.people[["person"]].assign(
         photographs=case.read, score=np.nan, p=np.nan, unlike=case.unlike
     )
     for k in np.unique(case.read[case.judged]):
-        score, who = case.score(NETWORK, int(k)), case.judged & (case.read == k)
+        score, theirs = case.score(NETWORK, int(k)), case.judged & (case.read == k)
         out = score[case.having(k, KNOWN[1])]
-        lines.loc[who, "score"] = score[who]
-        lines.loc[who, "p"] = conformal(out, score[who])
+        lines.loc[theirs, "score"] = score[theirs]
+        lines.loc[theirs, "p"] = conformal(out, score[theirs])
     lines = lines[case.is_in(QUESTIONED)]
     may = lines["p"].notna() & (lines["unlike"] >= ODD) & (not case.nothing)
     named = np.zeros(len(lines), bool)
@@ -308,21 +309,21 @@ def answered(case: PeopleCase) -> pd.DataFrame:
 
 
 def shared(case: PeopleCase) -> Estimate:
-    """Return which share of the people in question that are judged was shown, by `prevalence`.
+    """Return the share of the people in question that are judged who were shown, by `prevalence`.
 
-    There is no interval below `FEWEST_PEOPLE` of them, and nothing where known people are not told apart.
+    There is no interval for fewer than `FEWEST_PEOPLE`, and no share if known people are not distinguished.
     """
     asked = case.answers["p"].dropna().to_numpy()
     ks, counts = np.unique(case.read[case.judged], return_counts=True)
     called = np.zeros(len(case.people))
     for k, count in zip(ks, counts, strict=True):
-        k_known = min(int(k), case.typical)  # whom fewer known people have, are as good as these
-        called += count * _called(case, k_known) / counts.sum()
-    there = case.having(case.typical, *KNOWN)
-    labels = case.is_in(KNOWN[0])[there]
-    right = np.where(labels, called[there], 1 - called[there])[None]
-    of = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
-    found = prevalence(Decided(labels, right, np.flatnonzero(there)), of, case.replicates)
+        # Few known people have more photographs than `typical`, so they are called by that many at most.
+        called += count * _called(case, min(int(k), case.typical)) / counts.sum()
+    known = case.having(case.typical, *KNOWN)
+    labels = case.is_in(KNOWN[0])[known]
+    right = np.where(labels, called[known], 1 - called[known])[None]
+    questioned = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
+    found = prevalence(Decided(labels, right, np.flatnonzero(known)), questioned, case.replicates)
     return with_interval(found, len(asked))
 
 
@@ -352,8 +353,8 @@ def _refuse(files: CaseFiles) -> None:
 def placed(labels: np.ndarray, scores: np.ndarray) -> Decided:
     """Return a cell whose accuracy is the area under the ROC curve of (P,) scores, for intervals of it.
 
-    How right a person is told is the share of people of the other kind that lie on the right side. Its
-    deviation counts twice, for `Decided.accuracies` halves that of either kind (DeLong's variance does not).
+    A person counts as right by the share of people of the other kind that lie on the right side. Its
+    deviation is doubled, as `Decided.accuracies` halves that of either kind (DeLong's variance does not).
     """
     above = pairs(labels, scores[None])
     right = np.empty(len(labels))
@@ -371,8 +372,8 @@ def conformal(others: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def oddity(others: np.ndarray, one: np.ndarray) -> float:
     """Return how often others (n, L) lie as far from all as one (L,) does: a conformal p value.
 
-    How far is the ridge leverage of a line among all n + 1, the ridge being their mean eigenvalue. So it is
-    the same function of others and one, and where they are alike the p value is uniform.
+    The distance is the ridge leverage of a line among all n + 1, with their mean eigenvalue as the ridge. It
+    treats others and one alike, so the p value is uniform if they are of one distribution.
     """
     lines = np.vstack([others, one]).astype(np.float64)
     lines = (lines - lines.mean(axis=0)) / np.maximum(lines.std(axis=0), 1e-9)
@@ -399,8 +400,7 @@ def conclusion(case: PeopleCase) -> str:
         + (f" {doubtful}" if doubtful else "")
     )
     if case.nothing or not len(judged):
-        verdicts = case.verdicts.set_index("question")["verdict"]
-        failed = "; ".join(f"{name}: {verdicts[name]}" for name in case.nothing)
+        failed = "; ".join(f"{name}: {case.verdict_of[name]}" for name in case.nothing)
         return (
             "**Nothing can be said of the people in question.** What would have to hold does not: "
             f"{failed or 'nobody in question has photographs enough'}. This is no sign that they were not "
@@ -411,10 +411,10 @@ def conclusion(case: PeopleCase) -> str:
 
 
 def _unreadable(case: PeopleCase) -> list[str]:
-    """The people in question of whom files lie there, and none can be read or takes part."""
+    """Return the people in question of whom files were brought, but none can be read or takes part."""
     left = case.files.left_out
-    there = left["key"][(left["folder"] == QUESTIONED) & left["key"].str.contains("/")]
-    names = {name_of(key) for key in there if not key.startswith(".")}
+    keys = left["key"][(left["folder"] == QUESTIONED) & left["key"].str.contains("/")]
+    names = {name_of(key) for key in keys if not key.startswith(".")}
     return sorted(names - set(case.people["person"][case.is_in(QUESTIONED)]))
 
 

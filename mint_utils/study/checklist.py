@@ -17,7 +17,7 @@ def checklist(controls: Controls, detectors: Detectors) -> str:
     paper, held = (cells.loc[(THIS, protocol, ROW)] for protocol in ("paper", "held_out"))
     other = cells.loc[(OTHER, "paper", ROW)]
     blind = controls.blind.cells.set_index(["protocol", "row"]).loc["paper", controls.blind_row]
-    turned = controls.left_out().query("row == @ROW")["accuracy"]
+    turned = controls.turned.cells.query("row == @ROW")["accuracy"]
     compared = detectors.compared().set_index("detector")
     centres = compared.loc[f"MINT, {readings.CENTRES}"]
     vanilla = compared.loc[f"Vanilla MINT, {ROW}"]

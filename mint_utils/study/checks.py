@@ -1,7 +1,7 @@
-"""What must hold on any machine, in few words: the cells of the notebooks that tests compare.
+"""Statements that must hold on any machine: the cells of the notebooks that tests compare.
 
-Each function looks at real results and returns a small value to print. Numbers that differ between
-processors are not among them.
+Each function checks real results and returns a small value to print, without numbers that differ between
+processors.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,11 @@ from mint_utils.study.case import Case
 from mint_utils.study.casepeople import ODD, PeopleCase
 from mint_utils.study.factors import Factor
 from mint_utils.study.results import MintTable
+
+
+def in_intervals(lines: pd.DataFrame, column: str = "accuracy") -> bool:
+    """Say whether every number of a column lies between ``low`` and ``high`` of its line."""
+    return bool(lines[column].between(lines["low"], lines["high"]).all())
 
 
 def split_counts(chosen: AuditSet) -> pd.DataFrame:
@@ -41,7 +46,7 @@ def split_counts(chosen: AuditSet) -> pd.DataFrame:
 
 
 def leaks(chosen: AuditSet) -> dict[str, int]:
-    """Count what must not be: images on both sides, negatives once shown, positives never shown."""
+    """Count the leaks of splits: images on both sides, negatives once shown, positives never shown."""
     found = {"on both sides": 0, "negatives that M saw": 0, "positives that M never saw": 0}
     exposures = chosen.images["exposures"].to_numpy()
     names = (chosen.images["database"] + "/" + chosen.images["key"]).to_numpy()
@@ -56,15 +61,13 @@ def leaks(chosen: AuditSet) -> dict[str, int]:
 
 
 def factors_sound(factors: Mapping[str, Factor]) -> dict[str, bool]:
-    """Return what must hold of the auditor's factors."""
+    """Return statements about the auditor's factors that must hold."""
     lines = pd.concat([factor.lines for factor in factors.values()])
     own = pd.concat([f.lines[f.lines["setting"] == f.own] for f in factors.values()])
     ends = own.groupby(["row", "protocol"])["accuracy"].agg(["min", "max"])
     return {
         "no cell is empty": not lines[["accuracy", "low", "high", "auc"]].isna().any(axis=None),
-        "every accuracy lies in its interval": bool(
-            lines["accuracy"].between(lines["low"], lines["high"]).all()
-        ),
+        "every accuracy lies in its interval": in_intervals(lines),
         "all are measured on the same images": bool(lines["n"].min() == lines["n"].max()),
         "the study's own setting is the same everywhere": bool((ends["min"] == ends["max"]).all()),
     }
@@ -77,15 +80,14 @@ def exposure_table(model: AuditedModel) -> dict[int, int]:
 
 
 def sound(model: AuditedModel, table: MintTable) -> dict[str, bool]:
-    """Return statements about a table, and a training of M, that hold wherever they were computed."""
+    """Return statements about a table and a training of M that must hold."""
     cells, history = table.cells, model.history
     tenth = -(-len(history) // 10)
-    inside = (cells["low"] <= cells["accuracy"]) & (cells["accuracy"] <= cells["high"])
     every = len(ROWS) * len(PROTOCOLS) * len(table.chosen)
     return {
         "every cell of the table is there": len(cells) == every,
         "no cell is empty": bool(cells.notna().all(axis=None)),
-        "every accuracy lies in its interval": bool(inside.all()),
+        "every accuracy lies in its interval": in_intervals(cells),
         "the loss fell": bool(
             history["loss"].tail(tenth).mean() < history["loss"].head(tenth).mean()
         ),
@@ -98,12 +100,12 @@ def sound(model: AuditedModel, table: MintTable) -> dict[str, bool]:
 
 
 def case_sound(case: Case | PeopleCase) -> dict[str, bool]:
-    """Return what must hold of an audit of one's own."""
+    """Return statements about an audit of one's own that must hold."""
     if isinstance(case, PeopleCase):
         return people_sound(case)
     images, answers, cells = case.files.images, case.answers, case.cells
     person = images["person"].to_numpy()
-    folds = [pd.Series(one).groupby(person).nunique() for one in case.design.folds]
+    folds = [pd.Series(deal).groupby(person).nunique() for deal in case.design.folds]
     judged = images["key"][case.design.part & (images["database"] == "questioned")]
     return {
         "every image in question that takes part has one answer": sorted(answers["key"])
@@ -111,16 +113,14 @@ def case_sound(case: Case | PeopleCase) -> dict[str, bool]:
         "every score and p lies from 0 to 1": bool(
             answers["score"].between(0, 1).all() and answers["p"].between(0, 1, "right").all()
         ),
-        "nobody is in two folds": bool(max(one.max() for one in folds) == 1),
-        "every accuracy lies in its interval": bool(
-            cells["accuracy"].between(cells["low"], cells["high"]).all()
-        ),
+        "nobody is in two folds": bool(max(counts.max() for counts in folds) == 1),
+        "every accuracy lies in its interval": in_intervals(cells),
         "nothing is named where nothing can be said": not (case.nothing and answers["named"].any()),
     }
 
 
 def people_sound(case: PeopleCase) -> dict[str, bool]:
-    """Return what must hold of an audit of one's own about persons."""
+    """Return statements about an audit of one's own about persons that must hold."""
     answers, cells = case.answers, case.cells
     asked = case.people["person"][case.judged]
     return {
@@ -130,21 +130,17 @@ def people_sound(case: PeopleCase) -> dict[str, bool]:
         "nobody lies in two folders": bool(
             case.files.images.groupby("person")["database"].nunique().max() == 1
         ),
-        "every area lies in its interval": bool(
-            cells["auc"].between(cells["low"], cells["high"]).all()
-        ),
+        "every area lies in its interval": in_intervals(cells, "auc"),
         "nobody is named where nothing can be said": not (case.nothing and answers["named"].any()),
         "nobody is named who looks unusual": not (answers["unlike"][answers["named"]] < ODD).any(),
     }
 
 
 def permutation(cells: pd.DataFrame) -> dict[str, bool]:
-    """Return whether permuted labels give .50: in the interval of most cells, and near it in all.
+    """Return whether permuted labels yield .50: in the interval of most cells, and near it in all.
 
-    Rows share the images and the deal of the labels, so that a few intervals miss .50 together or not at all.
-
-    Args:
-        cells: Of the column with the permuted labels, every row under both protocols.
+    The cells are those of the column with permuted labels, every row under both protocols. Rows share the
+    images and the permutation, so a few intervals miss .50 together or not at all.
     """
     outside = (cells["low"] > 0.5) | (cells["high"] < 0.5)
     return {

@@ -1,10 +1,10 @@
 """The paper's claims as differences between cells, and this study's verdict on each.
 
-A claim is a signed sum of accuracies, such as ``x30 - x1``, of which it says that it lies above a number, or
-within a margin of zero. The paper's own figures come from its tables, ours from the interval of the sum
-over the same images. Verdicts follow from the interval alone: ``supported``, ``contradicted``,
-``undecided``, or that the difference is smaller (larger) than the paper's. A claim of sameness is an
-equivalence test. Where M was trained once, or a training failed, numbers stand without a verdict.
+A claim states that a signed sum of accuracies, such as ``x30 - x1``, lies above a number or within a margin
+of zero. The paper's own figures come from its tables, ours from the interval of the sum over the same images.
+Verdicts follow from the interval alone: ``supported``, ``contradicted``, ``undecided``, or that the
+difference is smaller (larger) than the paper's. A claim of sameness is an equivalence test. Where M was
+trained once, or a training failed, there are numbers without a verdict.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,11 +58,11 @@ class Claim:
     """A statement about cells.
 
     Attributes:
-        where: In the paper; ``added`` for those that only this study can ask.
-        text: In words.
-        terms: Of the sum.
-        above: What the sum is claimed to exceed.
-        margin: Where above zero: the claim is that the sum stays within it, either way.
+        where: Section of the paper; ``added`` for those that only this study can ask.
+        text: The claim in words.
+        terms: The terms of the sum.
+        above: The number that the sum is claimed to exceed.
+        margin: If above zero, the claim is that the sum stays within it on either side of zero.
     """
 
     where: str
@@ -73,7 +73,7 @@ class Claim:
 
     @property
     def scenarios(self) -> set[str]:
-        """Whose tables it needs."""
+        """The scenarios whose tables it needs."""
         return {term.scenario for term in self.terms}
 
     @property
@@ -92,7 +92,7 @@ class Claim:
 
     @property
     def difference(self) -> float | None:
-        """The paper's own value of what is decided, None where it does not print all cells."""
+        """The paper's own value of the sum less ``above``, None where it does not print all cells."""
         if self.printed == "–":
             return None
         return sum(term.sign * term.printed for term in self.terms) - self.above
@@ -177,11 +177,8 @@ def decide(
 ) -> pd.DataFrame:
     """Decide claims under each protocol.
 
-    Args:
-        claims: To decide.
-        cell: (term, protocol) -> what was decided in that cell, as weighted parts whose weights sum to
-            one; None where this configuration has no such cell.
-        replicates: Of the bootstrap.
+    ``cell`` maps a term and a protocol to the decisions in that cell, as weighted parts whose weights sum to
+    one, or to None where this configuration has no such cell.
 
     Returns:
         One line a claim and protocol: where, claim, printed, protocol (``M`` for claims about M
@@ -193,10 +190,10 @@ def decide(
             cells = [(term.sign, cell(term, protocol)) for term in claim.terms]
             if any(found is None for _, found in cells):
                 continue
-            parts = [(sign * weight, of) for sign, found in cells for weight, of in found]
-            told = {"where": claim.where, "claim": claim.text, "printed": claim.printed}
-            said = judged(parts, replicates, claim.above, claim.margin, claim.difference)
-            lines.append(told | {"protocol": protocol} | said)
+            parts = [(sign * weight, part) for sign, found in cells for weight, part in found]
+            line = {"where": claim.where, "claim": claim.text, "printed": claim.printed}
+            numbers = judged(parts, replicates, claim.above, claim.margin, claim.difference)
+            lines.append(line | {"protocol": protocol} | numbers)
     columns = ["where", "claim", "printed", "protocol", "value", "low", "high", "verdict"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -210,15 +207,9 @@ def judged(
 ) -> dict[str, Any]:
     """Return value, low, high and verdict of a signed sum of cells.
 
-    The verdict is the reservation of the first cell that has one, and there are no ends where a training
-    failed: an interval of trainings with a failed one among them describes no distribution.
-
-    Args:
-        parts: (sign or weight, cell).
-        replicates: Of the bootstrap.
-        above: What the sum is claimed to exceed.
-        margin: Where above zero: within which it is claimed to stay, either way.
-        printed: The paper's own value.
+    ``parts`` are cells with their signs or weights; ``above`` and ``margin`` are those of a `Claim`, and
+    ``printed`` is the paper's own value. If cells have a reservation, the first is the verdict. A failed
+    training comes before all others and leaves no interval: with one, trainings describe no distribution.
     """
     value, low, high = (end - above for end in interval(parts, replicates))
     reserved = [cell.reservation for _, cell in parts if cell.reservation]
@@ -237,11 +228,11 @@ def shown(decided: pd.DataFrame) -> pd.DataFrame:
             one.claim, {"section": one.where, "claim": one.claim, "the paper": one.printed}
         )
         ends = "" if np.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]"
-        told = f"{one.verdict}, {one.value:+.3f}{ends}"
+        text = f"{one.verdict}, {one.value:+.3f}{ends}"
         if one.protocol == "M":
-            line |= {first: told, second: "(about M)"}
+            line |= {first: text, second: "(about M)"}
         else:
-            line[PROTOCOL_NAMES[one.protocol]] = told
+            line[PROTOCOL_NAMES[one.protocol]] = text
     return pd.DataFrame(lines.values())
 
 

@@ -1,9 +1,9 @@
-"""What the number means: controls that tell membership from database.
+"""Controls that distinguish membership from differences between databases.
 
-In: an `Audit`. Out: tables of the same MINT training where something is taken away: the network (blind
-baselines), its training (untrained), its having seen these images (the other half), the labels (permuted),
-one external database at a time, the people that both sides share, or the differences of preparation. What
-T still scores then is not membership.
+Each repeats the MINT training where something is taken away: the network (blind baselines), its training
+(untrained), its having seen these images (the other half), the labels (permuted), one external database at
+a time, the people that both sides share, or the differences of preparation. What T still scores then is not
+membership.
 """
 
 import functools
@@ -36,7 +36,7 @@ from mint_utils.study.scenarios import Column
 
 UNTRAINED_VERSION = 2  # of the untrained network: raised when its statistics change
 THIS, OTHER, UNTRAINED, PERMUTED = "M", "other half", "untrained", "labels permuted"
-UNTRAINED_IMAGES = 4096  # of which the untrained network's statistics are
+UNTRAINED_IMAGES = 4096  # from which the statistics of the untrained network are computed
 BLIND = "blind"
 AS_THEY_ARE, IDENTITY = "as they are", "split by identity"
 EQUALISED, ALIKE = "equalised", "sharpness alike"
@@ -60,7 +60,7 @@ class Controls:
 
     @property
     def models(self) -> list[AuditedModel]:
-        """The trainings of the M that the controls are about: the baseline, or see `scenarios.halved`."""
+        """The trainings of the M of the controls: the baseline unless `scenarios.halved`."""
         return self._of_m.models
 
     @property
@@ -143,19 +143,15 @@ class Controls:
             columns[name] = self._of_trainings(audit, ["paper"])
         return self._table(columns)
 
-    def left_out(self) -> pd.DataFrame:
-        """Return the cells of `turned`."""
-        return self.turned.cells
-
     def make(self) -> None:
-        """Make all that is read of Audited Models: everything but the blind baselines."""
+        """Make everything that is read of Audited Models, so all but the blind baselines."""
         _ = self.nulls, self.swapped, self.turned
         probes.table(self.audit, self._trained("baseline").models)
         for audit in self._preparations.values():
             self._of_trainings(audit)
 
     def ladder(self) -> pd.DataFrame:
-        """Return for each row of the paper's tables what each step from blind to M gives.
+        """Return the accuracy of each step from blind to M, for each row of the paper's tables.
 
         Returns:
             row, step, accuracy, low, high; the best blind baseline is one number for all rows.
@@ -173,13 +169,13 @@ class Controls:
 
     @property
     def blind_row(self) -> str:
-        """The blind baseline that tells the databases apart best."""
+        """The blind baseline that distinguishes the databases best."""
         cells = self.blind.cells[self.blind.cells["protocol"] == "paper"]
         return cells.loc[cells["accuracy"].idxmax(), "row"]
 
     @functools.cache  # noqa: B019  (controls live as long as their notebook)
     def shares(self) -> pd.DataFrame:
-        """Return for each row which share of the paper's excess over .50 is left without the database.
+        """Return for each row the share of the paper's excess over .50 that is left within one database.
 
         row, value, low, high: (held_out - .5) / (paper - .5), see `share`. ``null``, ``null_low``,
         ``null_high``: the share that the network that saw other images reaches as well.
@@ -224,36 +220,12 @@ class Controls:
             f"{scenarios.told_halves(self.audit.config)}"
         )
 
-    def end_points(self) -> pd.DataFrame:
-        """Return the cells at the end points of the scenarios, with the column ``positives``.
-
-        Those are members, or in their place images that this very M was never shown: the paper's protocol
-        gives on those what the database alone gives.
-        """
-        audit, ends = self.audit, scenarios.end_points(self.audit.config)
-        # A part of the members has as large a part of the images never shown beside it.
-        others = {
-            name: column if column.group == "members" else replace(column, group=scenarios.NEVER)
-            for name, column in ends.items()
-        }
-
-        def unseen(model: AuditedModel, column: Column) -> Scores:
-            if column.group == "members":
-                return audit.never_shown(model)
-            return audit.scores(model, column.kind)
-
-        shown = MintTable.read(audit, "ends", ends, lambda m, c: audit.scores(m, c.kind)).cells
-        never = MintTable.read(audit, "ends", others, unseen).cells.query("protocol == 'paper'")
-        both = shown.assign(positives="members"), never.assign(positives="never shown")
-        each = [cells[cells["column"] == name] for name in ends for cells in both]
-        return pd.concat(each, ignore_index=True)
-
     @functools.cache  # noqa: B019  (controls live as long as their notebook)
     def _trained(self, scenario: str) -> Trainings:
         return self.audit.trained(scenario, scenarios.columns(self.audit.config, scenario)[0])
 
     def _of_trainings(self, audit: Audit, protocols: Collection[str] = PROTOCOLS) -> list[Scores]:
-        """Return what the MINT Models of an audit give for each training of M."""
+        """Return the scores of the MINT Models of an audit for each training of M."""
         return [audit.scores(m, audit.fair[0], protocols=protocols) for m in self.models]
 
     def _permuted(self, model: AuditedModel) -> Scores:
@@ -278,7 +250,7 @@ def _asked(
     held = controls.nulls.decided(THIS, "held_out", row)
     swapped = [(1, controls.swapped.decided(OTHER, "paper", row))]
     swapped += [(-1, controls.swapped.decided(THIS, "paper", row))]
-    # No network was trained once there.
+    # The blind baselines have no network that may have been trained only once.
     blind = replace(controls.blind.decided(BLIND, "paper", controls.blind_row), reservation="")
     this = (1, of_m[THIS])
     return [
@@ -346,8 +318,33 @@ def softening(images: Images) -> dict[str, float]:
     return store.fetch("softening", spec, make).record["widths"]
 
 
+def end_points(audit: Audit) -> pd.DataFrame:
+    """Return the cells at the end points of the scenarios, with the column ``positives``.
+
+    These are members, or in their place images that the same M was never shown. What the paper's protocol
+    yields for the latter is due to the database alone.
+    """
+    ends = scenarios.end_points(audit.config)
+    # A part of the members has as large a part of the images never shown beside it.
+    others = {
+        name: column if column.group == "members" else replace(column, group=scenarios.NEVER)
+        for name, column in ends.items()
+    }
+
+    def unseen(model: AuditedModel, column: Column) -> Scores:
+        if column.group == "members":
+            return audit.never_shown(model)
+        return audit.scores(model, column.kind)
+
+    shown = MintTable.read(audit, "ends", ends, lambda m, c: audit.scores(m, c.kind)).cells
+    never = MintTable.read(audit, "ends", others, unseen).cells.query("protocol == 'paper'")
+    both = shown.assign(positives="members"), never.assign(positives="never shown")
+    each = [cells[cells["column"] == name] for name in ends for cells in both]
+    return pd.concat(each, ignore_index=True)
+
+
 def decomposition(ends: pd.DataFrame, rows: Sequence[str] = (ALL, OUTCOME)):
-    """Return `Controls.end_points` as text: what the paper's protocol gives for members, and without them."""
+    """Return `end_points` as text: the paper's protocol for members, and for images never shown."""
     headings = {
         ("paper", "members"): f"{PROTOCOL_NAMES['paper']}: members",
         ("paper", "never shown"): f"{PROTOCOL_NAMES['paper']}: never shown in their place",
@@ -362,10 +359,10 @@ def decomposition(ends: pd.DataFrame, rows: Sequence[str] = (ALL, OUTCOME)):
 
 
 class _Equalised(Images):
-    """The same images through one identical preparation as they are read.
+    """The same images, put through one identical preparation when they are read.
 
     Attributes:
-        softening: Name of a database that is softened before -> width in pixels.
+        softening: Name of a database that is softened first -> width in pixels.
     """
 
     def __init__(self, plain: Images, softening: Mapping[str, float]):
@@ -374,7 +371,7 @@ class _Equalised(Images):
         self.softening = softening
 
     def contamination(self) -> pd.DataFrame:
-        """Return that of the images as they are: which are chosen must not depend on the preparation."""
+        """Return that of the unprepared images, for the choice must not depend on the preparation."""
         return self.plain.contamination()
 
     def database(self, name: str) -> Database:

@@ -1,13 +1,9 @@
 """Which images of an own audit take part, who falls into which fold, and what a score is compared with.
 
-In: the images that were brought with their people, and how they lie to class centres. Out: a `Design`;
-p-values.
-
-A test that tells members from non-members may tell nothing but whose people are in D, where the known members
-show other people than the known non-members. So of each person as many known members as known non-members
-take part. There is one other way to tell an image from its person: where the classes of the head are images
-and not people, the other classes of a person say how near an image lies that was not used
-(`classes_are_images`).
+If known members and known non-members show different people, a test may only find out whose people are in D.
+So each person takes part with as many known members as known non-members. There is one other way to separate
+an image from its person: if the classes of the head are images and not people, the other classes of a person
+show how near an image lies that was not used (`classes_are_images`).
 """
 
 import itertools
@@ -30,7 +26,7 @@ FOLDERS = (*KNOWN, QUESTIONED)
 FALSE = 0.05  # share of false names among those that are named, in expectation
 FEWEST_PEOPLE = 10  # in question, below which the interval of a share covers too rarely
 FOLDS = 3  # T is trained on two thirds, as in the paper
-PEOPLE = 10  # that known images must show, at least
+PEOPLE = 10  # the least number of people that known images must show
 APART = 0.05  # share of images of one person with a common class up to which classes are images
 NEAR = 0.1  # area under the ROC curve above .50 up to which two kinds lie alike
 ROUNDING = 1e-12
@@ -54,7 +50,13 @@ OF_OTHERS = (
 
 @dataclass(frozen=True)
 class Closeness:
-    """How N images lie to the class centres: cosines (N,) to the nearest and the second, and which it is."""
+    """How N images lie to the class centres.
+
+    Attributes:
+        first: (N,) cosine to the nearest centre.
+        second: (N,) cosine to the second nearest.
+        nearest: (N,) int64, the class of the nearest.
+    """
 
     first: np.ndarray
     second: np.ndarray
@@ -67,14 +69,14 @@ class Design:
 
     Attributes:
         part: (N,) bool.
-        known: Whether known images tell an image from its person: by matched people, or classes of images.
-        asked: Whether images in question are of people for whom that holds.
-        shares: Of the known images and of those in question, which share takes part if it may.
-        reason: Why not, in words; empty where both hold.
-        classes: Whether it is because the classes of the head are images.
-        weights: (N,) how often the person of an image is in question, for each known image of a kind.
-        order: (N,) int64, in which images are chosen.
-        folds: (deals, N) int64.
+        known: Whether known images separate an image from its person, by matched people or classes of images.
+        asked: Whether enough images in question are of such people.
+        shares: The share of the known images, and of those in question, that takes part if it may.
+        reason: Why ``known`` or ``asked`` does not hold, in words; empty if both do.
+        classes: Whether classes of the head are taken for images.
+        weights: (N,) images in question of an image's person, for each known image of either kind.
+        order: (N,) int64, the order in which images are chosen.
+        folds: (deals, N) int64, the fold of each image.
     """
 
     part: np.ndarray
@@ -95,10 +97,10 @@ def designed(
 
     Args:
         images: One line an image: database (its folder), key, person.
-        close: How they lie to class centres; None where there are none.
+        close: How images lie to class centres; None where there are none.
         unknown: Folders whose people are not known.
-        deals: Of people into folds.
-        seed: Of all hashes.
+        deals: How often people are dealt into folds.
+        seed: The seed of all hashes.
     """
     folder, person = images["database"].to_numpy(str), images["person"].to_numpy(str)
     names = np.char.add(np.char.add(folder, "/"), images["key"].to_numpy(str))
@@ -125,15 +127,15 @@ def designed(
     matched = known and not reason
     part = chosen | theirs if matched else np.full(len(images), True)
     return Design(
-        part,
-        known or classes,
-        bool(classes or theirs.sum() >= FEWEST),
-        shares,
-        reason,
-        classes,
-        _weights(folder, person, part) if matched else np.ones(len(images)),
-        order,
-        np.stack([_dealt(folder, person, part, deal, seed) for deal in range(deals)]),
+        part=part,
+        known=known or classes,
+        asked=bool(classes or theirs.sum() >= FEWEST),
+        shares=shares,
+        reason=reason,
+        classes=classes,
+        weights=_weights(folder, person, part) if matched else np.ones(len(images)),
+        order=order,
+        folds=np.stack([_dealt(folder, person, part, deal, seed) for deal in range(deals)]),
     )
 
 
@@ -145,22 +147,22 @@ def splits(
     most: int,
     deals: int,
 ) -> AuditSet:
-    """Return a split for each deal and fold, of the first ``deals``.
+    """Return a split for each fold of the first ``deals`` deals.
 
-    A MINT Model is trained on usable images of the other folds, on as many of both kinds and at most
-    ``most`` of each, and evaluated on all images of this fold that take part.
+    A MINT Model is trained on usable images of the other folds, as many of either label and at most ``most``
+    of each. It is evaluated on all images of this fold that take part.
 
     Raises:
         ParameterError: A fold would hold too few of a kind.
     """
-    asked, order, found = images["database"].to_numpy() == QUESTIONED, chosen.order, {}
+    asked, order, by_fold = images["database"].to_numpy() == QUESTIONED, chosen.order, {}
     names = ("images in question", "known images") if labels[asked].any() else KNOWN
     for deal, folds in enumerate(chosen.folds[:deals]):
         for i in range(FOLDS):
             for name, kind in zip(names, (labels, ~labels), strict=True):
-                if (held := (usable & kind & (folds == i)).sum()) < FEWEST:
+                if (there := (usable & kind & (folds == i)).sum()) < FEWEST:
                     raise ParameterError(
-                        f"Fold {i} of {FOLDS} would hold {held} {name}, and {FEWEST} is the least: bring "
+                        f"Fold {i} of {FOLDS} would hold {there} {name}, and {FEWEST} is the least: bring "
                         f"more {name}, of more people."
                     )
             inside = usable & (folds != i)
@@ -169,12 +171,12 @@ def splits(
             rows = np.concatenate([kind[:n] for kind in kinds])
             evaluation = np.flatnonzero(chosen.part & (folds == i))
             split = Split(rows, labels[rows], evaluation, labels[evaluation])
-            found[f"deal {deal}", f"fold {i}"] = split
-    return AuditSet(images, found)
+            by_fold[f"deal {deal}", f"fold {i}"] = split
+    return AuditSet(images, by_fold)
 
 
 def _matched(folder: np.ndarray, person: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return of each person as many known members as known non-members, the first of an order."""
+    """Return the places of as many known members as known non-members of each person, in an order."""
     lines = pd.DataFrame({"folder": folder, "person": person}).iloc[order]
     lines = lines[lines["folder"] != QUESTIONED]
     number = lines.groupby(["person", "folder"]).cumcount()
@@ -189,7 +191,7 @@ def _counts(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _weights(folder: np.ndarray, person: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Return for each image how many of its person are in question for each known one of a kind."""
+    """Return (N,) the images in question of an image's person, for each known image of either kind."""
     counts = _counts(pd.DataFrame({"folder": folder, "person": person})[part])
     ratio = counts[QUESTIONED] / counts[KNOWN[1]]
     return ratio.reindex(person).fillna(0.0).to_numpy()
@@ -198,7 +200,7 @@ def _weights(folder: np.ndarray, person: np.ndarray, part: np.ndarray) -> np.nda
 def _dealt(
     folder: np.ndarray, person: np.ndarray, part: np.ndarray, deal: int, seed: int
 ) -> np.ndarray:
-    """Return a fold (N,) for each image: one a person, folds as even as can be in images of each folder."""
+    """Return the fold of each image (N,): one for each person, with images of each folder spread evenly."""
     number, names = pd.factorize(person)
     counts = np.stack(
         [np.bincount(number[part & (folder == name)], minlength=len(names)) for name in FOLDERS], 1
@@ -206,36 +208,36 @@ def _dealt(
     counts = counts / np.maximum(counts.sum(axis=0), 1)
     turn = np.argsort(uniform("case", np.asarray(names, str), f"case-fold-{deal}", seed))
     loads, folds = np.zeros((FOLDS, len(FOLDERS))), np.empty(len(names), np.int64)
-    for one in turn.tolist():
-        # The sum of squares that adding this person to each fold gives, less what is common to all.
-        fold = int((loads @ counts[one]).argmin()) if counts[one].any() else one % FOLDS
-        loads[fold] += counts[one]
-        folds[one] = fold
+    for i in turn.tolist():
+        # The fold with the least sum of squares after this person is added; common terms are left out.
+        fold = int((loads @ counts[i]).argmin()) if counts[i].any() else i % FOLDS
+        loads[fold] += counts[i]
+        folds[i] = fold
     return folds[number]
 
 
 def closeness(outcomes: np.ndarray, centres: torch.Tensor) -> Closeness:
     """Compare outcomes (N, D) of unit length with class centres (D, C) of any length."""
-    units, found = torch.nn.functional.normalize(centres.float(), dim=0), []
+    units, parts = torch.nn.functional.normalize(centres.float(), dim=0), []
     for i in range(0, len(outcomes), AT_ONCE):
         cosines = torch.from_numpy(np.array(outcomes[i : i + AT_ONCE])) @ units
         values, places = cosines.topk(min(2, cosines.shape[1]), dim=1)
-        found.append((values[:, 0].numpy(), values[:, -1].numpy(), places[:, 0].numpy()))
-    return Closeness(*(np.concatenate(part) for part in zip(*found, strict=True)))
+        parts.append((values[:, 0].numpy(), values[:, -1].numpy(), places[:, 0].numpy()))
+    return Closeness(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def classes_are_images(folder: np.ndarray, person: np.ndarray, close: Closeness) -> bool:
     """Say whether each known member has a class of its own, and lies to all others as non-members do.
 
-    Then the nearest class but its own tells how an image of a person in D lies that was not used. In a
-    network that was trained to recognise people this does not hold: a person's images share a class.
+    Then the nearest class but its own shows how an unused image of a person in D lies. In a network that was
+    trained to recognise people this does not hold: a person's images share a class.
     """
     members = np.flatnonzero(folder == KNOWN[0])
     others = folder == KNOWN[1]
-    of, nearest = person[members], close.nearest[members]
+    persons, nearest = person[members], close.nearest[members]
     common, pairs = 0, 0  # pairs of one person's members, and how many of them have a common class
-    for name in np.unique(of):
-        classes = nearest[of == name][:20]
+    for name in np.unique(persons):
+        classes = nearest[persons == name][:20]
         first, second = np.triu_indices(len(classes), 1)
         common += int((classes[first] == classes[second]).sum())
         pairs += len(first)
@@ -257,20 +259,20 @@ def p_values(
 ) -> np.ndarray:
     """Return p of each image in question: how often a known non-member stands out as much.
 
-    In each deal an image is ranked among the known non-members of its fold (`ranks`): scores of other folds
-    are of other models. The mean rank over the deals is then ranked among those of all known non-members.
-    Known non-members count so that people weigh as they do among the images in question, and the image itself
-    counts among them (conformal, arXiv 2104.08279; weighted, arXiv 1904.06019).
+    In each deal an image is ranked among the known non-members of its fold (`ranks`), for scores of different
+    folds are of different models. The mean rank over the deals is then ranked among those of all known
+    non-members. Known non-members are weighted so that people weigh as among the images in question, and the
+    image itself counts among them (conformal, arXiv 2104.08279; weighted, arXiv 1904.06019).
 
     Args:
         scores: (deals, N).
         others: (N,) bool, known non-members.
         asked: (N,) bool, in question.
         folds: (deals, N) int64.
-        weights: (N,), of the person of each image.
+        weights: (N,), the weight of the person of each image.
     """
-    of_deals = zip(scores, folds, strict=True)
-    mean = np.mean([ranks(one, others, asked, fold, weights) for one, fold in of_deals], axis=0)
+    deals = zip(scores, folds, strict=True)
+    mean = np.mean([ranks(deal, others, asked, fold, weights) for deal, fold in deals], axis=0)
     known = np.flatnonzero(others)
     known = known[np.argsort(mean[known], kind="stable")]
     to = np.concatenate([[0.0], np.cumsum(weights[known])])
@@ -286,10 +288,10 @@ def ranks(
     folds: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Return for each image (N,) the share of known non-members of its fold that score as high, itself one.
+    """Return (N,) the share of known non-members of its fold, and the image itself, that score as high.
 
-    A known non-member is ranked among the rest of them, as if these were as many as all. Images of no kind
-    have no number. The arguments are those of `p_values` for one deal.
+    A known non-member is ranked among the others, whose weights are scaled up to the sum of all. Images that
+    are neither known non-members nor in question are NaN. The arguments are those of `p_values` for one deal.
     """
     found = np.full(len(scores), np.nan)
     for fold in np.unique(folds[asked]):
@@ -307,12 +309,12 @@ def ranks(
 
 
 def by_images(images: pd.DataFrame, answers: pd.DataFrame, part: np.ndarray) -> pd.DataFrame:
-    """Return for whom a test works: one line a range of the number of images that a person has here.
+    """Return how a test works by the number of images that a person has here: one line a range of it.
 
     Args:
-        images: database, key, person, score.
-        answers: key, named.
-        part: (N,) bool.
+        images: One line an image: database, key, person, score.
+        answers: One line an image in question: key, named.
+        part: (N,) bool, the images that take part.
 
     Returns:
         images a person; people, in question, named; auc_within: how often a known member scores higher than a
@@ -322,13 +324,13 @@ def by_images(images: pd.DataFrame, answers: pd.DataFrame, part: np.ndarray) -> 
     size = images["person"].map(images["person"].value_counts())[part]
     lines = []
     for low, high in itertools.pairwise(SIZES):
-        of = here[(size > low) & (size <= high)]
-        if len(of):
-            keys = of["key"][of["database"] == QUESTIONED]
+        some = here[(size > low) & (size <= high)]
+        if len(some):
+            keys = some["key"][some["database"] == QUESTIONED]
             asked = answers[answers["key"].isin(keys)]
             title = f"{low + 1} to {high}" if high < np.inf else f"{low + 1} and more"
-            counts = of["person"].nunique(), len(asked), int(asked["named"].sum())
-            lines.append((title, *counts, _within(of)))
+            counts = some["person"].nunique(), len(asked), int(asked["named"].sum())
+            lines.append((title, *counts, _within(some)))
     columns = ["images a person", "people", "in question", "named", "auc_within"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -336,8 +338,8 @@ def by_images(images: pd.DataFrame, answers: pd.DataFrame, part: np.ndarray) -> 
 def _within(images: pd.DataFrame) -> float:
     """Return the area under the ROC curve of scores within people; pairs of all people count alike."""
     right, pairs = 0.0, 0
-    for _, of in images.groupby("person"):
-        first, second = (of["score"][of["database"] == name].to_numpy() for name in KNOWN)
+    for _, own in images.groupby("person"):
+        first, second = (own["score"][own["database"] == name].to_numpy() for name in KNOWN)
         above = np.sign(first[:, None] - second)
         right, pairs = right + (above + 1).sum() / 2, pairs + above.size
     return right / pairs if pairs else np.nan

@@ -1,9 +1,8 @@
-"""What the auditor chooses: the factors of the original MINT paper (arXiv 2402.09225), one at a time.
+"""The auditor's choices: the factors of the original MINT paper (arXiv 2402.09225), one at a time.
 
-In: an `Audit` and an Audited Model. Out: one `Factor` each for the depth of the activations, the number of
-MINT samples, the widths of the MLP, raw or standardised inputs, max or mean pooling of the maps, and CNN
-MINT on the maps themselves. Every setting is evaluated on the same images, and everything but the factor
-is as the study has it.
+There is a `Factor` each for the depth of the activations, the number of MINT samples, the widths of the MLP,
+raw or standardised inputs, max or mean pooling of the maps, and CNN MINT on the maps themselves. Every
+setting is evaluated on the same images, and all else is as in the rest of the study.
 """
 
 import functools
@@ -30,8 +29,8 @@ from mint_utils.study.results import NON_MEMBERS_OF, MintTable, estimate
 LAYERS = tuple(row for row in ROWS if row != OUTCOME)
 VANILLA, CNN = "Vanilla MINT", "CNN MINT"
 SAMPLES = "MINT samples"
-STEP = 4  # between two numbers of samples
-PAPERS = 100_000  # samples of the paper
+STEP = 4  # ratio of two successive numbers of samples
+PAPERS = 100_000  # samples in the paper
 WIDTHS = ((32, 16), (256, 128), (1024, 512))
 LINES = ("factor", "setting", "row", "protocol", "accuracy", "low", "high", "auc", "n", "paper")
 
@@ -41,11 +40,11 @@ class Factor:
     """One factor, with the scores of every setting of it.
 
     Attributes:
-        name: Of the factor.
-        table: Its columns are the settings.
-        own: The setting that is Vanilla MINT as the study has it.
-        compared: Pairs of cells (setting, row) of which `told` tells the difference.
-        printed: Setting -> the MINT Model of `paper.ORIGINAL` that was trained so.
+        name: Its name.
+        table: The scores; its columns are the settings.
+        own: The setting of the rest of the study, Vanilla MINT.
+        compared: Pairs of cells (setting, row) whose difference `told` reports.
+        printed: Setting -> the MINT Model of `paper.ORIGINAL` with that setting.
     """
 
     name: str
@@ -68,14 +67,11 @@ class Factor:
         return cells.reindex(columns=LINES).astype({"paper": float})
 
     def told(self) -> str:
-        """Return what the factor changes under each protocol, in words made of the pairs of `compared`."""
+        """Return in words what the factor changes under each protocol, from the pairs of `compared`."""
         (first, _), (last, _) = self.compared[0]
         said = [f"From {first} to {last}."] if first != last else []
         for protocol, where in NON_MEMBERS_OF.items():
-            changes = {
-                _named(one, other): self._change(protocol, one, other)
-                for one, other in self.compared
-            }
+            changes = {_named(*pair): self._change(protocol, *pair) for pair in self.compared}
             said.append(f"With non-members of {where}: {_changes(changes)}.")
         return " ".join(said)
 
@@ -94,8 +90,8 @@ def every(audit: Audit, model: AuditedModel) -> dict[str, Factor]:
 
 
 def conclusion(factors: Mapping[str, Factor]) -> str:
-    """Return what the auditor's choices come to under each protocol, in words made of numbers."""
-    # The study's own setting is in every factor, and counts in the first.
+    """Return in words how many MINT Models do better than chance under each protocol, and the best."""
+    # Every factor contains the study's own setting, so it is counted once, in the first factor.
     each = [
         factor.lines[(i == 0) | (factor.lines["setting"] != factor.own)]
         for i, factor in enumerate(factors.values())
@@ -103,10 +99,10 @@ def conclusion(factors: Mapping[str, Factor]) -> str:
     lines = pd.concat(each)
     told = []
     for protocol, where in NON_MEMBERS_OF.items():
-        of = lines[lines["protocol"] == protocol].reset_index(drop=True)
-        best, above = of.loc[of["accuracy"].idxmax()], (of["low"] > 0.5).sum()
+        cells = lines[lines["protocol"] == protocol].reset_index(drop=True)
+        best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
         told.append(
-            f"With non-members of {where}, {above or 'none'} of {len(of)} MINT Models "
+            f"With non-members of {where}, {above or 'none'} of {len(cells)} MINT Models "
             f"{'is' if above == 1 else 'are'} right more often than a coin, by the interval. The best is "
             f"right for {estimate(best)} of the images "
             f"({best['row']}; {best['factor']}: {best['setting']})."
@@ -115,14 +111,14 @@ def conclusion(factors: Mapping[str, Factor]) -> str:
 
 
 def _changes(changes: Mapping[str, Estimate]) -> str:
-    """Return changes in words: those told from zero by their intervals, and how large the others can be."""
+    """Return changes in words: those whose intervals exclude zero, and how large the others can be."""
     up = {name: one for name, one in changes.items() if one.low > 0}
     down = {name: one for name, one in changes.items() if one.high < 0}
     rest = {name: one for name, one in changes.items() if name not in up | down}
     said = []
-    for of, verb in ((up, "rises"), (down, "falls")):
-        if of:
-            each = [f"{abs(one.value):.2f} {name}" for name, one in of.items()]
+    for significant, verb in ((up, "rises"), (down, "falls")):
+        if significant:
+            each = [f"{abs(one.value):.2f} {name}" for name, one in significant.items()]
             said.append(f"accuracy {verb} by {_and(each)}")
     if rest:
         largest = max(max(-one.low, one.high) for one in rest.values())
@@ -132,30 +128,30 @@ def _changes(changes: Mapping[str, Estimate]) -> str:
 
 
 def trend(lines: pd.DataFrame, at: int = PAPERS) -> pd.DataFrame:
-    """Return the straight line of accuracy over the logarithm of T's training images, and where it leads.
+    """Return the straight line of accuracy over the logarithm of T's training images, extrapolated.
 
-    Least squares weighted by the intervals of the points. The points share their evaluation images, so that
-    the intervals of the trend, which take them for independent, are too wide rather than too narrow.
+    It is fitted by least squares, weighted by the intervals of the points. The points share their evaluation
+    images, so the intervals of the trend, which take them for independent, are too wide if anything.
 
     Args:
-        lines: Of `Factor.lines`, of the factor `SAMPLES`.
-        at: A number of training images.
+        lines: `Factor.lines` of the factor `SAMPLES`.
+        at: The number of training images to extrapolate to.
 
     Returns:
         row, protocol, slope (a tenfold), slope_low, slope_high, at, accuracy, low, high: the last three at
         that number, which lies outside the points, with 95% intervals.
     """
     z, found = stats.norm.ppf(0.975), []
-    for (row, protocol), of in lines.groupby(["row", "protocol"], sort=False):
-        x, error = np.log10(counts(of)), (of["high"] - of["low"]).to_numpy() / (2 * z)
-        line, cov = np.polyfit(x, of["accuracy"], 1, w=1 / error, cov="unscaled")
+    for (row, protocol), points in lines.groupby(["row", "protocol"], sort=False):
+        x, error = np.log10(counts(points)), (points["high"] - points["low"]).to_numpy() / (2 * z)
+        line, cov = np.polyfit(x, points["accuracy"], 1, w=1 / error, cov="unscaled")
         there = np.array([np.log10(at), 1.0])
         value, width = there @ line, z * np.sqrt(there @ cov @ there)
         steep = z * np.sqrt(cov[0, 0])
-        told = {"row": row, "protocol": protocol, "slope": line[0]}
-        told |= {"slope_low": line[0] - steep, "slope_high": line[0] + steep, "at": at}
+        law = {"row": row, "protocol": protocol, "slope": line[0]}
+        law |= {"slope_low": line[0] - steep, "slope_high": line[0] + steep, "at": at}
         ends = np.clip([value, value - width, value + width], 0.0, 1.0)
-        found.append(told | dict(zip(("accuracy", "low", "high"), ends.tolist(), strict=True)))
+        found.append(law | dict(zip(("accuracy", "low", "high"), ends.tolist(), strict=True)))
     return pd.DataFrame(found)
 
 
@@ -165,7 +161,7 @@ def counts(lines: pd.DataFrame) -> np.ndarray:
 
 
 def extrapolated(laws: pd.DataFrame) -> str:
-    """Return where the lines of `trend` lead, in words."""
+    """Return in words what the lines of `trend` predict."""
     said = []
     for protocol, where in NON_MEMBERS_OF.items():
         law = laws[laws["protocol"] == protocol].set_index("row").loc[ALL]
@@ -187,7 +183,7 @@ def depth(audit: Audit, model: AuditedModel) -> Factor:
 
 
 def samples(audit: Audit, model: AuditedModel) -> Factor:
-    """Return numbers of MINT samples: all that the profile has, and a quarter again and again."""
+    """Return numbers of MINT samples: all of the profile, a quarter of these, and so on."""
     base = audit.scores(model)
     most = int(next(iter(base.chosen.splits.values())).train_labels.sum())
     settings = {f"{2 * most:,}": base}
@@ -213,7 +209,7 @@ def widths(audit: Audit, model: AuditedModel) -> Factor:
 
 
 def inputs(audit: Audit, model: AuditedModel) -> Factor:
-    """Return inputs as M gives them, and z-scored as the study has them."""
+    """Return inputs as M outputs them, and z-scored as in the study."""
     base = audit.scores(model)
     recipe = replace(audit.mint_recipe, standardise=False)
     raw = _mint(audit, model, base.chosen, (OUTCOME, ALL), recipe)
@@ -222,7 +218,7 @@ def inputs(audit: Audit, model: AuditedModel) -> Factor:
 
 
 def pooling(audit: Audit, model: AuditedModel) -> Factor:
-    """Return the mean of each map, and its maximum as the papers have it."""
+    """Return the mean of each map, and its maximum as in the papers."""
     base = audit.scores(model)
     means = _mint(audit, model, base.chosen, LAYERS, pooling="mean")
     settings = {"mean": means, "max": base}
@@ -257,7 +253,7 @@ def cnn_scores(audit: Audit, model: AuditedModel, chosen: AuditSet) -> Scores:
 
     spec = {
         "version": cnn.VERSION,
-        # It stands for M and for the images.
+        # This digest identifies M and the images.
         "features": audit.activations(model, chosen).digest,
         "splits": split_digests(chosen),
         "recipe": plain(audit.mint_recipe),
@@ -281,7 +277,7 @@ def _factor(
     compared: tuple = (),
     printed: Mapping[str, str] | None = None,
 ) -> Factor:
-    """Return a factor of some rows; what is compared is, if not told, its first with its last setting."""
+    """Return a factor of some rows; by default its first setting is compared with its last."""
     columns = {}
     for setting, found in settings.items():
         kept = {key: scores for key, scores in found.scores.items() if key[1] in rows}
@@ -311,7 +307,7 @@ def _widths(hidden: tuple[int, int]) -> str:
 
 
 def _named(one: tuple[str, str], other: tuple[str, str]) -> str:
-    """Return what two cells (setting, row) differ in, in words."""
+    """Return in words in what two cells (setting, row) differ."""
     if one[0] == other[0]:
         return f"from {one[1]} to {other[1]}"
     return f"for {one[1]}"

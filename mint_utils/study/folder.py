@@ -1,7 +1,4 @@
-"""The folder that notebooks write to: tables, figures, and the record of what they came from.
-
-In: the results of a notebook. Out: files of ``figures/<profile>`` and its ``record.json``.
-"""
+"""The folder ``figures/<profile>`` that notebooks write tables, figures and their ``record.json`` to."""
 
 import json
 import re
@@ -26,7 +23,7 @@ WIDTH = 720  # pixels of such a figure in a notebook
 
 
 class Folder:
-    """Where one configuration's results go, and what this notebook wrote of them."""
+    """The folder of one configuration's results, with a list of the files that this notebook wrote."""
 
     def __init__(self, config: Config):
         self.config, name = config, config.profile
@@ -52,13 +49,10 @@ class Folder:
         self._written += style.save(figure, self.path, name)
         return figure
 
-    def finish(self, notebook: str, seconds: dict[str, float], told: dict[str, Any]) -> None:
+    def finish(self, notebook: str, seconds: dict[str, float], besides: dict[str, Any]) -> None:
         """Record that a notebook came to its end: what it wrote, from what, on what, how long it took.
 
-        Args:
-            notebook: Its name.
-            seconds: Artifact -> how long it took.
-            told: What the record says besides.
+        ``seconds`` holds the duration by artifact, and ``besides`` further entries of the record.
         """
         path = self.path / "record.json"
         self.path.mkdir(parents=True, exist_ok=True)
@@ -71,7 +65,7 @@ class Folder:
                 "seconds": seconds,
                 "provenance": store.provenance(),
             }
-            store.write_text(path, json.dumps(record | told, indent=1, sort_keys=True) + "\n")
+            store.write_text(path, json.dumps(record | besides, indent=1, sort_keys=True) + "\n")
 
     def _write(self, file: str, text: str) -> None:
         self._written.append(self.path / file)
@@ -82,22 +76,21 @@ class Folder:
 def on_real_faces(*names: str) -> None:
     """Display committed tables and figures of real faces; no image of a face is read.
 
-    Args:
-        names: Stems of files of ``figures/<profile>``, of the first profile of `REAL` that has it.
+    Names are stems of files of ``figures/<profile>``, of the first profile of `REAL` that has the file.
     """
     # Imported here: where models are trained there may be no notebooks.
     from IPython.display import Image, display
 
-    said = None
+    described = None  # the folder whose record was displayed last
     for name in names:
         folders = (paths.ROOT / "figures" / profile for profile in REAL)
         folder = next((one for one in folders if list(one.glob(f"{name}.*"))), None)
         if folder is None:
             display(tables.say(f"No run on real faces has left `{name}` in figures/ yet."))
             continue
-        if folder != said:
+        if folder != described:
             display(tables.say(_recorded(folder)))
-            said = folder
+            described = folder
         if (lines := folder / f"{name}.csv").exists() and (table := _shown(lines)) is not None:
             display(table)
         if (picture := folder / f"{name}.png").exists():
@@ -105,7 +98,7 @@ def on_real_faces(*names: str) -> None:
 
 
 def _recorded(folder: Path) -> str:
-    """Return in a sentence what a folder of tables and figures was made of."""
+    """Return a sentence about the run that a folder of tables and figures comes from."""
     record = json.loads((folder / "record.json").read_text())
     config = record["config"]
     trainings = f"{config['scenarios']['audited_seeds']} trainings of M"

@@ -1,7 +1,6 @@
-"""The images of a configuration: its databases, who is shown what, and which images an audit takes.
+"""The images of a configuration: databases by role, plans of exposures, and the images of an audit.
 
-In: a configuration. Out: databases by their role, what they share, the plan of exposures, the images of an
-audit with their splits. No model is read.
+No model is read here.
 """
 
 import functools
@@ -45,7 +44,7 @@ class Images:
 
     @property
     def audited(self) -> list[Database]:
-        """D, the External Datasets of T's training, that of its evaluation: whose images audits take."""
+        """The databases of audits: D, the External Datasets of T's training, that of its evaluation."""
         roles = self.config.databases
         names = roles.training, *roles.external_train, roles.external_eval
         return [self.database(name) for name in names]
@@ -55,7 +54,7 @@ class Images:
         """The pairs by which recognition is measured."""
         return [self.database(name) for name in self.config.databases.verification]
 
-    # ---- what is told of them -----------------------------------------------------------------
+    # ---- descriptions -------------------------------------------------------------------------
 
     @property
     def embedded(self) -> bool:
@@ -110,9 +109,9 @@ class Images:
         """Return the groups of images that are positives, by name: (N,) bool each.
 
         Args:
-            kind: ``members``: all of them. ``parts``: the equal parts of Scenario 1, and as large a
-                part of the held-out images. ``swapped``: the held-out images, for the model that was
-                shown those. ``half a`` and ``half b``: what the models of these halves were shown.
+            kind: ``members``: all members. ``parts``: the equal parts of Scenario 1, and a part of the
+                held-out images of the same size. ``swapped``: the held-out images, for the model that was
+                shown those. ``half a`` and ``half b``: the images that the models of these halves were shown.
         """
         if kind in HALVES:
             half = replace(self.config.audited, shown=HALVES[kind])
@@ -143,7 +142,7 @@ class Images:
         return found
 
     def first_batches(self, n: int) -> dict[str, np.ndarray]:
-        """Return which part each image of the first n batches is of: model -> (n, size) int."""
+        """Return the part of each image of the first n batches: model -> (n, size) int."""
         *groups, _ = self.groups("parts").values()  # the last was never shown
         part_of, found = sum(i * mask for i, mask in enumerate(groups)), {}
         for column in scenarios.compared_plans(self.config):
@@ -158,9 +157,7 @@ class Images:
     def audit_set(self, kind: str = "members", exposures: np.ndarray | None = None) -> AuditSet:
         """Return the images of an audit and the splits of every group and protocol.
 
-        Args:
-            kind: Of groups.
-            exposures: (N,) of the images of D, from a ledger; None: those planned for the baseline.
+        ``exposures`` (N,) are those of the images of D, by default as planned for the baseline.
         """
         d, *external_train, external_eval = self.audited
         return audit_set(
@@ -186,7 +183,7 @@ class Images:
 
 
 def named(runs: Sequence[tuple[Database, np.ndarray]]) -> list[list[Any]]:
-    """Return what stands for images in the specification of an artifact; see `Images.runs`."""
+    """Return what identifies images in the specification of an artifact; see `Images.runs`."""
     return [[db.fingerprint, indices.tolist()] for db, indices in runs]
 
 

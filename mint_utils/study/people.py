@@ -1,10 +1,10 @@
 """Did they train on me? Whether a person was shown to M, asked with k photographs of that person.
 
-In: an `Audit`, of which networks trained on thirds of the people are read: on A, whom the question is about,
-on B, who were not shown to that one, and on C, who are set aside. Out: tables of how well the people of A are
-told from those of B, with used and with unused photographs, and the same for networks that cannot know.
+Networks are trained on thirds of the people: A, whom the question is about, B, who were not shown to the
+network of A, and C, who are set aside. The tables say how well the people of A are distinguished from those
+of B, with used and with unused photographs, and the same for networks that cannot know.
 
-Nothing is read of a network but its outcomes and its ledger (`Audit.outcomes`).
+Only outcomes and ledgers of the networks are read (`Audit.outcomes`).
 """
 
 import functools
@@ -32,14 +32,14 @@ from mint_utils.study.controls import blind_features, untrained
 
 PHOTOGRAPHS = (1, 2, 3, 5, 10, 20)
 CHOICES = 10  # random choices of the photographs of each person
-FEWEST = 20  # people of either kind that a number is given for
+FEWEST = 20  # people of either kind, the least for which there is a number
 MOST = 2000  # people of either kind that are asked about, and people of the crowd
 PERMUTATIONS = 100
 LEAST_POINTS = 3  # of a power law
 ADVANTAGE = "2 AUC - 1"
 VERSION = 1  # of the table: raised when the same outcomes give other numbers
 MINT, LARGEST, SIMILARITY = "MINT Model", "largest cosine", "similarity"
-TOLD = 5  # photographs of which sentences are made
+TOLD = 5  # photographs for which sentences report numbers
 NONE, THIRD, OTHER, UNTRAINED = "none", "third people", "other people", "untrained"
 BLIND, PERMUTED, MATCHED = "blind", "permuted", "matched"
 CONTROLS = NONE, THIRD, OTHER, UNTRAINED, BLIND, PERMUTED, MATCHED
@@ -55,7 +55,7 @@ class Asked:
     Attributes:
         identities: (P,) int64.
         shown: (P,) bool, True for people of A.
-        photographs: For each the indices of those photographs in D.
+        photographs: The indices of those photographs in D, of each person.
     """
 
     identities: np.ndarray
@@ -64,7 +64,7 @@ class Asked:
 
     @property
     def enough(self) -> bool:
-        """Whether there are people enough of either kind for a number."""
+        """Whether there are enough people of either kind for a number."""
         return min(self.shown.sum(), (~self.shown).sum()) >= FEWEST
 
     def only(self, places: np.ndarray) -> "Asked":
@@ -85,9 +85,8 @@ class People:
     def models(self, third: str) -> list[AuditedModel]:
         """Return the networks trained on a third of the people, ``a``, ``b`` or ``c``, one a seed."""
         config = self.audit.config
-        of = {c.recipe.shown: c for c in scenarios.columns(config, "people")}
-        wanted = of[f"people-{third}"]
-        return self.audit.trained("people", wanted).models
+        columns = {c.recipe.shown: c for c in scenarios.columns(config, "people")}
+        return self.audit.trained("people", columns[f"people-{third}"]).models
 
     @functools.cached_property
     def ledgers(self) -> dict[str, pd.DataFrame]:
@@ -96,18 +95,18 @@ class People:
         Raises:
             DataError: A person was shown to the networks of two thirds.
         """
-        found = {third: self.models(third)[0].ledger for third in "abc"}
-        known = np.stack([ledger["class"].to_numpy() >= 0 for ledger in found.values()])
+        ledgers = {third: self.models(third)[0].ledger for third in "abc"}
+        known = np.stack([ledger["class"].to_numpy() >= 0 for ledger in ledgers.values()])
         if (known.sum(axis=0) > 1).any():
             twice = self.audit.training.keys[np.argmax(known.sum(axis=0) > 1)]
             raise DataError(
                 f"The person of image {twice} was shown to networks of two thirds of the people, by their "
                 "ledgers: delete these networks and they are trained again."
             )
-        return found
+        return ledgers
 
     def kinds(self) -> pd.DataFrame:
-        """Return the photographs of each kind, as the ledger of the network of people A proves them.
+        """Return the photographs of each kind, by the ledger of the network of people A.
 
         Returns:
             One line a kind: photographs, people, images, exposures (least to most of the training).
@@ -129,14 +128,14 @@ class People:
         """Return the people of A and B who have so many photographs of a kind.
 
         Args:
-            used: Take the photographs that the network of a person's own third was shown, for B those of
-                B's network, so that A and B differ in membership alone; else those that no network was shown.
-            photographs: k.
+            used: Whether to take the photographs that the network of a person's own third was shown, so for B
+                those of B's network, and A and B differ in membership alone; else those shown to no network.
+            photographs: The number k that a person must have.
         """
         d, seed = self.audit.training, self.audit.config.databases.partition_seed
         shown = {third: self.ledgers[third]["exposures"].to_numpy() > 0 for third in "ab"}
         of_kind = (shown["a"] | shown["b"]) == used
-        found: list[tuple[int, bool, np.ndarray]] = []
+        chosen: list[tuple[int, bool, np.ndarray]] = []
         for third in "ab":
             known = self.ledgers[third]["class"].to_numpy() >= 0
             indices = np.flatnonzero(known & of_kind)
@@ -147,9 +146,9 @@ class People:
             if not able:
                 continue
             order = np.argsort(uniform(d.name, identities[able], "people-asked", seed))[:MOST]
-            chosen = [able[i] for i in sorted(order)]
-            found += [(int(identities[i]), third == "a", by_person[i]) for i in chosen]
-        names, labels, own = zip(*found, strict=True) if found else ((), (), ())
+            some = [able[i] for i in sorted(order)]
+            chosen += [(int(identities[i]), third == "a", by_person[i]) for i in some]
+        names, labels, own = zip(*chosen, strict=True) if chosen else ((), (), ())
         return Asked(np.array(names, np.int64), np.array(labels, bool), list(own))
 
     # ---- networks that are read ---------------------------------------------------------------
@@ -162,8 +161,8 @@ class People:
     def blind(self) -> Outcomes:
         """The features of a general network, which was not trained on these people, without class centres.
 
-        The lengths are those of the network of people C, which knows neither A nor B. The length of an
-        outcome grows with how recognisable a photograph is, and so stands for fame.
+        The lengths are those of the network of people C, which was shown neither A nor B. The length of an
+        outcome grows with how recognisable a photograph is, and so is a proxy of fame.
         """
         d = self.audit.training
         features = blind_features([(d, np.arange(len(d)))])
@@ -174,7 +173,7 @@ class People:
         return Outcomes(units, norms, np.empty((0, units.shape[1])), np.full(len(d), -1))
 
     def networks(self, control: str) -> list[Outcomes]:
-        """Return what a control reads in the place of the network of people A, one a training."""
+        """Return the outcomes that a control reads instead of those of the network of A, one a training."""
         if control == BLIND:
             return [self.blind]
         if control == UNTRAINED:
@@ -189,28 +188,25 @@ class People:
         indices = np.flatnonzero(self.ledgers["c"]["class"].to_numpy() >= 0)
         identities = np.unique(d.identities[indices])
         order = np.argsort(uniform(d.name, identities, "people-crowd", seed))[:MOST]
-        return [indices[d.identities[indices] == one] for one in identities[order]]
+        return [indices[d.identities[indices] == person] for person in identities[order]]
 
-    def readings(self, of: Outcomes, picks: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the readings (R, P) of people by one network, for each choice of their photographs.
-
-        Args:
-            of: The outcomes of the network.
-            picks: (R, P, k) indices in D.
-        """
-        means = np.stack([of.units[indices].mean(axis=0) for indices in self.crowd])
+    def readings(self, network: Outcomes, picks: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the readings (R, P) of people by a network, for choices (R, P, k) of their photographs."""
+        units, norms = network.units, network.norms
+        means = np.stack([units[indices].mean(axis=0) for indices in self.crowd])
         means /= np.linalg.norm(means, axis=1, keepdims=True)
-        centres = of.centres if len(of.centres) else None
-        each = [people.read(of.units[one], of.norms[one], means, centres) for one in picks]
+        centres = network.centres if len(network.centres) else None
+        each = [people.read(units[pick], norms[pick], means, centres) for pick in picks]
         return {name: np.stack([found[name] for found in each]) for name in each[0]}
 
     # ---- tables -------------------------------------------------------------------------------
 
     @functools.cached_property
     def table(self) -> pd.DataFrame:
-        """How well people are told, one line a reading, number of photographs, kind and control: `COLUMNS`.
+        """How well people are distinguished: one line a reading, number of photographs, kind and control.
 
-        Numbers of photographs that fewer than `FEWEST` people of either kind have are left out.
+        The columns are `COLUMNS`. Numbers of photographs that fewer than `FEWEST` people of either kind have
+        are left out.
         """
 
         def make(folder: Path) -> None:
@@ -228,8 +224,8 @@ class People:
                 continue
             where = {"photographs": k, "used": YES_NO[used]}
             for (reading, head), control, found in self._cells(asked, k):
-                told = {"reading": reading, "head": YES_NO[head], "control": control}
-                lines.append(told | where | found)
+                line = {"reading": reading, "head": YES_NO[head], "control": control}
+                lines.append(line | where | found)
         if not lines:
             name = self.audit.training.name
             raise DataError(
@@ -241,31 +237,28 @@ class People:
     def _cells(self, asked: Asked, k: int) -> Iterator[tuple[tuple[str, bool], str, dict]]:
         picks = people.chosen(asked.photographs, k, CHOICES)
         groups = {
-            control: (asked, [self.readings(of, picks) for of in self.networks(control)])
+            control: (asked, [self.readings(network, picks) for network in self.networks(control)])
             for control in (NONE, THIRD, OTHER, UNTRAINED, BLIND)
         }
         read, kept = groups[NONE][1], matched(asked)
         if asked.only(kept).enough:
-            fewer = [{name: values[:, kept] for name, values in of.items()} for of in read]
+            fewer = [{name: values[:, kept] for name, values in each.items()} for each in read]
             groups[MATCHED] = asked.only(kept), fewer
         deals = permuted(read, asked.shown)
         for name, (line, _) in deals.items():
             yield name, PERMUTED, line
-        for control, (of, found) in groups.items():
-            for name, scores in scored(found, of.shown).items():
-                yield name, control, measured(of, scores, self.replicates, deals[name][1])
+        for control, (group, found) in groups.items():
+            for name, scores in scored(found, group.shown).items():
+                yield name, control, measured(group, scores, self.replicates, deals[name][1])
 
 
 def measured(
     asked: Asked, scores: np.ndarray, replicates: int, wider: float = 1.0
 ) -> dict[str, float]:
-    """Return how well people are told: auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
+    """Return how well people are distinguished: auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
 
-    Args:
-        asked: The people.
-        scores: (M, R, P) by M networks, for R choices of photographs.
-        replicates: Of the bootstrap, over people, and over networks or choices.
-        wider: Factor on the interval, see `permuted`.
+    Scores (M, R, P) are of M networks for R choices of photographs. The bootstrap is over people, and over
+    networks or choices. Its interval is widened by a factor, see `permuted`.
     """
     value, low, high = auc(asked.shown, scores, asked.identities, replicates)
     ends = value - wider * (value - low), value + wider * (high - value)
@@ -275,12 +268,12 @@ def measured(
 
 
 def matched(asked: Asked) -> np.ndarray:
-    """Return (Q,) places of people, as many of A as of B for every number of photographs that they have."""
+    """Return (Q,) places of people, as many of A as of B for every number of photographs."""
     counts = np.array([len(own) for own in asked.photographs])
     kept = [np.empty(0, np.int64)]
     for count in np.unique(counts):
         alike = counts == count
-        sides = [np.flatnonzero(alike & of) for of in (asked.shown, ~asked.shown)]
+        sides = [np.flatnonzero(alike & side) for side in (asked.shown, ~asked.shown)]
         n = min(map(len, sides))
         kept += [np.random.default_rng(int(count)).permutation(side)[:n] for side in sides]
     return np.sort(np.concatenate(kept))
@@ -296,29 +289,24 @@ def scored(
         shown: (P,) bool.
     """
     heads = {name: people.READINGS[name].head for name in read[0]}
-    found = {(name, head): np.stack([of[name] for of in read]) for name, head in heads.items()}
+    scores = {(name, head): np.stack([each[name] for each in read]) for name, head in heads.items()}
     for with_head in (True, False) if any(heads.values()) else (False,):
         names = [name for name, head in heads.items() if with_head or not head]
-        inputs = [np.stack([of[name] for name in names], axis=2) for of in read]
-        fitted = [people.cross_fitted(one, shown) for one in inputs]
-        found[MINT, with_head] = np.stack(fitted)
-    return found
+        inputs = [np.stack([each[name] for name in names], axis=2) for each in read]
+        scores[MINT, with_head] = np.stack([people.cross_fitted(x, shown) for x in inputs])
+    return scores
 
 
 def permuted(
     read: Sequence[Mapping[str, np.ndarray]], shown: np.ndarray
 ) -> dict[tuple[str, bool], tuple[dict[str, float], float]]:
-    """Return the numbers after who was shown is dealt anew, at random and many times.
-
-    Args:
-        read: For each of M networks, reading -> (R, P).
-        shown: (P,) bool.
+    """Return the numbers after the labels of people were permuted, many times; the arguments are of `scored`.
 
     Returns:
-        (reading, head) -> two things. The numbers of a line of the table, means over the deals; low and
-        high are the middle 95% of their areas. And the standard deviation of the areas over the one that
-        DeLong's variance gives: 1 for a single reading. It is larger for a MINT Model, because the people
-        who train one fold are evaluated in another.
+        (reading, head) -> the numbers of a line of the table, and a factor for intervals. The numbers are
+        means over the permutations; low and high are the middle 95% of their areas. The factor is the
+        standard deviation of the areas over the one by DeLong's variance, 1 for a single reading. It is
+        larger for a MINT Model, because the people who train one fold are evaluated in another.
     """
     rng = np.random.default_rng(0)
     found: dict[tuple[str, bool], list[tuple[float, ...]]] = {}
@@ -347,17 +335,18 @@ def _area(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     return float(above.mean()), float(variance)
 
 
-def images_a_person(of: People) -> pd.DataFrame:
-    """Return how images and people are told where M was shown at most so many images of each.
+def images_a_person(persons: People) -> pd.DataFrame:
+    """Return how well images and people are distinguished if M was shown at most so many images of each.
 
-    By the largest cosine to a class centre: single images, used against unused ones of the same people;
-    people of A against those of B with 1 and 5 unused photographs, the same for all networks.
+    By the largest cosine to a class centre: single images, used from unused ones of the same people, and
+    people of A from those of B with 1 and 5 unused photographs, the same for all networks.
 
     Returns:
-        One line a network and question, none where the profile asks for none: question, most, images (mean
-        number a person), exposures (mean of an image), auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n.
+        One line a network and question: question, most, images (mean number a person), exposures (mean of an
+        image), auc, low, high, tpr_at_1pct_fpr, tpr_at_01pct_fpr, n. Empty if the profile asks for no such
+        network.
     """
-    lines, audit = [], of.audit
+    lines, audit = [], persons.audit
     for column in scenarios.columns(audit.config, "images_a_person"):
         models = audit.trained("images_a_person", column).models
         ledger, read = models[0].ledger, [audit.outcomes(model) for model in models]
@@ -365,47 +354,47 @@ def images_a_person(of: People) -> pd.DataFrame:
         used = exposures > 0
         line = {"most": int(column.name), "images": used.sum() / (ledger["class"].max() + 1)}
         line |= {"exposures": exposures[used].mean()}
-        for question, asked, scores in _questions(of, read, known, used):
-            found = measured(asked, scores, of.replicates)
+        for question, asked, scores in _questions(persons, read, known, used):
+            found = measured(asked, scores, persons.replicates)
             lines.append({"question": question} | line | found)
     columns = ["question", "most", "images", "exposures", *NUMBERS]
     return pd.DataFrame(lines, columns=columns)
 
 
 def _questions(
-    of: People, read: Sequence[Outcomes], known: np.ndarray, used: np.ndarray
+    persons: People, read: Sequence[Outcomes], known: np.ndarray, used: np.ndarray
 ) -> Iterator[tuple[str, Asked, np.ndarray]]:
-    own = Asked(of.audit.training.identities[known], used[known], [])
-    nearest = [(one.units[known] @ one.centres.T).max(axis=1) for one in read]
+    own = Asked(persons.audit.training.identities[known], used[known], [])
+    nearest = [(network.units[known] @ network.centres.T).max(axis=1) for network in read]
     yield "image: used or not?", own, np.stack(nearest)[:, None]
     for k in (1, 5):
-        asked = of.asked(False, k)
+        asked = persons.asked(False, k)
         if asked.enough:
             picks = people.chosen(asked.photographs, k, CHOICES)
-            scores = np.stack([of.readings(one, picks)[LARGEST] for one in read])
+            scores = np.stack([persons.readings(network, picks)[LARGEST] for network in read])
             yield f"person, by {k} unused: shown or not?", asked, scores
 
 
 def power_laws(found: pd.DataFrame) -> pd.DataFrame:
     """Return how fast detection falls with the images a person: advantage ~ images ** exponent.
 
-    Fitted as in arXiv 2402.06674, a line through the logarithms, to 2 AUC - 1 and to the true-positive less
-    the false-positive rate at 1%. There the exponent is -1/2 in theory.
+    As in arXiv 2402.06674, a line is fitted through the logarithms, for 2 AUC - 1 and for the true-positive
+    less the false-positive rate at 1%. The theory there has the exponent -1/2.
 
     Args:
-        found: Of `People.images_a_person`.
+        found: The lines of `images_a_person`.
 
     Returns:
         question, of (which advantage), exponent, low, high (Student's t), points (those above zero).
     """
     lines = []
-    for question, of in found.groupby("question", sort=False):
-        at_1pct = of["tpr_at_1pct_fpr"] - 0.01
-        for name, advantage in ((ADVANTAGE, 2 * of["auc"] - 1), ("TPR - FPR at 1%", at_1pct)):
+    for question, points in found.groupby("question", sort=False):
+        at_1pct = points["tpr_at_1pct_fpr"] - 0.01
+        for name, advantage in ((ADVANTAGE, 2 * points["auc"] - 1), ("TPR - FPR at 1%", at_1pct)):
             above = advantage > 0
             line = {"question": question, "of": name, "points": int(above.sum())}
             if above.sum() >= LEAST_POINTS:
-                fitted = stats.linregress(np.log(of["images"][above]), np.log(advantage[above]))
+                fitted = stats.linregress(np.log(points["images"][above]), np.log(advantage[above]))
                 half = stats.t.ppf((1 + LEVEL) / 2, above.sum() - 2) * fitted.stderr
                 line |= {"exponent": fitted.slope}
                 line |= {"low": fitted.slope - half, "high": fitted.slope + half}
@@ -415,7 +404,7 @@ def power_laws(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def at(table: pd.DataFrame, used: bool) -> int:
-    """Return of how many photographs sentences are made: `TOLD`, or the next below that is there."""
+    """Return the number of photographs for which sentences report: `TOLD`, or the next below in the table."""
     there = table[table["used"] == YES_NO[used]]["photographs"]
     return int(there[there <= TOLD].max())
 
@@ -431,15 +420,15 @@ def line_of(
 
 
 def claims(table: pd.DataFrame, trainings: int) -> pd.DataFrame:
-    """Return what `People.table` says, decided by its intervals.
+    """Return claims about `People.table`, decided by its intervals.
 
     Args:
-        table: Of `People.table`.
-        trainings: Of each network. Of one alone there is no verdict, as for the claims of the paper.
+        table: The lines of `People.table`.
+        trainings: Of each network. With one alone there is no verdict, as for the claims of the paper.
 
     Returns:
-        claim, area (with its interval), people, verdict. That a control tells nothing is a claim of
-        sameness: it is supported where the interval lies within `claims.STABLE` of .50.
+        claim, area (with its interval), people, verdict. That a control distinguishes nobody is a claim of
+        sameness: it is supported if the interval lies within `claims.STABLE` of .50.
     """
     asked: list[tuple[str, tuple, str]] = []
     for used in (False, True):
@@ -474,22 +463,25 @@ def controls(table: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for reading, head in ((LARGEST, True), (MINT, True), (SIMILARITY, False), (MINT, False)):
         found = {c: line_of(table, reading, head, False, c) for c in CONTROLS}
-        told = {c: MISSING if one is None else str(estimate(one)) for c, one in found.items()}
-        lines.append({"reading": reading, "head": YES_NO[head]} | told)
+        areas = {c: MISSING if cell is None else str(estimate(cell)) for c, cell in found.items()}
+        lines.append({"reading": reading, "head": YES_NO[head]} | areas)
     return pd.DataFrame(lines)
 
 
 def told_images(counted: pd.DataFrame, laws: pd.DataFrame) -> str:
-    """Return how detection changes with the images a person, in words made of both tables."""
+    """Return in words how detection changes with the images a person.
+
+    The tables are those of `images_a_person` and `power_laws`.
+    """
     if counted.empty:
         return (
             "This profile asks for no such networks. The parameter `images_a_person` does, with `[1, 2, 5]` "
             "say; `faces_small` has them."
         )
     said = []
-    for question, of in counted.groupby("question", sort=False):
+    for question, lines in counted.groupby("question", sort=False):
         areas = ", ".join(
-            f"{estimate(one)} at {one['images']:.1f} images" for _, one in of.iterrows()
+            f"{estimate(line)} at {line['images']:.1f} images" for _, line in lines.iterrows()
         )
         law = laws[(laws["question"] == question) & (laws["of"] == ADVANTAGE)].iloc[0]
         fitted = "no power law can be fitted to so few points above chance"
@@ -508,13 +500,13 @@ def _verdict(found: pd.Series, expected: str) -> str:
 
 
 def conclusion(table: pd.DataFrame, trainings: int) -> str:
-    """Return what `People.table` says, with so many trainings of each network, in words."""
+    """Return in words what `People.table` says, with so many trainings of each network."""
     said = []
     for used in (False, True):
         k, kind = at(table, used), "used" if used else "unused"
         head = line_of(table, LARGEST, True, used)
         without = (line_of(table, reading, False, used) for reading in (SIMILARITY, MINT))
-        best = max((one for one in without if one is not None), key=lambda one: one["auc"])
+        best = max((line for line in without if line is not None), key=lambda line: line["auc"])
         said.append(
             f"**{k} {kind} photographs, {head['n']} people.** With the head {_told_apart(head)}: the area is "
             f"{estimate(head)} by the {LARGEST} to a class centre. It finds {head['tpr_at_1pct_fpr']:.0%} of "
@@ -531,7 +523,7 @@ def conclusion(table: pd.DataFrame, trainings: int) -> str:
 
 
 def _told_apart(found: pd.Series) -> str:
-    """Return whether a line tells people apart by its interval, in words."""
+    """Return in words whether a line distinguishes people by its interval."""
     if found["low"] > 0.5:
         return "people who were shown are told from others"
     return "people who were shown are not told from others"

@@ -1,7 +1,6 @@
-"""How well an Audited Model does its own work: it verifies faces, and knows the people it was shown.
+"""How well an Audited Model does its own work: to verify faces, and to identify people it was shown.
 
-In: trained models. Out: which verification pairs and which images of D each decides rightly (artifacts), and
-tables of that.
+Which verification pairs and which images of D each model decides rightly is kept in the store.
 """
 
 from collections.abc import Sequence
@@ -65,7 +64,7 @@ class Quality:
     def decided(
         self, models: Sequence[AuditedModel], failed: bool = False
     ) -> list[tuple[float, Decided]]:
-        """Return what trainings decided on each verification set, with its weight; pairs share people."""
+        """Return the decisions of trainings on each verification set, with its weight; pairs share people."""
         found, parts = [self.verified(model) for model in models], []
         reservation = FAILED if failed else ONCE if len(models) == 1 else ""
         for pairs in self.images.verification_sets:
@@ -89,7 +88,8 @@ class Quality:
     def identification(self, models: Sequence[AuditedModel], kind: str = "members") -> pd.DataFrame:
         """Return how often the nearest class centre is the right one, for groups and held-out images.
 
-        The difference is M's generalisation gap: what it knows of its members beyond the people.
+        The difference is M's generalisation gap: how much better it identifies members than other images of
+        the same people.
         """
         right = np.mean([self.identified(model) for model in models], axis=0)
         exposures = models[0].ledger["exposures"].to_numpy()

@@ -1,8 +1,4 @@
-"""From the scores of MINT Models to the cells of a table, curves and sentences.
-
-In: for every column the images of its audit and the probabilities that the MINT Models gave them. Out:
-one line a cell with its interval, ROC curves, distributions, and what claims are decided by.
-"""
+"""From the scores of MINT Models to the cells of a table with intervals, to curves and to sentences."""
 
 import functools
 import itertools
@@ -23,7 +19,11 @@ from mint_utils.study.claims import VERDICTS
 from mint_utils.study.scenarios import Column
 
 NON_MEMBERS_OF = {"paper": "other databases", "held_out": "the same database"}
-FEW = 3  # trainings of M, of which one that failed leaves no distribution
+PHRASES = {  # verdicts as `summary` words them
+    SMALLER: "with a difference smaller than the paper's",
+    LARGER: "with a larger difference",
+}
+FEW = 3  # trainings of M; with a failed one among so few there is no interval
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class MintTable:
     """The scores of all columns of a table.
 
     Attributes:
-        chosen: Column -> (the images of its audit, its group among them).
+        chosen: Column -> (the images of its audit with their splits, its group among them).
         scores: (column, protocol, row) -> (M, T, n) float32, probability of membership, for M trainings
             of the Audited Model and T trainings of the MINT Model on each.
-        replicates: Of the bootstrap.
-        failed: Columns with a failed training of the Audited Model among theirs.
+        replicates: Number of bootstrap replicates.
+        failed: Columns with a failed training of the Audited Model.
     """
 
     chosen: dict[str, tuple[AuditSet, str]]
@@ -52,19 +52,17 @@ class MintTable:
     ) -> "MintTable":
         """Put a table together.
 
-        Args:
-            columns: Name -> (the scores of each training of its Audited Model, its group). A row that is
-                the same whatever M is may be in the first alone.
-            replicates: Of the bootstrap.
-            failed: Columns with a failed training among theirs.
+        ``columns`` holds by name the scores of each training of a column's Audited Model, and its group. A
+        row that does not depend on M may be in the first training alone.
         """
-        chosen = {name: (found[0].chosen, group) for name, (found, group) in columns.items()}
-        scores = {}
-        for name, (found, group) in columns.items():
-            for key, row in found[0].scores:
-                if key[0] == group:
-                    each = [one.scores[key, row] for one in found if (key, row) in one.scores]
-                    scores[name, key[1], row] = np.stack(each)
+        chosen, scores = {}, {}
+        for name, (trainings, group) in columns.items():
+            chosen[name] = trainings[0].chosen, group
+            for cell in trainings[0].scores:
+                (of_group, protocol), row = cell
+                if of_group == group:
+                    each = [one.scores[cell] for one in trainings if cell in one.scores]
+                    scores[name, protocol, row] = np.stack(each)
         return cls(chosen, scores, replicates, frozenset(failed))
 
     @classmethod
@@ -75,19 +73,17 @@ class MintTable:
         columns: Mapping[str, Column],
         scores: Callable[[AuditedModel, Column], Scores],
     ) -> "MintTable":
-        """Put the table of a scenario's columns together, of all their trainings.
+        """Put the table of a scenario's columns together, from all their trainings.
 
-        Args:
-            audit: Whose trainings they are; those that are missing are made now.
-            scenario: Of the columns.
-            columns: By their names in the table.
-            scores: What the MINT Models give for one training of a column.
+        Trainings that are missing are made now. ``scores`` returns the scores of the MINT Models for one
+        training of a column.
         """
         found, failed = {}, set()
         for name, column in columns.items():
             trained = audit.trained(scenario, column)
             found[name] = [scores(model, column) for model in trained.models], column.group
-            failed |= {name} if trained.holds_failed else set()
+            if trained.holds_failed:
+                failed.add(name)
         return cls.of(found, audit.config.mint.replicates, failed)
 
     def only(self, columns: Collection[str]) -> "MintTable":
@@ -112,7 +108,7 @@ class MintTable:
     def cells(self) -> pd.DataFrame:
         """One line a cell: row, column, protocol, accuracy with its interval, AUC, TPR at low FPR, n.
 
-        Where few trainings of M hold a failed one there is no interval, and ``each`` has their accuracies.
+        With a failed one among few trainings of M there is no interval, and ``each`` has their accuracies.
         """
         lines = []
         for column, protocol, row in self.scores:
@@ -153,7 +149,7 @@ class MintTable:
 
 
 def conclusion(cells: pd.DataFrame, verification: float) -> str:
-    """Return what a table of one column (`MintTable.beside_paper`) says, and how M verifies, in words."""
+    """Return in words what a table of one column (`MintTable.beside_paper`) says, and how M verifies."""
     ours = cells[cells["protocol"] == "paper"].set_index("row")
     held = cells[cells["protocol"] == "held_out"].set_index("row")
     best, best_held = ours["accuracy"].idxmax(), held["accuracy"].idxmax()
@@ -172,27 +168,28 @@ def by_model(points: pd.DataFrame, row: str) -> pd.DataFrame:
     of_row = points[points["row"] == row]
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for protocol, part in itertools.product(PROTOCOLS, dict.fromkeys(of_row["part"])):
-        of = of_row[(of_row["protocol"] == protocol) & (of_row["part"] == part)]
+        cells = of_row[(of_row["protocol"] == protocol) & (of_row["part"] == part)]
         lines[protocol, part] = {"non-members": PROTOCOL_NAMES[protocol], "images": part} | {
-            cell["model"]: f"{estimate(cell)}, {cell['x']:,} exposures" for _, cell in of.iterrows()
+            cell["model"]: f"{estimate(cell)}, {cell['x']:,} exposures"
+            for _, cell in cells.iterrows()
         }
     return pd.DataFrame(lines.values())
 
 
 def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return the mean over the parts of the members of a model that shows all alike, under ``paper``.
+    """Return the mean under ``paper`` over the parts of the members, of a model that shows all alike.
 
     Args:
-        table: Of Scenario 1.
-        points: Of `Study.by_exposures`.
+        table: The table of Scenario 1.
+        points: The lines of `Study.by_exposures`.
         model: Baseline or Equal steps.
 
     Returns:
         One line a row: row, x (exposures), accuracy, low, high.
     """
-    of = points[(points["model"] == model) & (points["protocol"] == "paper") & (points["x"] > 0)]
+    members = points.query("model == @model and protocol == 'paper' and x > 0")
     lines = []
-    for row, cells in of.groupby("row", sort=False):
+    for row, cells in members.groupby("row", sort=False):
         parts = [
             (1 / len(cells), table.decided(column, "paper", row)) for column in cells["column"]
         ]
@@ -203,7 +200,7 @@ def over_parts(table: MintTable, points: pd.DataFrame, model: str) -> pd.DataFra
 
 
 def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
-    """Return what T reads of a network that knows its members by heart, in words.
+    """Return in words what T reads from a network that has memorised its members.
 
     The numbers are those of `Study.performance` and `Study.by_exposures`, both of Scenario 1.
     """
@@ -219,31 +216,31 @@ def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
 
 
 def summary(decided: pd.DataFrame) -> str:
-    """Return what became of the paper's claims (`Study.claims`), in words."""
+    """Return in words how the paper's claims were decided (`Study.claims`)."""
     if decided.empty:
         return "No claim of the paper is about these columns alone."
     told = []
     of_paper = decided[decided["where"] != "added"]
-    for protocol, of in of_paper.groupby("protocol", sort=False):
-        counts = of["verdict"].value_counts()
+    for protocol, claims in of_paper.groupby("protocol", sort=False):
+        counts = claims["verdict"].value_counts()
         where = (
             "About M itself"
             if protocol == "M"
             else f"With non-members of {NON_MEMBERS_OF[protocol]}"
         )
-        said, judged = _differences(of), of[of["verdict"].isin(VERDICTS)]
+        said, judged = _differences(claims), claims[claims["verdict"].isin(VERDICTS)]
         if len(judged):
-            found = [f"{counts[word]} {_WORDS[word]}" for word in VERDICTS if word in counts]
-            said.append(f"Of {len(judged)} claims of the paper: {', '.join(found)}.")
+            each = [
+                f"{counts[word]} {PHRASES.get(word, word)}" for word in VERDICTS if word in counts
+            ]
+            said.append(f"Of {len(judged)} claims of the paper: {', '.join(each)}.")
         for word, why in ((ONCE, "an M was trained once"), (FAILED, "a training of an M failed")):
             if counts.get(word):
                 said.append(f"{counts[word]} claims have no verdict, because {why}.")
         told.append(f"*{where}.* {' '.join(said)}")
-    both = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
-    lost = of_paper[(of_paper["protocol"] == "paper") & (of_paper["verdict"] == "supported")][
-        "claim"
-    ]
-    lost = [claim for claim in lost if both[claim] != "supported"]
+    held_out = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
+    supported = of_paper.query("protocol == 'paper' and verdict == 'supported'")["claim"]
+    lost = [claim for claim in supported if held_out[claim] != "supported"]
     if lost:
         told.append(
             f"{len(lost)} hold with non-members of other databases only, and so may be about databases "
@@ -252,9 +249,9 @@ def summary(decided: pd.DataFrame) -> str:
     return "\n\n".join(told)
 
 
-def _differences(of: pd.DataFrame) -> list[str]:
-    """Return how many differences are not zero by their intervals, in words; of claims decided."""
-    known = of.dropna(subset=["low", "high"])
+def _differences(claims: pd.DataFrame) -> list[str]:
+    """Return in words how many differences of decided claims are not zero by their intervals."""
+    known = claims.dropna(subset=["low", "high"])
     if known.empty:
         return []
     apart = known[(known["low"] > 0) | (known["high"] < 0)]
@@ -262,12 +259,12 @@ def _differences(of: pd.DataFrame) -> list[str]:
     if apart.empty:
         largest = np.maximum(-known["low"], known["high"]).max()
         return [f"{said}, and none can be larger than {largest:.2f}."]
-    one = apart.loc[apart["value"].abs().idxmax()]
-    return [f"{said}. The largest is {one['value']:+.2f} ({one['claim']})."]
+    largest = apart.loc[apart["value"].abs().idxmax()]
+    return [f"{said}. The largest is {largest['value']:+.2f} ({largest['claim']})."]
 
 
 def effect(difference: Estimate) -> str:
-    """Return a difference in words: its value where it is told from zero, else its largest possible size."""
+    """Return a difference in words: its value if the interval excludes zero, else its largest size."""
     value, low, high = difference
     if low > 0 or high < 0:
         return f"a difference of {value:+.2f} [{low:+.2f}, {high:+.2f}] was found"
@@ -275,14 +272,7 @@ def effect(difference: Estimate) -> str:
 
 
 def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
-    """Return what one row's accuracy changes by from one column to another, in words for either protocol.
-
-    Args:
-        table: With both columns.
-        first: Column that the difference is taken from.
-        last: Column whose accuracy counts with a plus.
-        row: Of the paper's tables.
-    """
+    """Return in words the change of a row's accuracy from one column to another, for either protocol."""
     told = []
     for protocol, where in NON_MEMBERS_OF.items():
         terms = [(sign, table.decided(c, protocol, row)) for sign, c in ((1, last), (-1, first))]
@@ -293,19 +283,13 @@ def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
     return f"From {first} to {last} ({row}): {'; '.join(told)}.{caution}"
 
 
-_WORDS = dict(zip(VERDICTS, VERDICTS, strict=True)) | {
-    SMALLER: "with a difference smaller than the paper's",
-    LARGER: "with a larger difference",
-}
-
-
 def values(each: Sequence[float]) -> str:
     """Return the accuracies of trainings as text: .65 .81 .84."""
     return " ".join(f"{value:.2f}".removeprefix("0") for value in each)
 
 
 def estimate(cell: pd.Series) -> str:
-    """Return accuracy, low and high of a cell as text, 0.84 [0.82, 0.86], or what each training gave."""
+    """Return accuracy, low and high of a cell as text, 0.84 [0.82, 0.86], or the accuracies of trainings."""
     if np.isnan(cell["low"]) and isinstance(cell.get("each"), str):
         return cell["each"]
     return str(Estimate(cell["accuracy"], cell["low"], cell["high"]))

@@ -1,8 +1,7 @@
-"""What each table of the paper compares: its columns, as changes to the baseline.
+"""The columns of each table of the paper, as changes to the baseline.
 
-In: a configuration. Out: for each scenario its columns; a column is a recipe of the Audited Model and a
-group of images that are its positives: all members, or a part of them. Scenarios share models: the baseline
-is a column of every table and is trained once.
+A column is a recipe of the Audited Model and a group of images that are its positives: all members, or a part
+of them. Scenarios share models: the baseline is a column of every table and is trained once.
 """
 
 from collections.abc import Iterable
@@ -30,7 +29,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
 }
 # Numbers of the paper's tables.
 TABLES = dict(baseline=1, frequency=2, batch_size=3, batch_size_scaled=3, dropout=4, loss=5)
-SHADOW_SEED = 100  # of the first shadow model: theirs are no other model's
+SHADOW_SEED = 100  # of the first shadow model, so that no other model has their seeds
 LOSS_NAMES = {"adaface": "AdaFace", "cosface": "CosFace", "arcface": "ArcFace"}
 KINDS = ("members", "parts")  # of groups whose images are positives
 NEVER = "x0"  # the part of D that no model saw, in the place of members
@@ -42,8 +41,8 @@ class Column:
 
     Attributes:
         name: As the paper prints it, where it has the column.
-        model: Name of its Audited Model, as a reader knows it.
-        recipe: Of the Audited Model, with the first of its seeds.
+        model: Name of its Audited Model in tables and text.
+        recipe: The recipe of the Audited Model, with the first of its seeds.
         group: The images that are its positives: ``members``, or a part such as ``x10``; None for a
             model that controls need and that has no table of its own.
     """
@@ -55,19 +54,23 @@ class Column:
 
     @property
     def kind(self) -> str | None:
-        """The kind of groups that its own is of, see `Images.groups`; None where it has none."""
+        """The kind of its group, see `Images.groups`; None where it has no group."""
         if self.group is None:
             return None
         return "members" if self.group == "members" else "parts"
 
 
 def of_notebooks(config: Config, names: Iterable[str]) -> list[str]:
-    """Return the scenarios whose models notebooks need; 08 needs none where an auditor gives a model."""
-    found, own = config.brought, dict(NOTEBOOKS)
-    if found.case is not None or found.question == "persons":
-        own["08_audit_your_model"] = () if found.case is not None else ("people",)
-    wanted = [own[name] for name in names]
-    return list(dict.fromkeys(scenario for of in wanted for scenario in of))
+    """Return the scenarios whose models notebooks need.
+
+    Notebook 08 needs no model of the study where an auditor brings one.
+    """
+    brought, needs = config.brought, dict(NOTEBOOKS)
+    if brought.case is not None:
+        needs["08_audit_your_model"] = ()
+    elif brought.question == "persons":
+        needs["08_audit_your_model"] = ("people",)
+    return list(dict.fromkeys(scenario for name in names for scenario in needs[name]))
 
 
 def columns(config: Config, scenario: str) -> list[Column]:
@@ -91,7 +94,7 @@ def recipes(config: Config, scenario: str, column: Column) -> list[Audited]:
 
 
 def needed(config: Config, names: Iterable[str]) -> dict[Audited, tuple[str, set[str]]]:
-    """Return the recipes that scenarios need: recipe -> (a name to tell, the kinds of groups)."""
+    """Return the recipes that scenarios need: recipe -> (a name for messages, the kinds of groups)."""
     found: dict[Audited, tuple[str, set[str]]] = {}
     for scenario in names:
         for column in columns(config, scenario):
@@ -114,7 +117,7 @@ def compared_plans(config: Config) -> list[Column]:
 
 
 def end_points(config: Config) -> dict[str, Column]:
-    """Return the columns at the ends of the scenarios, of which the paper says most, by a name of their own.
+    """Return the columns at the ends of the scenarios, about which the paper says most, by unique names.
 
     The baseline; the images shown least and most often; the smallest batch; no dropout; the other losses.
     """
@@ -147,7 +150,7 @@ def _baseline(config: Config) -> list[Column]:
 def _frequency(config: Config) -> list[Column]:
     """Return the four parts of one model; then the same parts of two models that show all alike.
 
-    One is trained for as many epochs as the baseline, the other for as many steps as the first: they tell
+    One is trained for as many epochs as the baseline, the other for as many steps as the first: they separate
     the effect of being shown more often than others from that of a longer training.
     """
     chosen = config.scenarios
@@ -188,7 +191,7 @@ def _batch_size_scaled(config: Config) -> list[Column]:
 
 
 def _dropout(config: Config) -> list[Column]:
-    """Return with and without dropout, as the paper has them, then the other rates of the sweep."""
+    """Return the columns with and without dropout, as in the paper, then the other rates of the sweep."""
     own = config.audited.dropout
     names = {own: "with dropout", 0.0: "without dropout"}
     found = []
@@ -208,8 +211,8 @@ def _loss(config: Config) -> list[Column]:
 def halved(config: Config) -> bool:
     """Say whether null and shadow models are compared with an M of their own, trained on half of D.
 
-    They are trained on the images that M never saw, or on random halves. Where M saw another share of D than
-    half, they would be of another size, and the comparison would be of sizes too.
+    They are trained on the images that M never saw, or on random halves. If M saw more or less than half of
+    D, their training sets would have another size than its own, and the comparison would mix in the size.
     """
     return config.databases.held_out != 0.5
 
@@ -223,7 +226,7 @@ def compared(config: Config) -> Column:
 
 
 def told_halves(config: Config) -> str:
-    """Return what the M of `compared` is, as a paragraph to add; nothing where it is the baseline."""
+    """Return a paragraph that explains the M of `compared`; empty if it is the baseline."""
     if not halved(config):
         return ""
     share = config.databases.held_out
@@ -259,13 +262,13 @@ def _people(config: Config) -> list[Column]:
 def _images_a_person(config: Config) -> list[Column]:
     """Return the recipe of people A with at most so many images of each, for about as many steps.
 
-    Fewer images are shown more often: with as many epochs a network of one image a person would hardly have
-    been trained. How many images a person has for training on average is told by the manifest.
+    Fewer images are shown more often: with as many epochs, a network with one image a person would hardly be
+    trained. The average number of training images a person comes from the manifest.
     """
     wanted, roles = config.scenarios.images_a_person, config.databases
     if not wanted:
         return []
-    # Here: a command's help should not wait for PyTorch.
+    # Imported here, because a command's help should not wait for PyTorch.
     from mint_utils.data.manifest import described
 
     d = described(roles.training, config.data, roles.scale)

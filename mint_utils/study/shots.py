@@ -1,8 +1,8 @@
-"""For whom does a test work? Detection by how many images of a person M was trained on.
+"""For whom does a test work? Detection by the number of images of a person that M was trained on.
 
-In: the MINT Models of one M and the images that they were evaluated on under ``held_out``. Out: one line a
-test and group of people with like numbers of images; the power law through them (arXiv 2402.06674 derives one
-for the images a class of few-shot transfer learning), and what it says of a database with more.
+The MINT Models of one M are evaluated under ``held_out`` on groups of people with similar numbers of images.
+A power law is fitted through the groups (arXiv 2402.06674 derives one for the images a class of few-shot
+transfer learning) and extrapolated to a database with more.
 """
 
 from dataclasses import replace
@@ -17,17 +17,14 @@ from mint_utils.study.detectors import KEY, Detectors
 from mint_utils.study.results import MintTable
 
 EDGES = (1, 4, 7, 16, 51)  # the least number of images of each group
-FEWEST = 10  # people of a group, below which its interval says nothing
+FEWEST = 10  # people of a group, below which its interval is meaningless
 MS1MV3 = 55  # images a person, 5,179,510 of 93,431
 
 
 def by_images(d: Detectors, column: str, rows: tuple[str, ...]) -> pd.DataFrame:
     """Return how well tests detect members, by the number of images of their person that M was shown.
 
-    Args:
-        d: Whose tables are read, as all tests are measured on the same images there.
-        column: Of these tables: an M.
-        rows: Of these tables: tests.
+    A column of the tables of ``d`` is an M, and a row is a test. All are measured on the same images.
 
     Returns:
         row, images (of a person, in words; the first line of a row is of all), shown (their median over the
@@ -43,8 +40,9 @@ def by_images(d: Detectors, column: str, rows: tuple[str, ...]) -> pd.DataFrame:
             inside = group == i if i >= 0 else shown > 0
             line = _line(table, column, row, inside)
             if line is not None:
-                told = "all" if i < 0 else _range(i)
-                lines.append({"row": row, "images": told, "shown": np.median(shown[inside])} | line)
+                title = "all" if i < 0 else _range(i)
+                median = np.median(shown[inside])
+                lines.append({"row": row, "images": title, "shown": median} | line)
     return pd.DataFrame(lines)
 
 
@@ -79,27 +77,27 @@ def _line(table: MintTable, column: str, row: str, inside: np.ndarray) -> dict[s
 def power_law(lines: pd.DataFrame, at: float = MS1MV3) -> pd.DataFrame:
     """Return the power law through the groups of each test: advantage = a * images ** -b.
 
-    Least squares weighted by the intervals of the groups. A test has a law only where three groups or more
-    are there and their common advantage is above null.
+    It is fitted by least squares, weighted by the intervals of the groups. A test has a law only if there are
+    three groups or more and their pooled advantage is significantly above zero.
 
     Args:
-        lines: Of `by_images`.
-        at: A number of images a person.
+        lines: The lines of `by_images`.
+        at: The number of images a person to extrapolate to.
 
     Returns:
         row, a, b, b_low, b_high, at, advantage, low, high: the last three at that number, with 95% intervals.
     """
     z, found = stats.norm.ppf(0.975), []
-    for row, of in lines[lines["images"] != "all"].groupby("row", sort=False):
-        if len(of) < 3:
+    for row, groups in lines[lines["images"] != "all"].groupby("row", sort=False):
+        if len(groups) < 3:
             continue
-        x, y = of["shown"].to_numpy(float), of["advantage"].to_numpy(float)
-        error = (of["high"] - of["low"]).to_numpy(float) / (2 * z)
+        x, y = groups["shown"].to_numpy(float), groups["advantage"].to_numpy(float)
+        error = (groups["high"] - groups["low"]).to_numpy(float) / (2 * z)
         if (y / error**2).sum() / np.sqrt((1 / error**2).sum()) < z:
             continue
         try:
             (a, b), cov = curve_fit(_law, x, y, (y.max(), 0.5), error, absolute_sigma=True)
-        except RuntimeError:  # no least squares were found
+        except RuntimeError:  # the fit did not converge
             continue
         slope = np.array([at**-b, -a * np.log(at) * at**-b])  # of the law at that number
         value, spread = _law(at, a, b), z * np.sqrt(slope @ cov @ slope)
@@ -122,22 +120,22 @@ def shown(lines: pd.DataFrame) -> pd.DataFrame:
         "AUC within a person": "{within:.2f} [{within_low:.2f}, {within_high:.2f}]",
         "true less false positives": "{advantage:.2f} [{low:.2f}, {high:.2f}]",
     }
-    told = lines[["row", "images", "people", "n"]].rename(
+    table = lines[["row", "images", "people", "n"]].rename(
         columns={"row": "T reads", "images": "images a person", "n": "images"}
     )
     for name, text in texts.items():
-        told[name] = lines.apply(text.format_map, axis=1).replace("nan [nan, nan]", "–")
-    return told
+        table[name] = lines.apply(text.format_map, axis=1).replace("nan [nan, nan]", "–")
+    return table
 
 
 def conclusion(laws: pd.DataFrame) -> str:
-    """Return what the laws of `power_law` say, in words."""
+    """Return the laws of `power_law` in words."""
     if laws.empty:
         return "No power law: people have too like numbers of images, or no test detects members."
-    told = [
-        f"{of['row']}: the advantage goes with the number of images a person to the power of {-of['b']:.2f} "
-        f"[{-of['b_high']:.2f}, {-of['b_low']:.2f}]; at {of['at']:.0f} images, the mean of MS1MV3, it would "
-        f"be {of['advantage']:.2f} [{of['low']:.2f}, {of['high']:.2f}]."
-        for _, of in laws.iterrows()
+    said = [
+        f"{law['row']}: the advantage goes with the number of images a person to the power of "
+        f"{-law['b']:.2f} [{-law['b_high']:.2f}, {-law['b_low']:.2f}]; at {law['at']:.0f} images, the mean "
+        f"of MS1MV3, it would be {law['advantage']:.2f} [{law['low']:.2f}, {law['high']:.2f}]."
+        for _, law in laws.iterrows()
     ]
-    return "\n\n".join(told)
+    return "\n\n".join(said)

@@ -50,8 +50,8 @@ class Study:
     Attributes:
         audit: Its models and their MINT Models.
         images: What they are trained and evaluated on.
-        quality: What the Audited Models do apart from MINT.
-        figures: Folder of the results.
+        quality: How well the Audited Models verify and identify.
+        figures: The folder of the results.
     """
 
     def __init__(self, config: Config):
@@ -71,20 +71,16 @@ class Study:
     def audited(self, scenario: str, model: str) -> list[AuditedModel]:
         """Return the trainings of an Audited Model, one a seed, made now where they are missing.
 
-        Args:
-            scenario: Of which table.
-            model: Its name there, as `performance` lists it.
+        ``model`` is its name in the table of the scenario, as `performance` lists it.
         """
         column = next(c for c in self.columns(scenario) if c.model == model)
         self.prepare_all([scenario])
         return self.audit.trained(scenario, column).models
 
     def prepare_all(self, names: Sequence[str], jobs: int | None = None) -> None:
-        """Make everything expensive that tables need, side by side on a CPU, the longest first.
+        """Make everything expensive that the tables of scenarios need, the longest first.
 
-        Args:
-            names: Scenarios.
-            jobs: Processes; None: as many as there are cores, on a GPU one.
+        On a CPU this runs in as many processes as there are cores, on a GPU in one, unless ``jobs`` is given.
         """
         names = [name for name in names if name not in self._ready]
         needed = {r: kinds for r, (_, kinds) in scenarios.needed(self.config, names).items()}
@@ -102,7 +98,7 @@ class Study:
             tasks = [(self.config, recipe, tuple(sorted(needed[recipe]))) for recipe in order]
             total = sum(exposures.values())
             list(workers.side_by_side(_prepare, tasks, jobs, total, "exposures"))
-        # What stands in for failed trainings is known once the others are there.
+        # Which trainings replace failed ones is known only once the others are there.
         for name in names:
             for column in self.columns(name):
                 for model in self.audit.trained(name, column).models:
@@ -179,8 +175,8 @@ class Study:
             plan = self.images.plan(column.recipe)
             times = int(plan.images[groups[column.group]].max()) * plan.epochs
             lines.append((column.name, times, column.group, column.model))
-        told = pd.DataFrame(lines, columns=["column", "x", "part", "model"])
-        return cells.merge(told, how="left", on="column")
+        shown = pd.DataFrame(lines, columns=["column", "x", "part", "model"])
+        return cells.merge(shown, how="left", on="column")
 
     def claims(self, *names: str) -> pd.DataFrame:
         """Return the paper's claims that need these scenarios and no others, decided."""
@@ -201,15 +197,15 @@ class Study:
 
         Without this entry in ``record.json`` a run of the notebook does not count as complete.
         """
-        told = {}
+        besides = {}
         if self.config.brought.case is None:  # otherwise none of the study's images were used
             found = self.images.contamination()["database"]
             external = [db.name for db in self.images.audited[1:]]
-            told["contamination"] = {name: int((found == name).sum()) for name in external}
-        self._folder.finish(notebook, self.audit.seconds, told)
+            besides["contamination"] = {name: int((found == name).sum()) for name in external}
+        self._folder.finish(notebook, self.audit.seconds, besides)
 
 
 def _prepare(task: tuple[Config, Audited, tuple[str, ...]]) -> None:
-    """Make what tables need of one Audited Model; of a worker."""
+    """Make what tables need of one Audited Model, in a worker process."""
     config, recipe, kinds = task
     Audit(config).prepare(recipe, kinds)

@@ -414,7 +414,7 @@ def test_folders_that_are_no_persons_make_no_classes_of_images(tmp_path, classes
     c.__dict__["closeness"] = design.Closeness(first, second, nearest)
     assert c.design.classes
     planted(c, 0.0, of_person=5.0)
-    assert c._low.mean() > 0.5
+    assert c._stand_out.mean() > 0.5
     assert (case.OWN in c.nothing) == classes_are_people
     assert c.answers["named"].any() != classes_are_people
 

@@ -160,7 +160,7 @@ def test_permutation_is_judged_by_intervals_and_by_the_number():
 
 
 def test_every_external_database_has_its_turn(c, s):
-    cells = c.left_out()
+    cells = c.turned.cells
     roles = s.config.databases
     assert set(cells["column"]) == {*roles.external_train, roles.external_eval}
     assert set(cells["protocol"]) == {"paper"} and len(cells) == 4 * len(ROWS)
@@ -227,7 +227,7 @@ def test_the_sharper_databases_are_softened_and_the_others_only_equalised(c, s):
 
 
 def test_end_points_hold_members_and_images_never_shown(c):
-    cells = c.end_points()
+    cells = controls.end_points(c.audit)
     names = ["Baseline", "x1", "x3", "batch 128", "dropout 0", "CosFace", "ArcFace"]
     assert list(dict.fromkeys(cells["column"])) == names
     never = cells[cells["positives"] == "never shown"]
@@ -407,7 +407,7 @@ def test_what_the_controls_claim_are_differences(monkeypatch):
 
 
 def test_never_shown_are_images_that_this_very_network_never_saw(c, s):
-    cells = c.end_points().query(
+    cells = controls.end_points(c.audit).query(
         "column == 'Baseline' and protocol == 'paper' and row == @ROWS[-1]"
     )
     found = cells.set_index("positives")["accuracy"]
