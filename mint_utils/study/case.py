@@ -24,7 +24,15 @@ from mint_utils.measure.detection import THRESHOLD, decided, summarise
 from mint_utils.mint import readings
 from mint_utils.study import design
 from mint_utils.study.audit import Audit, Features
-from mint_utils.study.casecommon import SEEN, TRAINED, OwnAudit, condition, with_interval
+from mint_utils.study.casecommon import (
+    LIKE,
+    SEEN,
+    TRAINED,
+    OwnAudit,
+    alike,
+    condition,
+    enough,
+)
 from mint_utils.study.casefiles import BLIND, NETWORK, UNTRAINED, doubt, read
 from mint_utils.study.casepeople import PeopleCase
 from mint_utils.study.controls import blind_features
@@ -38,16 +46,20 @@ from mint_utils.study.design import (
     Design,
 )
 
-LIKE = 0.1  # accuracy above .50 up to which two sets count as alike
 DEALS = 10  # of people into folds, at least; or as many as trainings of the MINT Model
 FEWER = 5  # of rows that are shown beside that of the answer, and of the likeness
 
 SAME = "known members and non-members are of the same people"
 OF_THESE = "images in question are of these people"
 TOLD = "known members are told from known non-members"
+MATCHED = "known members and non-members are photographed alike"
 NEARER = "known members lie nearer to the class centres"
 ALIKE = "the images in question are like the known ones"
 OWN = "images that stand out have a class of their own"
+WRONG = (
+    "It would be wrong if known members differ from known non-members of the same people in more than "
+    "membership, or images in question from both, in a way that cannot be seen without the network"
+)
 
 
 def opened(audit: Audit) -> "Case | PeopleCase":
@@ -202,14 +214,15 @@ class Case(OwnAudit):
     def nothing(self) -> list[str]:
         """The conditions that fail, so that nothing may be said; empty where something may be said."""
         verdicts = self.verdict_of
-        needed = [q for q in (SAME, OF_THESE, TOLD, TRAINED, SEEN) if verdicts[q] != "supported"]
-        return needed + [q for q in (NEARER, ALIKE, OWN) if verdicts.get(q) == "contradicted"]
+        needed = (SAME, OF_THESE, TOLD, TRAINED, SEEN, MATCHED)
+        failed = [question for question in needed if verdicts[question] != "supported"]
+        return failed + [q for q in (NEARER, ALIKE, OWN) if verdicts.get(q) == "contradicted"]
 
     @functools.cache  # noqa: B019  (a case lives as long as its notebook)
     def share(self) -> Estimate:
         """Return the share of members among the images in question that are judged, by `prevalence`.
 
-        Known people are weighted as among the images in question. See `casecommon.with_interval`.
+        Known people are weighted as among the images in question. NaN for few people, see `enough`.
         """
         asked, known = self.inside(QUESTIONED), self.inside(*KNOWN)
         called = self._scores[NETWORK][self.row][:, asked] > THRESHOLD
@@ -219,7 +232,7 @@ class Case(OwnAudit):
         times = np.round(4 * weights / weights[weights > 0].mean()).astype(int)
         known = self.decided(NETWORK, self.row, times)
         found = prevalence(known, questioned, self.replicates)
-        return with_interval(found, len(np.unique(persons)))
+        return enough(found, len(np.unique(persons)))
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -244,11 +257,12 @@ def decide(case: Case) -> pd.DataFrame:
 
     Returns:
         question, value, low, high, verdict. The value of the first two is the share of images that may take
-        part. The next three are differences that must lie above zero. The area under the ROC curve of
-        closeness to the class centres, less .50, must not lie below zero. The accuracy by which blind
-        baselines distinguish images in question from known ones must lie within `LIKE` above .50. Where
-        classes are taken for images, the share of images that stand out and share their class with no other
-        image must not lie below 1 - `APART`.
+        part. The next three are differences that must lie above zero. A blind baseline must not distinguish
+        known members from known non-members (`casecommon.alike`): another camera would look like membership.
+        The area under the ROC curve of closeness to the class centres, less .50, must not lie below zero. The
+        accuracy by which blind baselines distinguish images in question from known ones must lie within
+        `LIKE` above .50. Where classes are taken for images, the share of images that stand out and share
+        their class with no other image must not lie below 1 - `APART`.
     """
     shares = zip(
         (SAME, OF_THESE),
@@ -263,6 +277,8 @@ def decide(case: Case) -> pd.DataFrame:
     ]  # fmt: skip
     read_by = {NETWORK: case.row, UNTRAINED: case.row, BLIND: case.blind_row}
     lines += case.conditions(TOLD, [case.decided(*cell) for cell in read_by.items()])
+    blind = interval([(1, case.decided(BLIND, case.blind_row))], case.replicates)
+    lines.append(alike(MATCHED, *(end - 0.5 for end in blind)))
     if case.closeness is not None:
         lines.append(condition(NEARER, _nearer(case, case.closeness), 0.5))
     likeness = interval([(1, _likeness(case))], case.replicates)
@@ -333,17 +349,20 @@ def conclusion(case: Case) -> str:
         f" The other {asked - n} are not judged: of their people no known members and "
         "known non-members were brought."
     )  # fmt: skip
+    left = case.files.left_out
+    copied = left[(left["folder"] == QUESTIONED) & left["also_in"].isin(KNOWN)]
+    for folder, lines in copied.groupby("also_in"):
+        of_all += f" Not among these are {len(lines)} copies of images in {folder}, whose answer is known."
     value, low, high = case.share()
-    if np.isnan(value):
+    if few < FEWEST_PEOPLE:
         share = (
-            f"How many of {n} images in question were used cannot be told: known images of their people "
-            "are not told apart."
+            f"How many of {n} images in question were used is not said: they are of {few} people, and with "
+            f"fewer than {FEWEST_PEOPLE} the estimate misses the truth too often."
         )
-    elif few < FEWEST_PEOPLE:
+    elif np.isnan(value):
         share = (
-            f"Of {n} images in question {value:.0%} were used to train this network. There is no "
-            f"interval: they are of {few} people, and with less than {FEWEST_PEOPLE} it misses the truth "
-            "too often."
+            f"How many of {n} images in question were used cannot be said: known images of their people "
+            "are not distinguished."
         )
     else:
         share = (
@@ -360,7 +379,11 @@ def conclusion(case: Case) -> str:
         " **But this holds only if the images in question are like the known ones**, "
         f"which is {alike}: differences of preparation count as membership here."
     )  # fmt: skip
-    return f"{share} {_named(case)}{of_all}{only}{classes}{person}{warning}"
+    exchanged = "" if case.closeness is not None else (
+        " Without class centres nothing shows whether the folders members and non_members were exchanged: "
+        "then the images that were named are those that were not used."
+    )  # fmt: skip
+    return f"{share} {_named(case)}{of_all}{only}{classes}{person} {WRONG}.{exchanged}{warning}"
 
 
 def _failed(case: Case) -> str:
@@ -380,9 +403,7 @@ def _named(case: Case) -> str:
     """Return how many images can be named, of whom, and how many of these wrongly."""
     n = int(case.answers["named"].sum())
     if not n:
-        others = int(case.inside(KNOWN[1]).sum())
-        lowest = f"no p is below {1 / (1 + others):.4f}"
-        return f"None can be named: with {others} known non-members {lowest}."
+        return f"None can be named: the lowest p of {len(case.answers)} is {case._p.min():.4f}."
     lines = case.by_images()
     most = lines.loc[lines["named"].idxmax()]
     return (

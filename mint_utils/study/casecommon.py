@@ -23,6 +23,8 @@ from mint_utils.study.design import FEWEST_PEOPLE, KNOWN, QUESTIONED
 
 SHOWN = 20_000  # images of D that a demonstration takes, about
 
+LIKE = 0.1  # accuracy or area above .50 up to which two sets count as alike
+
 TRAINED = "better than by the same network untrained"
 SEEN = "better than without any network"
 
@@ -98,9 +100,23 @@ def condition(question: str, estimate: Estimate, above: float, margin: float = 0
     }
 
 
-def with_interval(found: Estimate, people: int) -> Estimate:
-    """Return a share, without its interval where fewer than `FEWEST_PEOPLE` are in question."""
-    return found if people >= FEWEST_PEOPLE else Estimate(found.value, np.nan, np.nan)
+def alike(question: str, value: float, low: float, high: float) -> dict:
+    """Return a line of verdicts: by how much a classifier without network distinguishes two sets.
+
+    They are alike if the interval of ``value``, an accuracy or area above .50, does not lie above zero and
+    ``value`` is at most `LIKE`.
+    """
+    decided = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
+    return {"question": question, "value": value, "low": low, "high": high, "verdict": decided}
+
+
+def enough(share: Estimate, people: int) -> Estimate:
+    """Return a share, or NaN where fewer than `FEWEST_PEOPLE` are in question.
+
+    Among so few, a share far above the truth is too likely: of two people who were not shown, one or both
+    are called with a probability of about a third, and the estimate is then 100%.
+    """
+    return share if people >= FEWEST_PEOPLE else Estimate(np.nan, np.nan, np.nan)
 
 
 def demonstration(audit: Audit, question: str) -> Path:

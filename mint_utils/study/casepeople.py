@@ -22,7 +22,7 @@ from mint_utils.errors import DataError, ParameterError
 from mint_utils.measure.bootstrap import Decided, Estimate, interval, pairs, prevalence
 from mint_utils.mint import people
 from mint_utils.study.audit import Audit
-from mint_utils.study.casecommon import OwnAudit, with_interval
+from mint_utils.study.casecommon import OwnAudit, alike, enough
 from mint_utils.study.casefiles import (
     BLIND,
     NETWORK,
@@ -38,7 +38,6 @@ from mint_utils.study.design import FALSE, FEWEST_PEOPLE, KNOWN, QUESTIONED, UNK
 LEAST = {KNOWN[0]: 10, KNOWN[1]: 20}  # people: with 20 known people out the smallest p is 1/21
 MOST = 20  # photographs of a person that are read
 ODD = 0.1  # share of known people out who may look as unusual as a person who is judged
-LIKE = 0.1  # area above .50 up to which all people in question count as like the known people out
 DEALS = 30  # of who is in question, for the interval of that area
 CALLED = 0.2  # p below which a person counts as called, for the share of all
 REFERENCE = 300  # known people out with whom a person is compared who may look unusual
@@ -49,7 +48,9 @@ MATCHED = "known people in and out are photographed alike"
 ALIKE = "people in question are photographed like known people out"
 WRONG = (
     "It would be wrong if known people out were in D after all or differ from those in question in a way "
-    "that cannot be seen without the network, or if a person resembles somebody in D: a twin, a relative"
+    "that cannot be seen without the network, or if a person resembles somebody in D: a twin, a relative. "
+    "The share is too low if photographs of known people in were themselves used and those in question "
+    "were not"
 )
 
 
@@ -256,13 +257,13 @@ def decide(case: PeopleCase) -> pd.DataFrame:
     """What must hold before anybody is named: question, value, low, high, verdict.
 
     Three areas under the ROC curve less .50, or differences of such, must lie above zero. A classifier
-    without network must not distinguish known people in, or people in question, from known people out: its
-    interval must not lie above .50, and its area not more than `LIKE` above it (`_told_blindly`). With fewer
-    than `FEWEST_PEOPLE` people in question the latter is left out, and each is looked at alone (`unlike`).
+    without network must not distinguish known people in, or people in question, from known people out
+    (`_told_blindly`, `casecommon.alike`). With fewer than `FEWEST_PEOPLE` people in question the latter is
+    left out, and each is looked at alone (`unlike`).
     """
     lines = case.conditions(TOLD, list(case._cells.values()))
     lines.append(_told_blindly(case, MATCHED, KNOWN[0]))
-    if case.having(case.typical, QUESTIONED).sum() >= FEWEST_PEOPLE:
+    if case.judged.sum() >= FEWEST_PEOPLE:
         lines.append(_told_blindly(case, ALIKE, QUESTIONED))
     return pd.DataFrame(lines)
 
@@ -278,8 +279,7 @@ def _told_blindly(case: PeopleCase, question: str, folder: str) -> dict:
     deals = [asked, *(rng.permutation(asked) for _ in range(DEALS))]
     value, *others = (pairs(deal, people.cross_fitted(array, deal)).mean() - 0.5 for deal in deals)
     low, high = value + stats.norm.ppf([0.025, 0.975]) * np.std(others)
-    verdict = "contradicted" if low > 0 else "supported" if value <= LIKE else "undecided"
-    return {"question": question, "value": value, "low": low, "high": high, "verdict": verdict}
+    return alike(question, value, low, high)
 
 
 def answered(case: PeopleCase) -> pd.DataFrame:
@@ -311,7 +311,7 @@ def answered(case: PeopleCase) -> pd.DataFrame:
 def shared(case: PeopleCase) -> Estimate:
     """Return the share of the people in question that are judged who were shown, by `prevalence`.
 
-    There is no interval for fewer than `FEWEST_PEOPLE`, and no share if known people are not distinguished.
+    NaN for few people (`casecommon.enough`), and where known people are not distinguished.
     """
     asked = case.answers["p"].dropna().to_numpy()
     ks, counts = np.unique(case.read[case.judged], return_counts=True)
@@ -324,7 +324,7 @@ def shared(case: PeopleCase) -> Estimate:
     right = np.where(labels, called[known], 1 - called[known])[None]
     questioned = Decided(np.full(len(asked), True), (asked <= CALLED)[None], np.arange(len(asked)))
     found = prevalence(Decided(labels, right, np.flatnonzero(known)), questioned, case.replicates)
-    return with_interval(found, len(asked))
+    return enough(found, len(asked))
 
 
 def _called(case: PeopleCase, k: int) -> np.ndarray:
@@ -341,8 +341,11 @@ def _refuse(files: CaseFiles) -> None:
     """Refuse folders whose people are not known, and a person who lies in two of them."""
     if files.unknown:
         raise DataError(f"{files.folder}: {UNKNOWN.format(', '.join(files.unknown))}.")
-    folders = files.images.groupby("person")["database"].unique()
-    for person, names in folders.items():
+    where: dict[str, list[str]] = {}
+    for name, db in files.databases.items():  # copies as well, which take no part
+        for person in {name_of(key) for key in db.keys if "/" in key}:
+            where.setdefault(person, []).append(name)
+    for person, names in where.items():
         if len(names) > 1:
             raise DataError(
                 f"{files.folder}: {person!r} lies in {', '.join(names)}. A person lies in one folder if "
@@ -391,8 +394,8 @@ def conclusion(case: PeopleCase) -> str:
     few = "" if not none else (
         f" {none} more have fewer than {case.least} photographs that can be read, and are not judged."
     )  # fmt: skip
-    if lost := _unreadable(case):
-        few += f" No photograph can be read of {', '.join(lost)}."
+    for why, lost in _lost(case).items():
+        few += f" Of {', '.join(lost)} no photograph takes part: {why}."
     doubtful = doubt(case.files)
     question = (
         " The question here is whether a person was shown to this network, with whatever photographs."
@@ -410,12 +413,22 @@ def conclusion(case: PeopleCase) -> str:
     return f"{said}{question} {WRONG}."
 
 
-def _unreadable(case: PeopleCase) -> list[str]:
-    """Return the people in question of whom files were brought, but none can be read or takes part."""
+def _lost(case: PeopleCase) -> dict[str, list[str]]:
+    """Return the people in question of whom files were brought and none takes part, by the reason."""
     left = case.files.left_out
-    keys = left["key"][(left["folder"] == QUESTIONED) & left["key"].str.contains("/")]
-    names = {name_of(key) for key in keys if not key.startswith(".")}
-    return sorted(names - set(case.people["person"][case.is_in(QUESTIONED)]))
+    asked = (left["folder"] == QUESTIONED) & left["key"].str.contains("/")
+    left = left[asked & ~left["key"].str.startswith(".")]
+    left = left.assign(person=left["key"].map(name_of))
+    left = left[~left["person"].isin(case.people["person"][case.is_in(QUESTIONED)])]
+    reasons: dict[str, list[str]] = {}
+    for person, lines in left.groupby("person"):
+        of_known = lines["also_in"].isin(KNOWN)
+        why = "none can be read"
+        if of_known.any():
+            line = lines[of_known].iloc[0]
+            why = f"they are copies of images in {line['also_in']}, such as {line['other_key']}"
+        reasons.setdefault(why, []).append(person)
+    return reasons
 
 
 def _one(case: PeopleCase, line: pd.Series) -> str:
@@ -437,18 +450,17 @@ def _one(case: PeopleCase, line: pd.Series) -> str:
 def _all(case: PeopleCase, judged: pd.DataFrame) -> str:
     value, low, high = case.share()
     of = f"Of {len(judged)} people in question "
-    if np.isnan(value):
-        share = f"How many of {len(judged)} people in question were shown cannot be told."
-    elif np.isnan(low):
+    if len(judged) < FEWEST_PEOPLE:
         share = (
-            f"{of}{value:.0%} were shown to this network. There is no interval: they are less than "
-            f"{FEWEST_PEOPLE}."
+            f"How many of {len(judged)} people in question were shown is not said: of fewer than "
+            f"{FEWEST_PEOPLE} the estimate misses the truth too often."
         )
+    elif np.isnan(value):
+        share = f"How many of {len(judged)} people in question were shown cannot be said."
     else:
         share = f"{of}{value:.0%} [{low:.0%}, {high:.0%}] were shown to this network."
     named, odd = int(judged["named"].sum()), int((judged["unlike"] < ODD).sum())
-    lowest = 1 / (1 + case.is_in(KNOWN[1]).sum())
-    nobody = f"Nobody can be named: no p is below {lowest:.4f}."
+    nobody = f"Nobody can be named: the lowest p of {len(judged)} is {judged['p'].min():.4f}."
     names = nobody if not named else (
         f"{named} can be named, of whom at most {FALSE:.0%} are expected to be named wrongly (an "
         "expectation, no bound for this case)."
