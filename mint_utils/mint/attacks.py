@@ -9,6 +9,7 @@ No package is used for them: ML Privacy Meter's release has neither LiRA nor RMI
 Toolbox decides for a classifier that it calls itself, and TensorFlow Privacy brings TensorFlow.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def loss(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
         log_rest: (N, V), logsumexp of s times the cosines to all other centres.
         s: Scale of the head.
     """
-    return shadows.log_probability(shadows.log_odds(own[:, 0], log_rest[:, 0], s))
+    return log_expit(shadows.log_odds(own[:, 0], log_rest[:, 0], s))
 
 
 def gradient(own: np.ndarray, log_rest: np.ndarray, own_length: np.ndarray, s: float) -> np.ndarray:
@@ -215,6 +216,8 @@ _RMIA = ("log_p_target", "log_p_shadow", "seen", "population")
 _INFO = _RMIA[:3]
 _SHADOWS = {"label": True, "shadows": True}
 _POPULATION = {"known": "non-members"}
+_RMIA_OFFLINE = functools.partial(shadows.rmia, a=shadows.OFFLINE_A)
+_INFO_OFFLINE = functools.partial(shadows.informia, a=shadows.OFFLINE_A)
 OWN_SHARE = "share in the own centre"
 ATTACKS = (
     Attack("largest cosine", largest_cosine, ("nearest",)),
@@ -241,16 +244,16 @@ ATTACKS = (
     ),
     Attack("LiRA, offline", shadows.lira_offline, _LIRA, "2112.03570", **_SHADOWS),
     Attack("LiRA, online", shadows.lira_online, _LIRA, "2112.03570", **_SHADOWS),
-    Attack("RMIA, offline", shadows.rmia_offline, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
-    Attack("RMIA, online", shadows.rmia_online, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
+    Attack("RMIA, offline", _RMIA_OFFLINE, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
+    Attack("RMIA, online", shadows.rmia, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
     *(
         Attack(f"LiRA, offline, {of}", shadows.lira_offline, _LIRA, "2112.03570", of=of, **_SHADOWS)
         for of in ("own cosine", "margin", "second centre", "share")
     ),
     Attack("BaVarIA, offline", shadows.bavaria_offline, _LIRA, "2603.11799", **_SHADOWS),
     Attack("BaVarIA, online", shadows.bavaria_online, _LIRA, "2603.11799", **_SHADOWS),
-    Attack("InfoRMIA, offline", shadows.informia_offline, _INFO, "2510.05582", **_SHADOWS),
-    Attack("InfoRMIA, online", shadows.informia_online, _INFO, "2510.05582", **_SHADOWS),
+    Attack("InfoRMIA, offline", _INFO_OFFLINE, _INFO, "2510.05582", **_SHADOWS),
+    Attack("InfoRMIA, online", shadows.informia, _INFO, "2510.05582", **_SHADOWS),
     Attack("loss less one shadow's", shadows.difference, _LIRA[:2], "2111.08440", **_SHADOWS),
     Attack(OWN_SHARE, lambda share: share, ("share",), "1811.09720", label=True),
     Attack("share in the nearest centre", lambda nearest_share: nearest_share, ("nearest_share",)),

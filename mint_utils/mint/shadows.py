@@ -9,15 +9,12 @@ that image. A score is NaN where M has no reading, or no shadow model is left on
 """
 
 import numpy as np
-from scipy.special import log_expit, logsumexp
+from scipy.special import logsumexp
 from scipy.stats import norm, t
 
 from mint_utils.errors import ParameterError
 
-# RMIA asks for a ratio gamma times as large. With one view gamma moves scores and hardly their order, and
-# 1, the default of its authors' ML Privacy Meter, leaves no ties where all probabilities are near 1.
-GAMMA = 1.0
-OFFLINE_A = 0.3  # RMIA without models trained on the image, its value for CIFAR-10
+OFFLINE_A = 0.3  # `rmia` without models trained on the image: its paper's value for CIFAR-10
 PRIOR = 4.0  # BaVarIA: readings that the variance of all images together counts for
 AT_ONCE = 1 << 24  # comparisons of an image with a population image held at once
 
@@ -33,11 +30,6 @@ def log_odds(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
         s: Scale of the head.
     """
     return s * own.astype(np.float64) - log_rest
-
-
-def log_probability(odds: np.ndarray) -> np.ndarray:
-    """Return log p of log odds, exact to rounding however far from 0 they are."""
-    return log_expit(odds)
 
 
 def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -76,18 +68,19 @@ def lira_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarra
     return -norm.logsf(phi, *_gaussian(phi_shadow, ~seen)).sum(axis=1)
 
 
-def rmia_online(
+def rmia(
     log_p_target: np.ndarray,
     log_p_shadow: np.ndarray,
     seen: np.ndarray,
     population: np.ndarray,
-    gamma: float = GAMMA,
+    a: float | None = None,
 ) -> np.ndarray:
     """Return the share of the population that an image dominates, ties by its ratio (arXiv 2312.03262).
 
-    An image x dominates z where Pr(x|M) / Pr(x) is at least gamma times Pr(z|M) / Pr(z). Pr(x) is the mean
-    probability by shadow models trained on x and by shadow models that were not, half each. With several
-    views, x dominates z where it does in half of the views or more.
+    An image x dominates z where Pr(x|M) / Pr(x) is at least Pr(z|M) / Pr(z). With several views, x dominates
+    z where it does in half of the views or more. The paper asks for a ratio gamma times as large. Here gamma
+    is 1, the default of its authors' ML Privacy Meter: with one view it moves scores and hardly their order,
+    and 1 leaves no ties where all probabilities are near 1.
 
     A population is finite, and images that dominate all of it would tie. Among images of one share the mean
     log ratio decides, by less than one image of the population.
@@ -97,46 +90,26 @@ def rmia_online(
         log_p_shadow: (S, N, V), the same by each shadow model.
         seen: (S, N) bool, True where the shadow model was trained on the image.
         population: (Z,) int64, rows of known non-members of M: the z.
-        gamma: How much larger the ratio of x must be.
+        a: None for the online attack: Pr(x) is the mean probability by shadow models trained on x and by
+            those that were not, half each. A number for the offline attack, which reads only the shadow
+            models that were not trained on x. With P their mean probability, that of a model trained on x is
+            taken to be a P + (1 - a), so that Pr(x) = ((1 + a) P + (1 - a)) / 2. With a = 1 training
+            changes nothing, with a = 0 it makes every probability 1.
 
     Raises:
         ParameterError: No image of the population has a ratio.
     """
-    return _dominated(log_p_target - _prior(log_p_shadow, seen), population, gamma)
+    return _dominated(log_p_target - _prior(log_p_shadow, seen, a), population)
 
 
-def rmia_offline(
-    log_p_target: np.ndarray,
-    log_p_shadow: np.ndarray,
-    seen: np.ndarray,
-    population: np.ndarray,
-    gamma: float = GAMMA,
-    a: float = OFFLINE_A,
+def informia(
+    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray, a: float | None = None
 ) -> np.ndarray:
-    """Return `rmia_online`'s score from shadow models that never saw the image alone.
-
-    What a model trained on x would give is taken to be a P + (1 - a), P the mean probability by those that
-    were not, so that Pr(x) = ((1 + a) P + (1 - a)) / 2. Here a is 1 where training changes
-    nothing and 0 where it makes every probability 1. Other arguments and errors as for `rmia_online`.
-    """
-    return _dominated(log_p_target - _prior(log_p_shadow, seen, a), population, gamma)
-
-
-def informia_online(
-    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray
-) -> np.ndarray:
-    """Return log Pr(x|M) / Pr(x), the mean over views (arXiv 2510.05582); arguments as for `rmia_online`.
+    """Return log Pr(x|M) / Pr(x), the mean over views (arXiv 2510.05582); arguments as for `rmia`.
 
     The paper adds KL(Pr(z) || Pr(z|M)) over a population, which is the same for all images of one M.
     """
-    return (log_p_target - _prior(log_p_shadow, seen)).mean(axis=1)
-
-
-def informia_offline(
-    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray
-) -> np.ndarray:
-    """Return `informia_online`'s score with the Pr(x) of `rmia_offline`."""
-    return (log_p_target - _prior(log_p_shadow, seen, OFFLINE_A)).mean(axis=1)
+    return (log_p_target - _prior(log_p_shadow, seen, a)).mean(axis=1)
 
 
 def bavaria_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -167,8 +140,8 @@ def difference(phi_target: np.ndarray, phi_shadow: np.ndarray) -> np.ndarray:
     return (phi_target - reference).mean(axis=1)
 
 
-def _prior(log_p_shadow: np.ndarray, seen: np.ndarray, a: float | None = None) -> np.ndarray:
-    """Return log Pr(x), (N, V): of both sides in halves, or with RMIA's a of models that did not see x."""
+def _prior(log_p_shadow: np.ndarray, seen: np.ndarray, a: float | None) -> np.ndarray:
+    """Return log Pr(x), (N, V), with a as for `rmia`."""
     outside = _log_mean(log_p_shadow, ~seen)
     if a is None:
         return _mixture(np.stack([_log_mean(log_p_shadow, seen), outside]), np.array(0.5))
@@ -220,9 +193,9 @@ def _mixture(log_p: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(missing < 0.5, near, logsumexp(log_p, axis=0, b=weights))
 
 
-def _dominated(ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:
+def _dominated(ratio: np.ndarray, population: np.ndarray) -> np.ndarray:
     """Return (N,): the share of the population that each image dominates, of log ratios (N, V)."""
-    thresholds = ratio[population] + np.log(gamma)
+    thresholds = ratio[population]
     thresholds = thresholds[~np.isnan(thresholds).any(axis=1)]
     if not len(thresholds):
         raise ParameterError(

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_expit
 
 from mint_utils import store
 from mint_utils.audited import train
@@ -171,8 +172,8 @@ class Detectors:
             "features": np.hstack([found.norm, found.copies]),
             "non_members": non_members,
             "population": non_members,
-            "log_p_target": shadows.log_probability(odds),
-            "log_p_shadow": shadows.log_probability(of_shadows["odds"]),
+            "log_p_target": log_expit(odds),
+            "log_p_shadow": log_expit(of_shadows["odds"]),
             "seen": seen,
             "own_length": found.own_length,
             "share": self._placed(of_model["share"]),
