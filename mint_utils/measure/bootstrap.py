@@ -22,6 +22,7 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+CHANCE = 0.5  # accuracy of a coin
 SMALLER, LARGER = "smaller than the paper's", "larger than the paper's"  # verdicts on a difference
 FARTHEST = 1e6  # a share that is beyond it is said to have no end
 AT_ONCE = 1 << 24  # weights held at once: replicates x clusters
@@ -91,30 +92,21 @@ def interval(
     return _estimate(sum(each.mean() for each in trainings.values()), drawn + noise)
 
 
-def share(
-    part: Decided, whole: Decided, chance: float = 0.5, replicates: int = 2000, seed: int = 0
-) -> Estimate:
-    """Return how much of an excess over chance remains: (part - chance) / (whole - chance).
+def share(part: Decided, whole: Decided, replicates: int = 2000) -> Estimate:
+    """Return how much of an excess over chance remains: (part - 0.5) / (whole - 0.5).
 
-    The interval is Fieller's (J. R. Stat. Soc. B 16, 1954, 175): the shares r for which the interval of
-    (part - chance) - r * (whole - chance) holds zero. Nothing is divided, and nothing is left out because
-    the whole is small.
-
-    Args:
-        part: The cell that is left, by as many trainings as the other.
-        whole: The cell of the excess.
-        chance: Accuracy of a coin.
-        replicates: Of the bootstrap, joint for both cells.
-        seed: Of the bootstrap.
+    Both cells have as many trainings. The interval is Fieller's (J. R. Stat. Soc. B 16, 1954, 175): the
+    shares r for which the interval of (part - 0.5) - r * (whole - 0.5) contains zero. It divides by nothing,
+    so it needs no exception for a small whole.
 
     Returns:
-        The share with its interval, whose ends are infinite where the interval of the whole holds chance. The
-        value is not a number where the whole is at chance.
+        The share with its interval. The ends are infinite where the interval of the whole contains chance,
+        and the value is not a number where the whole is at chance.
     """
-    excess = [cell.accuracies.mean() - chance for cell in (part, whole)]
+    excess = [cell.accuracies.mean() - CHANCE for cell in (part, whole)]
     value = excess[0] / excess[1] if excess[1] else np.nan
-    rng = np.random.default_rng(seed)
-    drawn = _resampled([part, whole], replicates, rng) - chance
+    rng = np.random.default_rng(0)
+    drawn = _resampled([part, whole], replicates, rng) - CHANCE
     count = len(part.right)
     t = rng.standard_t(count - 1, replicates) / np.sqrt(count) if count > 1 else 0.0
 
@@ -144,23 +136,23 @@ def _last(holds: Callable[[float], bool], start: float, side: int) -> float:
     return float(inside)
 
 
-def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: int = 0) -> Estimate:
-    """Return which share of some images are members, from how many of them are called so.
+def prevalence(known: Decided, called: Decided, replicates: int = 2000) -> Estimate:
+    """Return the share of members among some images, from how many of them are called members.
 
-    Called are members at the true-positive rate and others at the false-positive rate, which the known
-    images tell: (called - FPR) / (TPR - FPR), "adjusted counting" (Forman, doi 10.1007/s10618-008-0097-y).
+    Members are called so at the true-positive rate and others at the false-positive rate. Known images give
+    both rates, and the share is (called - FPR) / (TPR - FPR): "adjusted counting" (Forman,
+    doi 10.1007/s10618-008-0097-y).
 
     Args:
-        known: Which known images are decided rightly, of both kinds.
+        known: Which known images are decided rightly, members and non-members.
         called: Which of the images in question are called members (``right``), by the same trainings.
-        replicates: Of the bootstrap, joint for all.
-        seed: Of the bootstrap.
+        replicates: Number of resamples, which all three rates share.
 
     Returns:
-        The share with its interval, from 0 to 1; not a number where the known images are not told apart
-        by the interval of their accuracy: then what is called says nothing.
+        The share with its interval, from 0 to 1. Not a number where the interval of the accuracy on the known
+        images contains chance, because nothing then follows from what is called.
     """
-    if interval([(1, known)], replicates, seed).low <= 0.5:
+    if interval([(1, known)], replicates).low <= CHANCE:
         return Estimate(np.nan, np.nan, np.nan)
     members, others = (
         Decided(known.labels[mask], known.right[:, mask], known.clusters[mask])
@@ -170,7 +162,7 @@ def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: in
     tpr, tnr, rate = (cell.accuracies for cell in cells)
     above, apart = rate + tnr - 1, tpr + tnr - 1
     value = above.mean() / apart.mean()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     tprs, tnrs, rates = _resampled(cells, replicates, rng)
     # The noise of training, to first order.
     noise = _noise((above - value * apart) / apart.mean(), replicates, rng)
@@ -179,11 +171,7 @@ def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: in
 
 
 def auc(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    clusters: np.ndarray,
-    replicates: int = 1000,
-    seed: int = 0,
+    labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray, replicates: int = 1000
 ) -> Estimate:
     """Return the area under the ROC curve with its interval, over clusters and trainings.
 
@@ -192,10 +180,9 @@ def auc(
         scores: (S, n), higher for likelier members, by S trainings. Or (M, T, n): T scores of each of M
             trainings; M of 2 or more are the trainings, else the T are, as in `detection.decided`.
         clusters: (n,) identities; an image of unknown identity is its own.
-        replicates: Of the bootstrap.
-        seed: Of the bootstrap.
+        replicates: Number of resamples.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     which, names = pd.factorize(np.asarray(clusters, dtype=object))
     each = scores.reshape(-1, len(labels))
     trainings = np.array([_auc(labels, one, np.ones((1, len(labels))))[0] for one in each])
@@ -234,22 +221,17 @@ def _areas(
 
 
 def auc_within(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    clusters: np.ndarray,
-    replicates: int = 1000,
-    seed: int = 0,
+    labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray, replicates: int = 1000
 ) -> Estimate:
     """Return the area under the ROC curve within a cluster, the mean over clusters, with its interval.
 
-    Only images of one person are compared with each other, so that nothing counts that tells people apart.
+    Only images of one person are compared with each other, so that differences between people do not count.
 
     Args:
         labels: (n,) bool, True for members.
         scores: (S, n), or (M, T, n), as for `auc`.
         clusters: (n,) identities; those with images of one kind alone do not count.
-        replicates: Of the bootstrap over clusters.
-        seed: Of the bootstrap.
+        replicates: Number of resamples of the clusters.
 
     Returns:
         Not a number where no cluster has both kinds.
@@ -266,7 +248,7 @@ def auc_within(
     if scores.ndim == 3 and len(scores) > 1:
         right = right.reshape(*scores.shape[:2], -1).mean(axis=1)
     everything = np.full(len(groups), True)
-    return interval([(1, Decided(everything, right, np.arange(len(groups))))], replicates, seed)
+    return interval([(1, Decided(everything, right, np.arange(len(groups))))], replicates)
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -109,20 +109,14 @@ def maps(
 
 @torch.inference_mode()
 def embed(
-    network: nn.Module,
-    colour_order: str,
-    images: np.ndarray,
-    device: torch.device,
-    indices: np.ndarray | None = None,
+    network: nn.Module, colour_order: str, images: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """Return (n, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
+    """Return (N, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
 
-    This is what AdaFace's verification compares. Arguments as for `extract`: images (N, S, S, 3) uint8 RGB
-    and the indices (n,) wanted of them; None: all.
+    AdaFace's verification compares these. Arguments as for `extract`, images (N, S, S, 3) uint8 RGB.
     """
     sums = []
-    pieces = [(images, np.arange(len(images)) if indices is None else indices)]
-    for batch in _batches(pieces, colour_order, device):
+    for batch in _batches([(images, np.arange(len(images)))], colour_order, device):
         both = [unit * norm for unit, norm in (network(batch), network(batch.flip(3)))]
         sums.append((both[0] + both[1]).float().cpu().numpy())
     return np.concatenate(sums)

@@ -53,16 +53,13 @@ def available(photographs: int, head: bool) -> list[str]:
     ]
 
 
-def chosen(
-    candidates: Sequence[np.ndarray], photographs: int, choices: int, seed: int = 0
-) -> np.ndarray:
+def chosen(candidates: Sequence[np.ndarray], photographs: int, choices: int) -> np.ndarray:
     """Return (choices, P, k) int64: k different photographs of each person, drawn at random.
 
     Args:
         candidates: For each of P people the indices of the photographs.
         photographs: k, at most as many as each person has.
-        choices: Random choices, independent of each other.
-        seed: Of the choices.
+        choices: Number of random choices, independent of each other.
 
     Raises:
         ParameterError: A person has fewer than k photographs.
@@ -70,7 +67,7 @@ def chosen(
     fewest = min(map(len, candidates))
     if fewest < photographs:
         raise ParameterError(f"A person has {fewest} photographs where {photographs} are asked of.")
-    rng = np.random.default_rng((seed, photographs))
+    rng = np.random.default_rng((0, photographs))
     return np.array(
         [[rng.permutation(own)[:photographs] for own in candidates] for _ in range(choices)]
     )
