@@ -26,8 +26,6 @@ def verified(embeddings: np.ndarray, same: np.ndarray) -> np.ndarray:
     Raises:
         ParameterError: One class only, fewer pairs than folds, or embeddings that are no numbers.
     """
-    if len(embeddings) != 2 * len(same):
-        raise ParameterError(f"{len(embeddings)} embeddings do not make {len(same)} pairs.")
     if len(same) < FOLDS:
         raise ParameterError(
             f"{len(same)} pairs cannot be cut into {FOLDS} folds: take more pairs."
