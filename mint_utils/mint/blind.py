@@ -17,14 +17,13 @@ import numpy as np
 import timm
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from mint_utils.data.equalise import LUMA
 from mint_utils.data.images import normalise, resize
 from mint_utils.errors import ParameterError
+from mint_utils.mint.batches import batches
 
 VERSION = 1  # of the features: raised when the same images give others
-BATCH = 256
 THUMBNAIL = 8  # pixels
 LEVELS = 16  # of the histogram of a channel
 GRID = 4  # parts of a side in which sharpness is measured
@@ -78,7 +77,7 @@ def extract(name: str, pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.nd
     """Return the features of images, as `aad.extract` writes those of M.
 
     Args:
-        name: Of one of `BASELINES`.
+        name: A key of `BASELINES`.
         pieces: Pairs of an array of images, (N, S, S, 3) uint8 RGB, and the indices (n,) wanted of it.
 
     Returns:
@@ -92,15 +91,8 @@ def extract(name: str, pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.nd
         raise ParameterError(
             f"Blind baselines need images of {SMALLEST} pixels a side or more, not {size}."
         )
-    found = []
-    total = sum(len(indices) for _, indices in pieces)
-    with tqdm(total=total, desc=f"blind {name}", unit="img", leave=False) as progress:
-        for images, indices in pieces:
-            for i in range(0, len(indices), BATCH):
-                batch = images[indices[i : i + BATCH]]
-                found.append(BASELINES[name](batch))
-                progress.update(len(batch))
-    return np.concatenate(found)
+    features = [BASELINES[name](images) for _, images in batches(pieces, f"blind {name}")]
+    return np.concatenate(features)
 
 
 def _colour(images: np.ndarray, rgb: np.ndarray) -> np.ndarray:

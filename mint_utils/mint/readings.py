@@ -16,16 +16,15 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from mint_utils.data.images import normalise
 from mint_utils.mint.attacks import batch_norm_probe
+from mint_utils.mint.batches import batches
 
 VERSION = 1  # of the readings: raised when the same model and images give others
 NEAREST = 20  # centres of which the cosine is kept
 SCALE = 64.0  # of the cosines in the losses of M (s)
 SHIFT = 20  # a shifted copy is moved by the side over this
-BATCH = 256
 RIDGE = 0.5  # of `share`, chosen on the baseline of quick
 
 OWN = "Own class centre"
@@ -160,17 +159,13 @@ def read(
         device: Where the network is.
     """
     lengths = head.kernel.norm(dim=0)
-    found: list[Readings] = []
-    total = sum(len(indices) for _, indices, _ in pieces)
-    with tqdm(total=total, desc="readings", unit="img", leave=False) as progress:
-        for images, indices, classes in pieces:
-            for i in range(0, len(indices), BATCH):
-                batch = torch.from_numpy(images[indices[i : i + BATCH]]).to(device)
-                own = torch.from_numpy(classes[i : i + BATCH]).to(device)
-                found.append(_read(network, head, colour_order, batch, own, lengths))
-                progress.update(len(batch))
+    own = torch.from_numpy(np.concatenate([classes for _, _, classes in pieces])).to(device)
+    each: list[Readings] = []
+    for rows, images in batches([piece[:2] for piece in pieces], "readings"):
+        batch = torch.from_numpy(images).to(device)
+        each.append(_read(network, head, colour_order, batch, own[rows], lengths))
     return Readings(
-        **{name: np.concatenate([getattr(one, name) for one in found]) for name in vars(found[0])}
+        **{name: np.concatenate([getattr(one, name) for one in each]) for name in vars(each[0])}
     )
 
 
@@ -193,17 +188,17 @@ def own_class(
         another centre, (n, 2) float32 each, and ``share`` (n,) float64 in the own centre: not a number where
         there is no class. ``nearest_share``, the same in the centre that is nearest to the image.
     """
-    told, units, nearest = [], [], []
-    for i in range(0, len(indices), BATCH):
-        batch = torch.from_numpy(images[indices[i : i + BATCH]]).to(device).permute(0, 3, 1, 2)
-        own = torch.from_numpy(classes[i : i + BATCH]).to(device)
+    to_own, units, nearest = [], [], []
+    for rows, pixels in batches([(images, indices)]):
+        batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+        own = torch.from_numpy(classes[rows]).to(device)
         outcomes = [network(normalise(view, colour_order))[0] for view in (batch, batch.flip(3))]
         cosines = [head.cosines(outcome) for outcome in outcomes]
         of_views = [torch.stack(_own(each, own.clamp(min=0))) for each in cosines]
-        told.append(torch.stack(of_views, dim=2).masked_fill((own < 0)[:, None], torch.nan).cpu())
+        to_own.append(torch.stack(of_views, dim=2).masked_fill((own < 0)[:, None], torch.nan).cpu())
         units.append(torch.stack(outcomes).float().mean(dim=0).cpu())
         nearest.append(cosines[0].argmax(dim=1).cpu())
-    found = dict(zip(("own", "log_rest", "second"), torch.cat(told, dim=1).numpy(), strict=True))
+    found = dict(zip(("own", "log_rest", "second"), torch.cat(to_own, dim=1).numpy(), strict=True))
     both, kernel = torch.cat(units).numpy(), head.kernel.detach().cpu().numpy()
     found["share"] = share(both, classes, kernel)
     return found | {"nearest_share": share(both, torch.cat(nearest).numpy(), kernel)}
@@ -248,7 +243,7 @@ def _probed(network: nn.Module, n: int) -> AbstractContextManager:
 
 
 def _read(network, head, colour_order, batch, own, lengths) -> Readings:
-    told: dict[str, list[torch.Tensor]] = {
+    lists: dict[str, list[torch.Tensor]] = {
         name: [] for name in ("follow", "copies", "norm", "own", "log_sum", "log_rest")
     }
     for i, view in enumerate(views(batch.permute(0, 3, 1, 2))):
@@ -261,14 +256,14 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
             column = torch.where(own >= 0, own, nearest.indices[:, 0])
             first = outcome
         else:
-            told["copies"].append((outcome * first).sum(dim=1))
-        told["follow"].append(cosines.gather(1, nearest.indices[:, :1])[:, 0])
-        told["norm"].append(norm[:, 0])
-        told["log_sum"].append(torch.logsumexp(SCALE * cosines, dim=1))
+            lists["copies"].append((outcome * first).sum(dim=1))
+        lists["follow"].append(cosines.gather(1, nearest.indices[:, :1])[:, 0])
+        lists["norm"].append(norm[:, 0])
+        lists["log_sum"].append(torch.logsumexp(SCALE * cosines, dim=1))
         for name, value in zip(("own", "log_rest"), _own(cosines, column)[:2], strict=True):
-            told[name].append(value)
+            lists[name].append(value)
     arrays = {
-        name: torch.stack(values, dim=1).float().cpu().numpy() for name, values in told.items()
+        name: torch.stack(values, dim=1).float().cpu().numpy() for name, values in lists.items()
     }
     return Readings(
         nearest=nearest.values.cpu().numpy(),

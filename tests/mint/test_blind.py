@@ -7,7 +7,7 @@ import torch
 
 from mint_utils.data import synthetic
 from mint_utils.errors import ParameterError
-from mint_utils.mint import blind
+from mint_utils.mint import batches, blind
 from mint_utils.mint.fit import MintRecipe, MintTask, fit
 
 EVERY = pytest.mark.parametrize("name", blind.BASELINES)
@@ -48,7 +48,7 @@ def test_a_row_depends_on_no_other_image(name, images, monkeypatch):
     whole = blind.extract(name, [(images, np.arange(24))])
     alone = np.concatenate([blind.BASELINES[name](images[i : i + 1]) for i in range(24)])
     np.testing.assert_allclose(whole, alone, atol=1e-4)
-    monkeypatch.setattr(blind, "BATCH", 7)
+    monkeypatch.setattr(batches, "BATCH", 7)
     pieces = [(images[:9], np.array([8, 2])), (images[9:], np.arange(15))]
     np.testing.assert_allclose(blind.extract(name, pieces), whole[[8, 2, *range(9, 24)]], atol=1e-4)
 
