@@ -37,6 +37,11 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    @classmethod
+    def read(cls, line: pd.Series, value: str) -> "Estimate":
+        """Return the estimate that a line of a table has, with its value in the column of that name."""
+        return cls(line[value], line["low"], line["high"])
+
     def __str__(self) -> str:
         """Return it as the tables print it: 0.84 [0.82, 0.86]."""
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"

@@ -179,16 +179,15 @@ def ranking(compared: pd.DataFrame) -> str:
         "attack that needs neither those nor a label": attacks[~shadow & ~label],
         "Vanilla MINT Model": plain,
     }
-    own, centres = (_area(mint.loc[f"MINT, {row}"]) for row in (readings.OWN, readings.CENTRES))
+    own, centres = (
+        Estimate.read(mint.loc[f"MINT, {row}"], "auc") for row in (readings.OWN, readings.CENTRES)
+    )
     sentences = [
         f"The area under the ROC curve of the test on class centres is {centres} on "
         f"{compared['n'].iloc[0]:,} images, and {own} if it is told who is shown."
     ]
     for name, among in groups.items():
         best = among["auc"].idxmax()
-        sentences.append(f"The best {name} is {best}, with {_area(among.loc[best])}.")
+        area = Estimate.read(among.loc[best], "auc")
+        sentences.append(f"The best {name} is {best}, with {area}.")
     return " ".join(sentences)
-
-
-def _area(line: pd.Series) -> Estimate:
-    return Estimate(line["auc"], line["low"], line["high"])
