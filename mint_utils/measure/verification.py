@@ -1,7 +1,7 @@
 """Verification: do two photographs show one person? Ten folds, as face recognition reports it.
 
-In: the embeddings of pairs and whether each pair shows one person. Out: which pairs are decided rightly; with
-folds of one size the mean is the mean accuracy of the folds.
+The result is which pairs are decided rightly. Where all folds have one size, its mean is the mean accuracy of
+the folds that is usually reported.
 """
 
 import numpy as np
@@ -24,7 +24,8 @@ def verified(embeddings: np.ndarray, same: np.ndarray) -> np.ndarray:
         same: (n,) bool, True where a pair shows one person.
 
     Raises:
-        ParameterError: One class only, fewer pairs than folds, or embeddings that are no numbers.
+        ParameterError: All pairs show one person or none does, there are fewer pairs than folds, or
+            embeddings are no numbers.
     """
     if len(same) < FOLDS:
         raise ParameterError(
@@ -47,9 +48,10 @@ def verified(embeddings: np.ndarray, same: np.ndarray) -> np.ndarray:
 
 
 def of_pairs(persons: np.ndarray) -> np.ndarray:
-    """Return the people by whom pairs depend on each other: (n, 2), for `bootstrap.Decided.clusters`.
+    """Return the people through whom pairs depend on each other: (n, 2), for `bootstrap.Decided.clusters`.
 
-    Somebody who is in one pair alone is not told from the other person of it: such a pair shares nothing.
+    A person who is in one pair only is replaced by the other person of that pair, because no other pair
+    depends on them.
 
     Args:
         persons: (2n,) int64, of the images of pairs 2i and 2i + 1.

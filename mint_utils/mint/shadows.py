@@ -1,11 +1,11 @@
-"""Attacks that compare M with shadow models, trained as M on known halves of D: LiRA, RMIA and kin.
+"""Attacks that compare M with shadow models, trained as M is on known halves of D: LiRA, RMIA and kin.
 
-In: what M and each shadow model give for N images in V views (log odds or log probabilities of the own
-class), and which shadow model was trained on which image. Out: (N,) float64 scores, higher for likelier
+They read log odds or log probabilities of the own class by M and by each shadow model, for N images in V
+views, and which shadow model was trained on which image. They return (N,) float64 scores, higher for likelier
 members.
 
 A shadow model that was never shown a person has no class for it: its reading is NaN and is left out for
-that image. A score is NaN where M has no reading, or no shadow model is left on a side that is needed.
+that image. A score is NaN where M has no reading, or where no shadow model is left on a side that is needed.
 """
 
 import numpy as np
@@ -15,14 +15,14 @@ from scipy.stats import norm, t
 from mint_utils.errors import ParameterError
 
 OFFLINE_A = 0.3  # `rmia` without models trained on the image: its paper's value for CIFAR-10
-PRIOR = 4.0  # BaVarIA: readings that the variance of all images together counts for
+PRIOR = 4.0  # BaVarIA: the number of readings for which the variance of all images together counts
 AT_ONCE = 1 << 24  # comparisons of an image with a population image held at once
 
 
 def log_odds(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
     """Return LiRA's confidence, log p - log(1 - p) of the own class (arXiv 2112.03570, Section IV-C).
 
-    Nothing is exponentiated, so that p may be as near to 0 or 1 as it likes.
+    Nothing is exponentiated, so it is exact however near p is to 0 or 1.
 
     Args:
         own: (N, V) cosines to the centre of the own class, NaN where there is none.
@@ -35,9 +35,9 @@ def log_odds(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
 def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Return the log likelihood ratio of member to non-member (arXiv 2112.03570, Algorithm 1).
 
-    Each image has its own two means; the two variances are those of all images together, which the paper
-    advises where shadow models are few (Section VI). They are taken around the means of the images: it is
-    the scatter between models that the test needs, not the scatter between images. Views count as
+    Each image has its own two means. The two variances are those of all images together, which the paper
+    advises where there are few shadow models (Section VI). They are taken around the means of the images,
+    because the test needs the scatter between models, not the scatter between images. Views count as
     independent.
 
     Args:
@@ -46,7 +46,7 @@ def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray
         seen: (S, N) bool, True where the shadow model was trained on the image.
 
     Raises:
-        ParameterError: No image has two readings on a side: there is no variance.
+        ParameterError: No image has two readings on a side, so there is no variance.
     """
     inside, outside = (_gaussian(phi_shadow, side) for side in (seen, ~seen))
     phi = phi_target.astype(np.float64)
@@ -54,15 +54,15 @@ def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray
 
 
 def lira_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Return how improbable so high a confidence is by models that never saw the image.
+    """Return how improbable so high a confidence is for models that never saw the image.
 
-    The score is -log Pr[Z > phi], Z normal as the shadow models that were not trained on the image have
-    it: it orders images as the paper's 1 - Pr[Z > phi] does, without ties where that rounds to 1
-    (arXiv 2112.03570, Section V). The variance is that of `lira_online`; views are summed, as independent
+    The score is -log Pr[Z > phi], where Z is normal with the mean of the shadow models that were not trained
+    on the image. It orders images as the paper's 1 - Pr[Z > phi] does, without ties where that rounds to 1
+    (arXiv 2112.03570, Section V). The variance is that of `lira_online`. Views are summed, as independent
     tests are. Arguments as for `lira_online`.
 
     Raises:
-        ParameterError: No image has two readings by such models: there is no variance.
+        ParameterError: No image has two readings by such models, so there is no variance.
     """
     phi = phi_target.astype(np.float64)
     return -norm.logsf(phi, *_gaussian(phi_shadow, ~seen)).sum(axis=1)
@@ -133,7 +133,8 @@ def bavaria_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.nda
 def difference(phi_target: np.ndarray, phi_shadow: np.ndarray) -> np.ndarray:
     """Return by how much M exceeds one shadow model, the first, the mean over views.
 
-    It tells how hard the image is (arXiv 2111.08440). Where it does not know the person, its mean stands in.
+    The shadow model shows how hard the image is (arXiv 2111.08440). Where it does not know the person, its
+    mean over all images is used.
     """
     reference = phi_shadow[0].astype(np.float64)
     reference = np.where(np.isnan(reference), np.nanmean(reference), reference)
@@ -188,7 +189,7 @@ def _log_mean(log_p: np.ndarray, side: np.ndarray) -> np.ndarray:
 def _mixture(log_p: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the log of the weighted mean over the first axis of probabilities given by their logs."""
     missing = -(weights * np.expm1(log_p)).sum(axis=0)
-    # Near 1 it is what is missing to 1 that tells images apart, and a sum of probabilities rounds it away.
+    # Near 1 images differ in what is missing to 1, which a sum of probabilities would round away.
     near = np.log1p(-np.minimum(missing, 0.5))
     return np.where(missing < 0.5, near, logsumexp(log_p, axis=0, b=weights))
 

@@ -347,7 +347,7 @@ def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):
     members[split.train], members[split.evaluation] = split.train_labels, split.labels
     array[:, 3] += 4 * members
     rows = {"All Conv Layers": slice(0, 40), "Model Outcome": slice(10, 40)}
-    found = probes.probed(s, audit.Features(array, rows, "planted"), chosen)
+    found = probes.probed(audit.Features(array, rows, "planted"), chosen)
     for name, scores in found.items():
         areas = {
             row: roc_auc_score(split.labels, scores.scores[probes.KEY, row][0]) for row in rows
