@@ -6,7 +6,8 @@ from torch import nn
 
 from mint_utils.config import Audited
 from mint_utils.data.manifest import Database
-from mint_utils.mint.fit import MintRecipe, MintTask, _epoch, _initialised, _sizes, _standardised
+from mint_utils.mint.fit import MintRecipe, MintTask, _epoch, _initialised, _standardised
+from mint_utils.mint.model import VanillaMint
 
 
 def database(name="db", identities=8, each=6, size=16, seed=0) -> Database:
@@ -26,6 +27,16 @@ def recipe(**changes) -> Audited:
     return Audited(**(small | changes))
 
 
+def vanilla(
+    model: VanillaMint, x: torch.Tensor, kept: torch.Tensor | None = None, dropout: float = 0.3
+) -> torch.Tensor:
+    """Return logits (B,) of one MINT Model for inputs (B, L), of which dropout keeps units (B, 128)."""
+    x = model.norm(model.second(model.first(x).relu()).relu())
+    if kept is not None:
+        x = x * kept / (1 - dropout)
+    return model.last(x)[:, 0]
+
+
 def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndarray:
     """Train one task alone, as plainly as can be: what `fit` must give too, of one among many."""
     inputs, unseen = _standardised(features, task, "cpu", recipe.standardise)
@@ -35,14 +46,13 @@ def fit_one(features: np.ndarray, task: MintTask, recipe: MintRecipe) -> np.ndar
     adam = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     for _ in range(recipe.epochs):
         order, kept = _epoch([generator], len(inputs), recipe, "cpu")
-        start = 0
-        for size in _sizes(len(inputs), recipe.batch_size):
-            batch = order[0, start : start + size]
-            logits = model(inputs[batch], kept[0, :, start : start + size].T)
+        steps = recipe.steps(len(inputs))
+        parts = order[0].tensor_split(steps), kept[0].T.tensor_split(steps)
+        for batch, units in zip(*parts, strict=True):
+            logits = vanilla(model, inputs[batch], units, recipe.dropout)
             loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[batch])
             adam.zero_grad()
             loss.backward()
             adam.step()
-            start += size
     with torch.inference_mode():
-        return model.eval()(unseen).sigmoid().numpy()
+        return vanilla(model.eval(), unseen).sigmoid().numpy()

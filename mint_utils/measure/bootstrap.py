@@ -1,16 +1,17 @@
-"""Intervals: images of one identity are not independent, and neither are trainings free of chance.
+"""Confidence intervals, because images of one identity are not independent and trainings vary by chance.
 
-In: which images were decided rightly, by each training. Out: an estimate and its 95% interval, of one
-accuracy or of a signed sum of several, such as a difference between two columns of a table.
+The input says which images each training decided rightly. The output is an estimate with its 95% interval, of
+one accuracy or of a signed sum of several, such as a difference between two columns of a table.
 
-A replicate resamples identities (clusters) with replacement, jointly for everything in the sum, so that
-what is measured on the same images or the same people is compared on them. It adds the noise of training:
-the estimate is a mean over S trainings, so its error has a part s / sqrt(S), drawn from Student's t with
-S - 1 degrees of freedom. The interval holds the middle 95% of replicates.
+A replicate resamples identities (clusters) with replacement, jointly for all accuracies in the sum, so that
+columns with the same images or people are compared on them. It then adds the noise of training: the estimate
+is a mean over S trainings, so its error has a part s / sqrt(S), drawn from Student's t with S - 1 degrees of
+freedom. The interval contains the middle 95% of replicates.
 
-Percentiles are too narrow where clusters are few (arXiv 1411.5279): replicates of a kind of image
-that G clusters hold are drawn out by t(G - 1) / z * sqrt(G / (G - 1)), which is nothing where there are many.
-G is the effective number, (sum of sizes)^2 / sum of squared sizes.
+Percentiles are too narrow where there are few clusters (arXiv 1411.5279). Members, or non-members, from G
+clusters therefore have the deviations of their replicates multiplied by t(G - 1) / z * sqrt(G / (G - 1)),
+which is close to 1 where G is large. G is the effective number of clusters, (sum of sizes)^2 / sum of squared
+sizes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,10 +23,11 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+CHANCE = 0.5  # accuracy of a coin
 SMALLER, LARGER = "smaller than the paper's", "larger than the paper's"  # verdicts on a difference
-FARTHEST = 1e6  # a share that is beyond it is said to have no end
+FARTHEST = 1e6  # beyond it the interval of a share counts as unbounded
 AT_ONCE = 1 << 24  # weights held at once: replicates x clusters
-# Pairs a score up to which comparing them once is faster than ranking in every replicate.
+# Up to this number of pairs a score, comparing all pairs once is faster than ranking in every replicate.
 PAIRS = 16
 
 
@@ -35,6 +37,11 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+    @classmethod
+    def read(cls, line: pd.Series, value: str) -> "Estimate":
+        """Return the estimate that a line of a table has, with its value in the column of that name."""
+        return cls(line[value], line["low"], line["high"])
 
     def __str__(self) -> str:
         """Return it as the tables print it: 0.84 [0.82, 0.86]."""
@@ -46,11 +53,11 @@ class Decided:
     """What was decided on the images of one cell.
 
     Attributes:
-        labels: (n,) bool, True for members. Where all are of one kind, that kind alone counts.
+        labels: (n,) bool, True for members. There may be members alone or non-members alone.
         right: (S, n) bool or float in [0, 1], how right each training is on each image.
         clusters: (n,) identities, of any type; an image of unknown identity is its own. Or (n, 2): the two
-            people of a pair, the same twice where it shows one.
-        reservation: Why nothing is to be decided by it in a word; empty where it may be.
+            people of a pair, the same twice where it shows one person.
+        reservation: Why no verdict may rest on this cell; empty where one may.
     """
 
     labels: np.ndarray
@@ -60,12 +67,12 @@ class Decided:
 
     @property
     def classes(self) -> list[np.ndarray]:
-        """Masks (n,) of the kinds that occur: their accuracies count alike."""
+        """Masks (n,) of members and of non-members, where there are any: both accuracies count alike."""
         return [mask for mask in (self.labels, ~self.labels) if mask.any()]
 
     @property
     def accuracies(self) -> np.ndarray:
-        """(S,) accuracy of each training, the mean over the kinds."""
+        """(S,) accuracy of each training, the mean of that on members and that on non-members."""
         return np.mean([self.right[:, mask].mean(axis=1) for mask in self.classes], axis=0)
 
 
@@ -75,10 +82,10 @@ def interval(
     """Return a signed sum of accuracies with its interval.
 
     Args:
-        terms: (sign or weight, cell). Training i of one cell goes with training i of the others that have as
-            many; cells of another number of trainings have a noise of their own.
-        replicates: Of the bootstrap.
-        seed: Of the bootstrap.
+        terms: (sign or weight, cell). Cells with the same number of trainings are paired training by
+            training; those with another number have noise of their own.
+        replicates: Number of resamples.
+        seed: Seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     weights, cells = zip(*terms, strict=True)
@@ -91,42 +98,34 @@ def interval(
     return _estimate(sum(each.mean() for each in trainings.values()), drawn + noise)
 
 
-def share(
-    part: Decided, whole: Decided, chance: float = 0.5, replicates: int = 2000, seed: int = 0
-) -> Estimate:
-    """Return how much of an excess over chance remains: (part - chance) / (whole - chance).
+def share(part: Decided, whole: Decided, replicates: int = 2000) -> Estimate:
+    """Return how much of an excess over chance remains: (part - 0.5) / (whole - 0.5).
 
-    The interval is Fieller's (J. R. Stat. Soc. B 16, 1954, 175): the shares r for which the interval of
-    (part - chance) - r * (whole - chance) holds zero. Nothing is divided, and nothing is left out because
-    the whole is small.
-
-    Args:
-        part: The cell that is left, by as many trainings as the other.
-        whole: The cell of the excess.
-        chance: Accuracy of a coin.
-        replicates: Of the bootstrap, joint for both cells.
-        seed: Of the bootstrap.
+    Both cells have as many trainings. The interval is Fieller's (J. R. Stat. Soc. B 16, 1954, 175): the
+    shares r for which the interval of (part - 0.5) - r * (whole - 0.5) contains zero. It divides by nothing,
+    so it needs no exception for a small whole.
 
     Returns:
-        The share with its interval, whose ends are infinite where the interval of the whole holds chance. The
-        value is not a number where the whole is at chance.
+        The share with its interval. The ends are infinite where the interval of the whole contains chance,
+        and the value is not a number where the whole is at chance.
     """
-    excess = [cell.accuracies.mean() - chance for cell in (part, whole)]
+    excess = [cell.accuracies.mean() - CHANCE for cell in (part, whole)]
     value = excess[0] / excess[1] if excess[1] else np.nan
-    rng = np.random.default_rng(seed)
-    drawn = _resampled([part, whole], replicates, rng) - chance
+    rng = np.random.default_rng(0)
+    drawn = _resampled([part, whole], replicates, rng) - CHANCE
     count = len(part.right)
     t = rng.standard_t(count - 1, replicates) / np.sqrt(count) if count > 1 else 0.0
 
-    def holds_zero(of_part: float, of_whole: float) -> bool:
-        each = of_part * part.accuracies + of_whole * whole.accuracies
+    def contains_zero(a: float, b: float) -> bool:
+        """Say whether the interval of a times the part's excess plus b times the whole's contains zero."""
+        each = a * part.accuracies + b * whole.accuracies
         noise = t * each.std(ddof=1) if count > 1 else 0.0
-        _, low, high = _estimate(0.0, of_part * drawn[0] + of_whole * drawn[1] + noise)
+        _, low, high = _estimate(0.0, a * drawn[0] + b * drawn[1] + noise)
         return low <= 0 <= high
 
-    if not excess[1] or holds_zero(0.0, 1.0):
+    if not excess[1] or contains_zero(0.0, 1.0):
         return Estimate(value, -np.inf, np.inf)
-    ends = [_last(lambda r: holds_zero(1.0, -r), value, side) for side in (-1, 1)]
+    ends = [_last(lambda r: contains_zero(1.0, -r), value, side) for side in (-1, 1)]
     return Estimate(float(value), *ends)
 
 
@@ -144,23 +143,23 @@ def _last(holds: Callable[[float], bool], start: float, side: int) -> float:
     return float(inside)
 
 
-def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: int = 0) -> Estimate:
-    """Return which share of some images are members, from how many of them are called so.
+def prevalence(known: Decided, called: Decided, replicates: int = 2000) -> Estimate:
+    """Return the share of members among some images, from how many of them are called members.
 
-    Called are members at the true-positive rate and others at the false-positive rate, which the known
-    images tell: (called - FPR) / (TPR - FPR), "adjusted counting" (Forman, doi 10.1007/s10618-008-0097-y).
+    Members are called so at the true-positive rate and others at the false-positive rate. Known images give
+    both rates, and the share is (called - FPR) / (TPR - FPR): "adjusted counting" (Forman,
+    doi 10.1007/s10618-008-0097-y).
 
     Args:
-        known: Which known images are decided rightly, of both kinds.
+        known: Which known images are decided rightly, members and non-members.
         called: Which of the images in question are called members (``right``), by the same trainings.
-        replicates: Of the bootstrap, joint for all.
-        seed: Of the bootstrap.
+        replicates: Number of resamples, which all three rates share.
 
     Returns:
-        The share with its interval, from 0 to 1; not a number where the known images are not told apart
-        by the interval of their accuracy: then what is called says nothing.
+        The share with its interval, from 0 to 1. Not a number where the interval of the accuracy on the known
+        images contains chance, because nothing then follows from what is called.
     """
-    if interval([(1, known)], replicates, seed).low <= 0.5:
+    if interval([(1, known)], replicates).low <= CHANCE:
         return Estimate(np.nan, np.nan, np.nan)
     members, others = (
         Decided(known.labels[mask], known.right[:, mask], known.clusters[mask])
@@ -170,7 +169,7 @@ def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: in
     tpr, tnr, rate = (cell.accuracies for cell in cells)
     above, apart = rate + tnr - 1, tpr + tnr - 1
     value = above.mean() / apart.mean()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     tprs, tnrs, rates = _resampled(cells, replicates, rng)
     # The noise of training, to first order.
     noise = _noise((above - value * apart) / apart.mean(), replicates, rng)
@@ -179,23 +178,18 @@ def prevalence(known: Decided, called: Decided, replicates: int = 2000, seed: in
 
 
 def auc(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    clusters: np.ndarray,
-    replicates: int = 1000,
-    seed: int = 0,
+    labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray, replicates: int = 1000
 ) -> Estimate:
     """Return the area under the ROC curve with its interval, over clusters and trainings.
 
     Args:
-        labels: (n,) bool, True for members; both kinds must occur.
+        labels: (n,) bool, True for members; there must be members and non-members.
         scores: (S, n), higher for likelier members, by S trainings. Or (M, T, n): T scores of each of M
             trainings; M of 2 or more are the trainings, else the T are, as in `detection.decided`.
         clusters: (n,) identities; an image of unknown identity is its own.
-        replicates: Of the bootstrap.
-        seed: Of the bootstrap.
+        replicates: Number of resamples.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     which, names = pd.factorize(np.asarray(clusters, dtype=object))
     each = scores.reshape(-1, len(labels))
     trainings = np.array([_auc(labels, one, np.ones((1, len(labels))))[0] for one in each])
@@ -234,25 +228,20 @@ def _areas(
 
 
 def auc_within(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    clusters: np.ndarray,
-    replicates: int = 1000,
-    seed: int = 0,
+    labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray, replicates: int = 1000
 ) -> Estimate:
     """Return the area under the ROC curve within a cluster, the mean over clusters, with its interval.
 
-    Only images of one person are compared with each other, so that nothing counts that tells people apart.
+    Only images of one person are compared with each other, so that differences between people do not count.
 
     Args:
         labels: (n,) bool, True for members.
         scores: (S, n), or (M, T, n), as for `auc`.
-        clusters: (n,) identities; those with images of one kind alone do not count.
-        replicates: Of the bootstrap over clusters.
-        seed: Of the bootstrap.
+        clusters: (n,) identities; those with members alone or non-members alone do not count.
+        replicates: Number of resamples of the clusters.
 
     Returns:
-        Not a number where no cluster has both kinds.
+        Not a number where no cluster has both members and non-members.
     """
     which, names = pd.factorize(np.asarray(clusters, dtype=object))
     order = np.argsort(which, kind="stable")
@@ -266,7 +255,7 @@ def auc_within(
     if scores.ndim == 3 and len(scores) > 1:
         right = right.reshape(*scores.shape[:2], -1).mean(axis=1)
     everything = np.full(len(groups), True)
-    return interval([(1, Decided(everything, right, np.arange(len(groups))))], replicates, seed)
+    return interval([(1, Decided(everything, right, np.arange(len(groups))))], replicates)
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -287,7 +276,7 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
 
 
 def _noise(trainings: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray | float:
-    """Return draws of the error of a mean over trainings, by Student's t; nothing of a single one."""
+    """Return draws of the error of a mean over trainings, by Student's t; 0 for a single training."""
     spread = trainings.std(ddof=1) if len(trainings) > 1 else 0.0
     if not spread > 0:
         return 0.0
@@ -296,41 +285,42 @@ def _noise(trainings: np.ndarray, replicates: int, rng: np.random.Generator) -> 
 
 def _resampled(cells: Sequence[Decided], replicates: int, rng: np.random.Generator) -> np.ndarray:
     """Return (cells, replicates): the accuracy of each cell when clusters are drawn with replacement."""
-    # Numbered as they appear, so that their names do not matter.
+    # Clusters are numbered as they appear, so that their names do not matter.
     named = [np.asarray(cell.clusters, dtype=object) for cell in cells]
-    numbers, names = pd.factorize(np.concatenate([of.ravel() for of in named]))
-    each = np.split(numbers, np.cumsum([of.size for of in named])[:-1])
+    numbers, names = pd.factorize(np.concatenate([clusters.ravel() for clusters in named]))
+    each = np.split(numbers, np.cumsum([clusters.size for clusters in named])[:-1])
     accuracies = [
-        [_on_kind(cell, mask, which.reshape(of.shape), len(names)) for mask in cell.classes]
-        for cell, of, which in zip(cells, named, each, strict=True)
+        [_on_kind(cell, mask, which.reshape(clusters.shape), len(names)) for mask in cell.classes]
+        for cell, clusters, which in zip(cells, named, each, strict=True)
     ]
     blocks = [
-        [np.mean([of_kind(weights) for of_kind in kinds], axis=0) for kinds in accuracies]
+        [np.mean([accuracy(weights) for accuracy in kinds], axis=0) for kinds in accuracies]
         for weights in _weights(rng, replicates, len(names), len(names))
     ]
     return np.concatenate(blocks, axis=1)
 
 
-def _on_kind(cell: Decided, mask: np.ndarray, of: np.ndarray, count: int) -> Callable:
-    """Return a function from (b, count) weights of clusters to (b,) accuracies on one kind of image.
+def _on_kind(cell: Decided, mask: np.ndarray, numbers: np.ndarray, count: int) -> Callable:
+    """Return a function from (b, count) weights of clusters to (b,) accuracies on members or non-members.
 
     Args:
         cell: What was decided.
-        mask: (n,) bool, the images of this kind.
-        of: (n,) or (n, 2) numbers of clusters.
-        count: Of all clusters.
+        mask: (n,) bool, the members or the non-members.
+        numbers: (n,) or (n, 2), the number of the cluster, or of both people of a pair.
+        count: Number of all clusters.
     """
-    right, of = cell.right.mean(axis=0)[mask], of[mask].reshape(mask.sum(), -1)
-    two, accuracy = of[:, 0] != of[:, -1], right.mean()
-    # A pair of two people is drawn as often as either, less once: what pairs share through either counts.
-    both = np.concatenate([of[:, 0], of[two, -1]])
+    right, numbers = cell.right.mean(axis=0)[mask], numbers[mask].reshape(mask.sum(), -1)
+    two, accuracy = numbers[:, 0] != numbers[:, -1], right.mean()
+    # A pair of two people counts with the weights of both less one, so that its dependence on other pairs
+    # through either person counts.
+    both = np.concatenate([numbers[:, 0], numbers[two, -1]])
     sizes = np.bincount(both, minlength=count).astype(np.float64)
     sums = np.bincount(both, np.concatenate([right, right[two]]), minlength=count)
     factor = _factor(sizes)
 
     def weighted(weights: np.ndarray) -> np.ndarray:
         drawn = weights @ sizes - two.sum()
-        # A replicate without this kind counts for nothing.
+        # A replicate without any such image is left out.
         found = (weights @ sums - right[two].sum()) / np.where(drawn > 0, drawn, np.nan)
         return accuracy + factor * (found - accuracy)
 
@@ -338,14 +328,14 @@ def _on_kind(cell: Decided, mask: np.ndarray, of: np.ndarray, count: int) -> Cal
 
 
 def _factor(sizes: np.ndarray) -> float:
-    """Return by how much percentiles of clusters of these sizes are to be drawn out (arXiv 1411.5279)."""
-    effective = max(sizes.sum() ** 2 / (sizes**2).sum(), 2.0)  # of fewer nothing is known
+    """Return the factor that widens the percentiles of clusters of these sizes (arXiv 1411.5279)."""
+    effective = max(sizes.sum() ** 2 / (sizes**2).sum(), 2.0)  # with fewer the spread is unknown
     z, t = (end((1 + LEVEL) / 2) for end in (stats.norm.ppf, stats.t(effective - 1).ppf))
     return float(t / z * np.sqrt(effective / (effective - 1)))
 
 
 def _weights(rng: np.random.Generator, replicates: int, width: int, count: int) -> Iterable:
-    """Yield (b, count) how often each cluster is drawn, in blocks of b x width that fit into memory."""
+    """Yield how often each cluster is drawn, (b, count), in blocks of b x width that fit into memory."""
     step = max(1, AT_ONCE // width)
     for start in range(0, replicates, step):
         b = min(step, replicates - start)
@@ -354,13 +344,13 @@ def _weights(rng: np.random.Generator, replicates: int, width: int, count: int) 
 
 
 def verdict(low: float, high: float, margin: float = 0.0, printed: float | None = None) -> str:
-    """Decide a claim by the interval of the difference that it is about.
+    """Decide a claim by the interval, from low to high, of the difference that it is about.
 
     Args:
-        low: End of the interval.
-        high: The other end.
-        margin: Zero: the claim is that the difference is above zero. Otherwise that it lies within
-            the margin, either way (an equivalence test).
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        margin: If zero, the claim is that the difference is above zero. Otherwise the claim is that its size
+            is below the margin (an equivalence test).
         printed: The paper's own difference, where it prints one.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Detection of members: accuracy at 0.5 as the paper has it, and what an audit needs besides.
+"""Detection of members: accuracy at 0.5, which the paper reports, and the measures that an audit needs.
 
-In: labels and the scores that trainings of T gave. Out: accuracy with its interval, area under the ROC
-curve, and the true-positive rate at 1% and 0.1% false positives (arXiv 2112.03570), means over trainings.
+These are the area under the ROC curve and the true-positive rates at 1% and 0.1% false positives
+(arXiv 2112.03570). All are means over trainings.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from mint_utils.errors import ParameterError
 from mint_utils.measure.bootstrap import Decided, interval
 
 THRESHOLD = 0.5
-ONCE, FAILED = "one training", "a training failed"  # reservations: why nothing is decided in a word
+ONCE, FAILED = "one training", "a training failed"  # reservations: why there is no verdict
 FPR_GRID = np.geomspace(1e-4, 1, 241)
 
 
@@ -27,14 +27,14 @@ def summarise(
         scores: (M, T, n) probabilities of membership, from M trainings of the Audited Model and T
             trainings of the MINT Model on each.
         clusters: (n,) identities; an image of unknown identity is its own.
-        replicates: Of the bootstrap of the accuracy.
+        replicates: Number of resamples for the interval of the accuracy.
 
     Returns:
         accuracy (mean of those on members and on non-members), low, high, auc, tpr_at_1pct_fpr,
         tpr_at_01pct_fpr, n.
 
     Raises:
-        ParameterError: Images of one class only, or scores that are no numbers.
+        ParameterError: Only members, only non-members, or scores that are no numbers.
     """
     if labels.all() or not labels.any():
         raise ParameterError(
@@ -43,13 +43,13 @@ def summarise(
     if not np.isfinite(scores).all():
         raise ParameterError("Scores hold values that are no numbers.")
     accuracy, low, high = interval([(1, decided(labels, scores, clusters))], replicates)
-    low, high = max(low, 0.0), min(high, 1.0)  # Student's t of few trainings knows no such ends
+    low, high = max(low, 0.0), min(high, 1.0)  # Student's t of few trainings may exceed both
     each = scores.reshape(-1, len(labels))
     return {
         "accuracy": accuracy,
         "low": low,
         "high": high,
-        "auc": float(np.mean([roc_auc_score(labels, one) for one in each])),
+        "auc": float(np.mean([roc_auc_score(labels, training) for training in each])),
         **low_fpr(labels, each),
         "n": len(labels),
     }
@@ -70,7 +70,7 @@ def _tpr_at(labels: np.ndarray, scores: np.ndarray, limits: Iterable[float]) -> 
     """Return the largest true-positive rate at each limit of the false-positive rate, means over (S, n)."""
     others = np.sort(scores[:, ~labels], axis=1)[:, ::-1]
     others = np.pad(others, [(0, 0), (0, 1)], constant_values=-np.inf)  # all may be called members
-    # The highest non-member that may not be called a member; rounding must not change which.
+    # The place of the highest non-member that may not be called a member. Rounding must not change it.
     allowed = [int(limit * (~labels).sum() * (1 + 1e-9)) for limit in limits]
     return [float((scores[:, labels] > others[:, [k]]).mean()) for k in allowed]
 
@@ -78,8 +78,8 @@ def _tpr_at(labels: np.ndarray, scores: np.ndarray, limits: Iterable[float]) -> 
 def decided(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray) -> Decided:
     """Return which images are decided rightly at 0.5, by each training that counts as independent.
 
-    Where M was trained more than once, those are the trainings of M, each with the mean over its MINT
-    Models; otherwise they are the trainings of the MINT Model, and nothing is known of M's own chance.
+    Where M was trained more than once, these are the trainings of M, each with the mean over its MINT Models.
+    Otherwise they are the trainings of the MINT Model, which do not show how trainings of M vary.
 
     Args:
         labels: (n,) bool, True for members.

@@ -1,7 +1,7 @@
 """Verification: do two photographs show one person? Ten folds, as face recognition reports it.
 
-In: the embeddings of pairs and whether each pair shows one person. Out: which pairs are decided rightly; with
-folds of one size the mean is the mean accuracy of the folds.
+The result is which pairs are decided rightly. Where all folds have one size, its mean is the mean accuracy of
+the folds that is usually reported.
 """
 
 import numpy as np
@@ -9,25 +9,27 @@ from sklearn.model_selection import KFold
 
 from mint_utils.errors import ParameterError
 
+FOLDS = 10
 THRESHOLDS = np.arange(0, 4, 0.01)  # squared distances between unit vectors
 
 
-def verified(embeddings: np.ndarray, same: np.ndarray, folds: int = 10) -> np.ndarray:
+def verified(embeddings: np.ndarray, same: np.ndarray) -> np.ndarray:
     """Return which pairs are decided rightly, as AdaFace's evaluation decides them: (n,) bool.
+
+    The pairs are cut into `FOLDS` consecutive parts. Each is decided at the threshold that is best on the
+    others.
 
     Args:
         embeddings: (2n, D) float32; rows 2i and 2i + 1 are pair i, of any length but zero.
         same: (n,) bool, True where a pair shows one person.
-        folds: Number of consecutive parts. Each is decided at the threshold that is best on the others.
 
     Raises:
-        ParameterError: One class only, fewer pairs than folds, or embeddings that are no numbers.
+        ParameterError: All pairs show one person or none does, there are fewer pairs than folds, or
+            embeddings are no numbers.
     """
-    if len(embeddings) != 2 * len(same):
-        raise ParameterError(f"{len(embeddings)} embeddings do not make {len(same)} pairs.")
-    if len(same) < folds:
+    if len(same) < FOLDS:
         raise ParameterError(
-            f"{len(same)} pairs cannot be cut into {folds} folds: take more pairs."
+            f"{len(same)} pairs cannot be cut into {FOLDS} folds: take more pairs."
         )
     if same.all() or not same.any():
         kind = "one person" if same.all() else "two people"
@@ -41,14 +43,15 @@ def verified(embeddings: np.ndarray, same: np.ndarray, folds: int = 10) -> np.nd
     distances = ((unit[0::2] - unit[1::2]) ** 2).sum(axis=1)
     right = (distances[:, None] < THRESHOLDS) == same[:, None]  # (n, thresholds)
     return np.concatenate(
-        [right[fold, right[rest].mean(axis=0).argmax()] for rest, fold in KFold(folds).split(right)]
+        [right[fold, right[rest].mean(axis=0).argmax()] for rest, fold in KFold(FOLDS).split(right)]
     )
 
 
 def of_pairs(persons: np.ndarray) -> np.ndarray:
-    """Return the people by whom pairs depend on each other: (n, 2), for `bootstrap.Decided.clusters`.
+    """Return the people through whom pairs depend on each other: (n, 2), for `bootstrap.Decided.clusters`.
 
-    Somebody who is in one pair alone is not told from the other person of it: such a pair shares nothing.
+    A person who is in one pair only is replaced by the other person of that pair, because no other pair
+    depends on them.
 
     Args:
         persons: (2n,) int64, of the images of pairs 2i and 2i + 1.

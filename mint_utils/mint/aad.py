@@ -1,9 +1,8 @@
 """Auxiliary Auditable Data: what the auditor reads from M for each image (paper, Section 3.3).
 
-In: an Audited Model and images. Out: one row of features an image, memory-mapped float32: the
-maximum of each activation map at the four stage ends, then the Model Outcome. One forward pass in
-evaluation mode gives all the rows of a table, each a slice of the columns. For CNN MINT also the maps
-themselves.
+Each image has one row of features: the maximum of each activation map at the four stage ends, then the Model
+Outcome. One forward pass in evaluation mode serves all rows of a table, each of which is a slice of these
+columns. CNN MINT reads the maps themselves.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from mint_utils.audited.ir import auditable, inputs
 from mint_utils.config import ROWS
-from mint_utils.data.ahead import read_ahead
 from mint_utils.data.images import sent
+from mint_utils.mint.batches import BATCH, batches
 
 VERSION = 1  # of the extraction: raised when the same model and images give other features
-BATCH = 256
-# Of activation maps held at once; more are computed again for every batch.
+# Activation maps held at once; where there are more, they are computed again for every batch.
 KEPT_BYTES = {"cpu": 1 << 30, "cuda": 16 << 30}
 
 
@@ -31,14 +28,14 @@ def columns(widths: Sequence[int], outcome: int) -> dict[str, slice]:
 
     Args:
         widths: Number of activation maps at each of the four stage ends (64, 128, 256, 512). A network of
-            another kind may have fewer layers, and the table then fewer rows.
+            another kind may have fewer layers, and the table then has fewer rows.
         outcome: Length of the Model Outcome (512).
     """
-    *layers, of_outcome, together = ROWS
+    *layers, last, together = ROWS
     ends = np.cumsum([0, *widths]).tolist()
     slices = [slice(a, b) for a, b in pairwise(ends)]
     found = dict(zip(layers[: len(widths)], slices, strict=True))
-    found[of_outcome] = slice(ends[-1], ends[-1] + outcome)
+    found[last] = slice(ends[-1], ends[-1] + outcome)
     return found | ({together: slice(0, ends[-1])} if widths else {})
 
 
@@ -55,23 +52,18 @@ def extract(
 
     Args:
         network: In evaluation mode, on the device.
-        colour_order: Of its input, ``bgr`` or ``rgb``.
+        colour_order: ``bgr`` or ``rgb``, as the network's input has it.
         pieces: Pairs of an array of images, (N, S, S, 3) uint8 RGB, and the indices (n,) wanted of it.
-        path: Of the file: (sum of n, sum of widths + outcome) float32.
+        path: The file, (sum of n, sum of widths + outcome) float32.
         device: Where the network is.
-        pooling: What is left of a map, ``max`` or ``mean``.
+        pooling: What is kept of a map, ``max`` or ``mean``.
     """
     width = sum(info["num_chs"] for info in network.feature_info) + network.num_features
     total = sum(len(indices) for _, indices in pieces)
     features = np.lib.format.open_memmap(path, "w+", np.float32, (total, width))
-    done = 0
-    with tqdm(total=total, desc="auditable data", unit="img", leave=False) as progress:
-        for batch in _batches(pieces, colour_order, device):
-            maps, outcome = auditable(network, batch, pooling)
-            rows = torch.cat([*maps, outcome], dim=1)
-            features[done : done + len(batch)] = rows.float().cpu().numpy()
-            done += len(batch)
-            progress.update(len(batch))
+    for rows, images in batches(pieces, "auditable data"):
+        maps, outcome = auditable(network, inputs(images, colour_order, device), pooling)
+        features[rows] = torch.cat([*maps, outcome], dim=1).float().cpu().numpy()
     features.flush()
 
 
@@ -83,9 +75,9 @@ def maps(
 ) -> Callable[[np.ndarray], list[torch.Tensor]]:
     """Return a function from rows (n,) int64 to the activation maps of these images at the stage ends.
 
-    It gives (n, C_i, s_i, s_i) float32 for each of the four stages. The maps of all images are held where
-    they are small; IR-50's at 112 px are 1.5 MB an image, and are computed again for every batch. Arguments
-    as for `extract`; rows are counted through all pieces.
+    It returns (n, C_i, s_i, s_i) float32 for each of the four stages. The maps of all images are held where
+    they are small. IR-50's at 112 px are 1.5 MB an image, so they are computed again for every batch.
+    Arguments as for `extract`; rows are counted through all pieces.
     """
     of_piece = np.repeat(np.arange(len(pieces)), [len(indices) for _, indices in pieces])
     index = np.concatenate([indices for _, indices in pieces])
@@ -102,27 +94,21 @@ def maps(
     every = np.arange(len(index))
     if len(every) * sum(stage.nbytes for stage in compute(every[:1])) > KEPT_BYTES[device.type]:
         return compute
-    batches = [compute(every[i : i + BATCH]) for i in range(0, len(every), BATCH)]
-    kept = [torch.cat(stage) for stage in zip(*batches, strict=True)]
+    each = [compute(every[i : i + BATCH]) for i in range(0, len(every), BATCH)]
+    kept = [torch.cat(stage) for stage in zip(*each, strict=True)]
     return lambda rows: [stage[sent(rows, device)] for stage in kept]
 
 
 @torch.inference_mode()
 def embed(
-    network: nn.Module,
-    colour_order: str,
-    images: np.ndarray,
-    device: torch.device,
-    indices: np.ndarray | None = None,
+    network: nn.Module, colour_order: str, images: np.ndarray, device: torch.device
 ) -> np.ndarray:
-    """Return (n, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
+    """Return (N, D) float32: the embeddings of each image and of its mirror, summed, before unit length.
 
-    This is what AdaFace's verification compares. Arguments as for `extract`: images (N, S, S, 3) uint8 RGB
-    and the indices (n,) wanted of them; None: all.
+    AdaFace's verification compares these. Arguments as for `extract`, images (N, S, S, 3) uint8 RGB.
     """
     sums = []
-    pieces = [(images, np.arange(len(images)) if indices is None else indices)]
-    for batch in _batches(pieces, colour_order, device):
+    for batch in _inputs(images, colour_order, device):
         both = [unit * norm for unit, norm in (network(batch), network(batch.flip(3)))]
         sums.append((both[0] + both[1]).float().cpu().numpy())
     return np.concatenate(sums)
@@ -134,7 +120,7 @@ def outcomes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the Model Outcome of each image, (N, D) float16, and the length before that, (N,) float32."""
     units, norms = [], []
-    for batch in _batches([(images, np.arange(len(images)))], colour_order, device):
+    for batch in _inputs(images, colour_order, device):
         unit, norm = network(batch)
         units.append(unit.half().cpu().numpy())
         norms.append(norm[:, 0].float().cpu().numpy())
@@ -146,18 +132,14 @@ def identify(
     network: nn.Module, head: nn.Module, colour_order: str, images: np.ndarray, device: torch.device
 ) -> np.ndarray:
     """Return (N,) int64: the class whose centre is nearest to each image's outcome."""
-    found = []
-    for batch in _batches([(images, np.arange(len(images)))], colour_order, device):
+    nearest = []
+    for batch in _inputs(images, colour_order, device):
         outcome, _ = network(batch)
-        found.append(head.cosines(outcome).argmax(dim=1).cpu().numpy())
-    return np.concatenate(found)
+        nearest.append(head.cosines(outcome).argmax(dim=1).cpu().numpy())
+    return np.concatenate(nearest)
 
 
-def _batches(
-    pieces: Sequence[tuple[np.ndarray, np.ndarray]], colour_order: str, device: torch.device
-) -> Iterator[torch.Tensor]:
-    """Yield the inputs of all images of `extract`'s pieces, read ahead."""
-    for images, indices in pieces:
-        batches = (indices[i : i + BATCH] for i in range(0, len(indices), BATCH))
-        for _, batch in read_ahead(batches, images.__getitem__):
-            yield inputs(batch, colour_order, device)
+def _inputs(images: np.ndarray, colour_order: str, device: torch.device) -> Iterator[torch.Tensor]:
+    """Yield the network's inputs of an array of images, batch by batch."""
+    for _, batch in batches([(images, np.arange(len(images)))]):
+        yield inputs(batch, colour_order, device)

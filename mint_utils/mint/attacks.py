@@ -1,14 +1,15 @@
-"""Known attacks on M, as references for MINT: what membership can be read without a MINT Model.
+"""Known attacks on M, as references for MINT: the membership that can be read without a MINT Model.
 
-In: arrays of what M gives for N images, each in V views of which the first is the image itself. Out: (N,)
-float64 scores, higher for likelier members, NaN where an attack does not apply to an image (it asks for the
-own class, and M was never shown that person). ``ATTACKS`` lists them with what each needs; those with shadow
-models are in `shadows`.
+They read arrays that M gives for N images, each in V views of which the first is the image itself. They
+return (N,) float64 scores, higher for likelier members, and NaN where an attack does not apply to an image
+(it asks for the own class, and M was never shown that person). ``ATTACKS`` lists them with what each needs;
+those with shadow models are in `shadows`.
 
 No package is used for them: ML Privacy Meter's release has neither LiRA nor RMIA, the Adversarial Robustness
-Toolbox decides for a classifier that it calls itself, and TensorFlow Privacy brings TensorFlow.
+Toolbox works only on a classifier that it calls itself, and TensorFlow Privacy brings TensorFlow.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from torch import nn
 from mint_utils.errors import ParameterError
 from mint_utils.mint import shadows
 
-RESOLVED = 1e-3  # a loss that a difference of float32 logits of about 64 still holds to one percent
-QUANTILE = 0.95  # of the non-members: a higher one would rest on a handful of them
+RESOLVED = 1e-3  # the least loss that a difference of float32 logits of about 64 has to one percent
+QUANTILE = 0.95  # of the non-members: a higher one would depend on a handful of them
 
 
 def largest_cosine(nearest: np.ndarray) -> np.ndarray:
@@ -50,8 +51,8 @@ def confidence(nearest: np.ndarray, log_sum: np.ndarray, s: float) -> np.ndarray
     """
     logits = s * nearest[:, 0].astype(np.float64)
     others = np.exp(logits[:, 1:] - logits[:, :1]).sum(axis=1)
-    # Where M is sure, the two large numbers differ by less than their last digit: there the classes next
-    # to the nearest are summed instead, and those beyond the K nearest are nothing beside them.
+    # Where M is sure, the two large numbers differ by less than their last digit. There the other classes
+    # among the K nearest are summed instead; all further ones are negligible beside them.
     return -np.where(others > RESOLVED, log_sum[:, 0] - logits[:, 0], np.log1p(others))
 
 
@@ -68,14 +69,14 @@ def loss(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
         log_rest: (N, V), logsumexp of s times the cosines to all other centres.
         s: Scale of the head.
     """
-    return shadows.log_probability(shadows.log_odds(own[:, 0], log_rest[:, 0], s))
+    return log_expit(shadows.log_odds(own[:, 0], log_rest[:, 0], s))
 
 
 def gradient(own: np.ndarray, log_rest: np.ndarray, own_length: np.ndarray, s: float) -> np.ndarray:
-    """Return minus the log of how strongly an image still pulls its class centre w: what is left to learn.
+    """Return minus the log of the gradient that an image still exerts on its class centre w.
 
-    The gradient of the cross-entropy, without margin, by w has the norm s (1 - p) sin(angle) / (length of w):
-    the last layer's part of the gradients that arXiv 2406.11544 reads. Arguments as for `loss`, and the
+    The gradient of the cross-entropy, without margin, by w has the norm s (1 - p) sin(angle) / (length of w).
+    It is the last layer's part of the gradients that arXiv 2406.11544 reads. Arguments as for `loss`, and the
     length of w (N,).
     """
     left = log_expit(-shadows.log_odds(own[:, 0], log_rest[:, 0], s))
@@ -98,8 +99,8 @@ def batch_norm_probe(network: nn.Module) -> Iterator[Callable[[], np.ndarray]]:
     """Measure, in the forward pass made inside, how far each image is from every BatchNorm2d's statistics.
 
     arXiv 2401.13719 takes the squared distance of the layer's input, averaged over the map, from the running
-    mean. Here each channel is divided by its running variance and the channels are averaged, so that
-    layers of any width and scale compare: mean over c of (mean of x_c - mean_c)^2 / (var_c + eps).
+    mean. Here each channel is divided by its running variance and the channels are averaged, so that layers
+    of any width and scale are comparable: mean over c of (mean of x_c - mean_c)^2 / (var_c + eps).
 
     Args:
         network: In evaluation mode.
@@ -132,7 +133,7 @@ def batch_norm_probe(network: nn.Module) -> Iterator[Callable[[], np.ndarray]]:
 
 
 def batch_norm_distance(distances: np.ndarray) -> np.ndarray:
-    """Return the negative of the mean distance over layers, of (N, L): no member is needed."""
+    """Return the negative of the mean distance over layers, of (N, L); it needs no known member."""
     return -distances.mean(axis=1, dtype=np.float64)
 
 
@@ -142,7 +143,7 @@ def batch_norm_classifier(
     """Return the log odds of a linear layer with a sigmoid on the distances (arXiv 2401.13719).
 
     Args:
-        distances: (N, L), of `batch_norm_probe`.
+        distances: (N, L), from `batch_norm_probe`.
         train: (n,) int64, rows of images whose membership is known.
         train_labels: (n,) bool, True for members.
     """
@@ -154,16 +155,17 @@ def batch_norm_classifier(
 def quantile_regression(
     statistic: np.ndarray, features: np.ndarray, non_members: np.ndarray
 ) -> np.ndarray:
-    """Return by how much a score exceeds what 95% of such images reach unseen (arXiv 2307.03694).
+    """Return how far a score exceeds the 95% quantile of similar non-members (arXiv 2307.03694).
 
     A quantile regressor (pinball loss, boosted trees) learns the 95% quantile of the score given the
-    image, from known non-members alone. The score returned is the score less the predicted quantile: the
-    paper calls an image a member where that is positive, here every threshold is tried.
+    image, from known non-members alone. The score returned is the score less the predicted quantile. The
+    paper calls an image a member where that is positive; here every threshold is tried.
 
     Args:
         statistic: (N,), a score of another attack; the paper takes a confidence.
-        features: (N, F), what tells which images are easy; best not what membership itself changes.
-        non_members: (n,) int64, rows of known non-members. Their own scores are those of a fit.
+        features: (N, F), which show how easy an image is and preferably do not change with membership.
+        non_members: (n,) int64, rows of known non-members. The regressor is fitted to them, so their own
+            scores are not to be evaluated.
 
     Raises:
         ParameterError: No known non-member has a score.
@@ -186,17 +188,17 @@ class Attack:
     """An attack and what it asks for.
 
     Attributes:
-        name: As a table shows it.
-        function: Gives (N,) scores when called with the arrays it reads, by name.
+        name: The name that tables show.
+        function: Returns (N,) scores when called with the arrays it reads, by name.
         reads: Names of the arrays.
         source: arXiv id of its paper, empty where it is an observation of this study.
         label: Whether the identity of the image must be known, and be a class of M.
         shadows: Whether it needs shadow models.
         known: Images whose membership must be known beforehand.
-        access: ``black box`` where what the network puts out is enough, ``white box`` where its inside or
+        access: ``black box`` where the output of the network is enough, ``white box`` where its inside or
             the class centres of its head are read. Papers call attacks on class probabilities black box,
             but a face network in use has no head.
-        of: The reading whose ``phi_target`` and ``phi_shadow`` it is given, where it reads those.
+        of: The statistic whose ``phi_target`` and ``phi_shadow`` it is given, where it reads those.
     """
 
     name: str
@@ -215,6 +217,8 @@ _RMIA = ("log_p_target", "log_p_shadow", "seen", "population")
 _INFO = _RMIA[:3]
 _SHADOWS = {"label": True, "shadows": True}
 _POPULATION = {"known": "non-members"}
+_RMIA_OFFLINE = functools.partial(shadows.rmia, a=shadows.OFFLINE_A)
+_INFO_OFFLINE = functools.partial(shadows.informia, a=shadows.OFFLINE_A)
 OWN_SHARE = "share in the own centre"
 ATTACKS = (
     Attack("largest cosine", largest_cosine, ("nearest",)),
@@ -241,16 +245,16 @@ ATTACKS = (
     ),
     Attack("LiRA, offline", shadows.lira_offline, _LIRA, "2112.03570", **_SHADOWS),
     Attack("LiRA, online", shadows.lira_online, _LIRA, "2112.03570", **_SHADOWS),
-    Attack("RMIA, offline", shadows.rmia_offline, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
-    Attack("RMIA, online", shadows.rmia_online, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
+    Attack("RMIA, offline", _RMIA_OFFLINE, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
+    Attack("RMIA, online", shadows.rmia, _RMIA, "2312.03262", **_SHADOWS | _POPULATION),
     *(
         Attack(f"LiRA, offline, {of}", shadows.lira_offline, _LIRA, "2112.03570", of=of, **_SHADOWS)
         for of in ("own cosine", "margin", "second centre", "share")
     ),
     Attack("BaVarIA, offline", shadows.bavaria_offline, _LIRA, "2603.11799", **_SHADOWS),
     Attack("BaVarIA, online", shadows.bavaria_online, _LIRA, "2603.11799", **_SHADOWS),
-    Attack("InfoRMIA, offline", shadows.informia_offline, _INFO, "2510.05582", **_SHADOWS),
-    Attack("InfoRMIA, online", shadows.informia_online, _INFO, "2510.05582", **_SHADOWS),
+    Attack("InfoRMIA, offline", _INFO_OFFLINE, _INFO, "2510.05582", **_SHADOWS),
+    Attack("InfoRMIA, online", shadows.informia, _INFO, "2510.05582", **_SHADOWS),
     Attack("loss less one shadow's", shadows.difference, _LIRA[:2], "2111.08440", **_SHADOWS),
     Attack(OWN_SHARE, lambda share: share, ("share",), "1811.09720", label=True),
     Attack("share in the nearest centre", lambda nearest_share: nearest_share, ("nearest_share",)),

@@ -1,13 +1,12 @@
 """Blind baselines: features of the image alone, for a MINT Model that never sees the Audited Model.
 
-In: images as M reads them, decoded and resized. Out: one row of float32 features an image, which
-`mint_utils.mint.fit` takes in the place of the Auxiliary Auditable Data. Whatever T scores on them under
-the protocol of the paper is difference between databases (arXiv 2406.16201); with non-members of the same
-database it must be .5.
+The images are those that M reads, decoded and resized. `mint_utils.mint.fit` takes the features in place of
+the Auxiliary Auditable Data. Whatever T scores on them under the protocol of the paper is a difference
+between databases (arXiv 2406.16201). With non-members of the same database its accuracy must be .5.
 
 Each feature is a function of its own image, equal on every machine up to rounding. Databases are decoded
-once, so what only the encoded file tells (quantisation tables, subsampling, markers, its length) is not
-read: these baselines are a lower bound of what the files give away.
+once, so properties of the encoded file alone (quantisation tables, subsampling, markers, its length) are not
+read: these baselines are a lower bound on what the files give away.
 """
 
 import functools
@@ -17,14 +16,13 @@ import numpy as np
 import timm
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from mint_utils.data.equalise import LUMA
 from mint_utils.data.images import normalise, resize
 from mint_utils.errors import ParameterError
+from mint_utils.mint.batches import batches
 
 VERSION = 1  # of the features: raised when the same images give others
-BATCH = 256
 THUMBNAIL = 8  # pixels
 LEVELS = 16  # of the histogram of a channel
 GRID = 4  # parts of a side in which sharpness is measured
@@ -42,7 +40,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 
 def statistics(images: np.ndarray) -> np.ndarray:
-    """Return (N, 88 + S // 2): how the image was taken, processed and compressed, rather than whom it shows.
+    """Return (N, 88 + S // 2): traces of how the image was taken, processed and compressed.
 
     In this order: `_colour` (56), `_blockiness` (2), `_spectrum` (S // 2), `_noise` (3), `_framing` (27).
     """
@@ -56,10 +54,10 @@ def statistics(images: np.ndarray) -> np.ndarray:
 def general(images: np.ndarray) -> np.ndarray:
     """Return (N, 960): the mean of each map at the four stage ends of a ResNet-18 with random weights.
 
-    As many numbers, from the same places, as the paper reads from M. The weights are timm's initialisation
-    from a fixed seed, and BatchNorm leaves its input as it is. Of a dozen variants (depth, pooling,
-    calibrated statistics) it told the databases of the profile ``faces`` apart best, on their evaluation
-    images and with one seed, so that its number there is a little flattered (CHOICES.md).
+    The paper reads as many numbers from the same places of M. The weights are timm's initialisation from a
+    fixed seed, and BatchNorm leaves its input as it is. Of a dozen variants (depth, pooling, calibrated
+    statistics) this one distinguished the databases of the profile ``faces`` best, on their evaluation images
+    and with one seed, so its number there is a little optimistic (CHOICES.md).
     """
     inputs = normalise(torch.from_numpy(images).permute(0, 3, 1, 2), "rgb")
     stages = _general_network()(inputs)
@@ -78,37 +76,22 @@ def extract(name: str, pieces: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.nd
     """Return the features of images, as `aad.extract` writes those of M.
 
     Args:
-        name: Of one of `BASELINES`.
+        name: A key of `BASELINES`.
         pieces: Pairs of an array of images, (N, S, S, 3) uint8 RGB, and the indices (n,) wanted of it.
 
     Returns:
         (sum of n, L) float32.
 
     Raises:
-        ParameterError: There is no such baseline, or these are no such images.
+        ParameterError: The images are smaller than `SMALLEST` pixels, as a network's input may be.
     """
-    if name not in BASELINES:
-        raise ParameterError(f"There is no blind baseline {name!r}. There are: {list(BASELINES)}.")
-    found = []
-    total = sum(len(indices) for _, indices in pieces)
-    with tqdm(total=total, desc=f"blind {name}", unit="img", leave=False) as progress:
-        for images, indices in pieces:
-            for i in range(0, len(indices), BATCH):
-                batch = images[indices[i : i + BATCH]]
-                _check(batch)
-                found.append(BASELINES[name](batch))
-                progress.update(len(batch))
-    return np.concatenate(found)
-
-
-def _check(images: np.ndarray) -> None:
-    shape = images.shape
-    fits = images.ndim == 4 and shape[1] == shape[2] >= SMALLEST and shape[3] == 3
-    if images.dtype != np.uint8 or not fits:
+    size = pieces[0][0].shape[1]
+    if size < SMALLEST:
         raise ParameterError(
-            f"Blind baselines read (N, S, S, 3) uint8 RGB with S of {SMALLEST} pixels or more, "
-            f"not {images.dtype} of shape {shape}."
+            f"Blind baselines need images of {SMALLEST} pixels a side or more, not {size}."
         )
+    features = [BASELINES[name](images) for _, images in batches(pieces, f"blind {name}")]
+    return np.concatenate(features)
 
 
 def _colour(images: np.ndarray, rgb: np.ndarray) -> np.ndarray:
@@ -128,8 +111,8 @@ def _colour(images: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 def _blockiness(luma: np.ndarray) -> np.ndarray:
     """Return (N, 2): log of the mean square step across JPEG's grid over that within, down and to the right.
 
-    It finds compression at the present size only: the grid of a file that was resized afterwards (from
-    112 to 40 pixels, say) is no longer on every eighth pixel, and what remains of it is in the spectrum.
+    It finds compression at the present size only. The grid of a file that was resized afterwards (from
+    112 to 40 pixels, say) is no longer on every eighth pixel, and only the spectrum still shows it.
     """
     across = np.arange(1, luma.shape[1]) % JPEG_BLOCK == 0
     ratios = []
@@ -143,7 +126,7 @@ def _blockiness(luma: np.ndarray) -> np.ndarray:
 def _spectrum(luma: np.ndarray) -> np.ndarray:
     """Return (N, S // 2): log power of the luma at 1, 2, ... S // 2 cycles an image, all directions.
 
-    Under a Hann window, so that opposite borders do not meet; white noise has its variance at every one.
+    A Hann window keeps opposite borders from meeting. White noise has its variance at every frequency.
     """
     n, size = luma.shape[:2]
     line = np.hanning(size + 1)[:size].astype(np.float32)
@@ -173,10 +156,11 @@ def _noise(rgb: np.ndarray) -> np.ndarray:
 
 
 def _framing(luma: np.ndarray) -> np.ndarray:
-    """Return (N, 27): what lies at the border, where the image is sharp, how far it is its own mirror image.
+    """Return (N, 27): the border, where the image is sharp, and how far it is its own mirror image.
 
-    Mean and deviation of the luma in the outer eighth at each side (8); share of black and of white in
-    them (2), as a rotated crop is filled; log mean square gradient in 4 x 4 parts (16); the mirror (1).
+    Mean and deviation of the luma in the outer eighth at each side (8); share of black and of white there
+    (2), with which a rotated crop is filled; log mean square gradient in 4 x 4 parts (16); log mean square
+    difference to the mirror image (1).
     """
     n, size = luma.shape[:2]
     width = size // 8

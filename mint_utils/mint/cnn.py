@@ -1,14 +1,12 @@
-"""CNN MINT: a MINT Model that reads whole activation maps (arXiv 2402.09225), where Vanilla MINT reads one
-number of each.
+"""CNN MINT: a MINT Model that reads whole activation maps (arXiv 2402.09225), not one number of each.
 
-In: the activation maps of images, by stage. Out: the probability of membership by each stage's network,
-and their mean. The sources say that convolutional layers are followed by fully connected ones. Choices of
-this study: each channel z-scored; two 3 x 3 convolutions of stride 2 with 32 and 64 filters and ReLU;
-max-pooled to 4 x 4 where they are larger; then a fully connected layer, batch normalisation, dropout and
-the training of Vanilla MINT. All stages together: the mean of their probabilities.
+The sources say that convolutional layers are followed by fully connected ones. The rest is a choice of this
+study: each channel is z-scored; then come two 3 x 3 convolutions of stride 2 with 32 and 64 filters and ReLU,
+max-pooling to 4 x 4 where the maps are larger, a fully connected layer, batch normalisation and dropout.
+Each stage has a network of its own, trained as Vanilla MINT is. All stages together are scored by the mean
+of their probabilities.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -29,9 +27,9 @@ class CnnMint(nn.Module):
     """The MINT Model of one stage: two convolutions, then the second half of Vanilla MINT.
 
     Args:
-        channels: C, maps of the stage.
-        side: s, of a map.
-        recipe: For the width of the fully connected layer and the dropout.
+        channels: C, the number of maps of the stage.
+        side: s, the side of a map.
+        recipe: Gives the width of the fully connected layer and the dropout.
     """
 
     def __init__(self, channels: int, side: int, recipe: MintRecipe):
@@ -75,14 +73,14 @@ def fit(
         maps: Rows -> (n, C_i, s_i, s_i) float32 for each stage, on the device.
         tasks: Rows and labels of T's training and evaluation, and a seed.
         recipe: Epochs, rate, batch size, dropout and the width of the fully connected layer.
-        device: Where.
+        device: Where the networks are trained.
 
     Returns:
         For each task (stages + 1, m) float32, the probability of membership of its evaluation rows by each
         stage and the mean of the stages.
     """
     found = []
-    steps = recipe.epochs * sum(_batches(split, recipe) for split, _ in tasks)
+    steps = recipe.epochs * sum(recipe.steps(len(split.train)) for split, _ in tasks)
     with tqdm(total=steps, desc="CNN MINT Models", unit="step", leave=False) as progress:
         for split, seed in tasks:
             models = _fit_one(maps, split, seed, recipe, device, progress)
@@ -103,7 +101,7 @@ def _fit_one(maps, split, seed, recipe, device, progress) -> list[CnnMint]:
     labels = torch.from_numpy(split.train_labels).float().to(device)
     for _ in range(recipe.epochs):
         order = torch.randperm(len(labels), generator=generator).numpy()
-        for batch in np.array_split(order, _batches(split, recipe)):
+        for batch in np.array_split(order, recipe.steps(len(order))):
             size = len(models), len(batch), recipe.hidden[1]
             kept = (torch.rand(size, generator=generator) >= recipe.dropout).to(device)
             stages = zip(models, maps(split.train[batch]), kept, strict=True)
@@ -124,8 +122,3 @@ def _evaluated(maps, models: list[CnnMint], rows: np.ndarray) -> np.ndarray:
         stages = zip(models, maps(rows[start : start + EVALUATED]), strict=True)
         found.append(torch.stack([model.eval()(x) for model, x in stages]))
     return torch.cat(found, dim=1).sigmoid().cpu().numpy()
-
-
-def _batches(split: Split, recipe: MintRecipe) -> int:
-    """Return the number of batches of an epoch, whose sizes differ by at most one."""
-    return math.ceil(len(split.train) / recipe.batch_size)

@@ -1,12 +1,10 @@
 """Trains the MINT Models of a whole table together.
 
-In: the features of an audit and tasks (which columns, which rows, which labels, which seed). Out: the
-probability of membership that each task's model gives to its evaluation images.
-
-Whatever is random in a task (its first weights, the order of its epochs, its dropout) comes from the
-task's own seed, so that it ends the same whichever tasks are trained beside it.
+Everything random in a task (its first weights, the order of its epochs, its dropout) comes from the task's
+own seed, so that its result is the same whichever tasks are trained beside it.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,17 +32,24 @@ class MintRecipe:
     batch_size: int = 128
     standardise: bool = True  # z-score the inputs; False: as M gives them
 
+    def steps(self, samples: int) -> int:
+        """Return the number of batches of an epoch, cut by ``tensor_split`` or ``array_split``.
+
+        Their sizes differ by at most one, so that no sample is left out or alone.
+        """
+        return math.ceil(samples / self.batch_size)
+
 
 @dataclass(frozen=True)
 class MintTask:
     """One MINT Model to train.
 
     Attributes:
-        columns: Of the features: the row of the table.
+        columns: Columns of the features, which are a row of the table.
         train: (n,) int64, rows of the features.
         train_labels: (n,) bool, True for members.
         evaluation: (m,) int64, rows of the features.
-        seed: Of everything random.
+        seed: Seed of everything random.
     """
 
     columns: slice
@@ -65,8 +70,8 @@ def fit(
     Args:
         features: (N, L) float32, an array or a memory map.
         tasks: The models to train.
-        recipe: How.
-        device: Where.
+        recipe: How all of them are trained.
+        device: Where they are trained.
 
     Returns:
         For each task (m,) float32, the probability of membership of its evaluation rows.
@@ -81,7 +86,7 @@ def fit(
         shape = task.columns.stop - task.columns.start, len(task.train), len(task.evaluation)
         alike[shape].append(i)
     found: dict[int, np.ndarray] = {}
-    total = recipe.epochs * sum(len(_sizes(len(t.train), recipe.batch_size)) for t in tasks)
+    total = recipe.epochs * sum(recipe.steps(len(task.train)) for task in tasks)
     with tqdm(total=total, desc="MINT Models", unit="step", leave=False) as progress:
         for members in alike.values():
             scores = _fit_together(features, [tasks[i] for i in members], recipe, device, progress)
@@ -96,16 +101,16 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
     width, n = rows.shape[1], len(tasks[0].train)
     first = n * which[:, None]  # of each task's rows
     models = [_initialised(task, width, recipe) for task in tasks]
-    network = BatchedMint(models).to(device).train()
+    network = BatchedMint(models, recipe.dropout).to(device).train()
     adam = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
-    ends = np.cumsum(_sizes(n, recipe.batch_size)).tolist()
+    steps = recipe.steps(n)
     for _ in range(recipe.epochs):
         workers.stop_in_time()
         order, kept = _epoch(generators, n, recipe, device)
-        for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            batch = order[:, start:end]
+        parts = order.tensor_split(steps, dim=1), kept.tensor_split(steps, dim=2)
+        for batch, units in zip(*parts, strict=True):
             x = rows.index_select(0, (batch + first).flatten()).view(*batch.shape, width)
-            logits = network(x, kept[..., start:end])
+            logits = network(x, units)
             # Summed over models: the gradient of each is that of its own mean.
             loss = nn.functional.binary_cross_entropy_with_logits(
                 logits, labels.gather(1, batch), reduction="none"
@@ -113,7 +118,7 @@ def _fit_together(features, tasks, recipe, device, progress) -> list[np.ndarray]
             adam.zero_grad(set_to_none=True)
             loss.mean(dim=1).sum().backward()
             adam.step()
-        progress.update(len(tasks) * len(ends))
+        progress.update(len(tasks) * steps)
     network.eval()
     with torch.inference_mode():
         parts = unseen.split(EVALUATED, dim=1)
@@ -141,7 +146,7 @@ def _inputs(features, tasks, recipe, device) -> tuple[torch.Tensor, torch.Tensor
 def _initialised(task: MintTask, inputs: int, recipe: MintRecipe) -> VanillaMint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
-        return VanillaMint(inputs, recipe.hidden, recipe.dropout)
+        return VanillaMint(inputs, recipe.hidden)
 
 
 def _epoch(
@@ -159,12 +164,6 @@ def _epoch(
         numbers = generator.integers(2**16, size=shape, dtype=np.uint16)
         masks.append(torch.from_numpy(numbers >= dropped))
     return torch.stack(orders).to(device), torch.stack(masks).to(device)
-
-
-def _sizes(n: int, batch_size: int) -> list[int]:
-    """Return the sizes of an epoch's batches, which differ by at most one: no sample is left out or alone."""
-    count = -(-n // batch_size)
-    return [n // count + (i < n % count) for i in range(count)]
 
 
 def _standardised(

@@ -1,7 +1,7 @@
 """The MINT Model T: the Vanilla MINT Model of the paper, and many of them trained as one.
 
-In: features (B, L), z-scored. Out: a logit of membership an image. The paper (Section 3.3) gives two fully
-connected layers with ReLU, then batch normalisation and dropout of 0.3; widths 256 and 128 are a choice.
+The paper (Section 3.3) gives two fully connected layers with ReLU, then batch normalisation and dropout of
+0.3. The widths 256 and 128 are a choice.
 """
 
 import torch
@@ -14,40 +14,26 @@ WIDE = 512
 
 
 class VanillaMint(nn.Module):
-    """One MINT Model: L -> 256 -> 128 -> 1."""
+    """The layers of one MINT Model, L -> 256 -> 128 -> 1; `BatchedMint` computes with them."""
 
-    def __init__(self, inputs: int, hidden: tuple[int, int] = (256, 128), dropout: float = 0.3):
+    def __init__(self, inputs: int, hidden: tuple[int, int] = (256, 128)):
         super().__init__()
-        self.dropout = dropout
         self.first = nn.Linear(inputs, hidden[0])
         self.second = nn.Linear(hidden[0], hidden[1])
         self.norm = nn.BatchNorm1d(hidden[1])
         self.last = nn.Linear(hidden[1], 1)
 
-    def forward(self, x: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Return logits (B,).
-
-        Args:
-            x: (B, L).
-            kept: (B, 128) bool, the units that dropout keeps; None in evaluation. It is an argument so that
-                a network trained alone and one trained among others drop the same.
-        """
-        x = self.norm(self.second(self.first(x).relu()).relu())
-        if kept is not None:
-            x = x * kept / (1 - self.dropout)
-        return self.last(x)[:, 0]
-
 
 class BatchedMint(nn.Module):
     """K MINT Models side by side: every layer one batched matrix product.
 
-    Inside, samples are the last axis, along which a unit's values lie side by side: batch normalisation
-    reads them as they are.
+    Inside, samples are the last axis, so that the values of a unit lie side by side and batch normalisation
+    reads them without copying.
     """
 
-    def __init__(self, models: list[VanillaMint]):
+    def __init__(self, models: list[VanillaMint], dropout: float = 0.3):
         super().__init__()
-        self.dropout = models[0].dropout
+        self.dropout = dropout
         layers = [[m.first, m.second, m.last] for m in models]
         self.weights = nn.ParameterList(
             torch.stack([layer.weight.detach() for layer in column])
@@ -60,7 +46,13 @@ class BatchedMint(nn.Module):
         self.norm = nn.BatchNorm1d(len(models) * models[0].norm.num_features)
 
     def forward(self, x: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
-        """Return logits (K, B) of inputs (K, B, L), with dropout masks (K, 128, B) in training."""
+        """Return logits (K, B).
+
+        Args:
+            x: Inputs (K, B, L), z-scored.
+            kept: (K, 128, B) bool, the units that dropout keeps; None in evaluation. It is an argument so
+                that a network drops the same units whichever networks are trained beside it.
+        """
         x = (_products(self.weights[0], x) + self.biases[0]).relu()
         x = torch.baddbmm(self.biases[1], self.weights[1], x).relu()
         x = self.norm(x.reshape(1, -1, x.shape[2])).view(x.shape)

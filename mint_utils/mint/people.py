@@ -1,8 +1,8 @@
-"""Readings of a person: what k photographs of one person tell of whether a network was shown that person.
+"""Readings of a person: was a network shown this person, judged by k photographs?
 
-In: outcomes of the network, unit vectors (P, k, D) of k photographs of each of P people and their lengths
-(P, k); with the head also its class centres (C, D). Out: one number a person and reading, oriented so that it
-should be higher for people who were shown, and the scores of a MINT Model on all of them.
+The readings take the outcomes of the network: unit vectors (P, k, D) of k photographs of each of P people,
+their lengths (P, k) and, with the head, its class centres (C, D). Each is one number a person, oriented so
+that it should be higher for people who were shown. A MINT Model scores people by all readings together.
 
 No label enters a reading. With u_1 ... u_k the unit outcomes of a person, m their mean and c a class centre,
 the first two readings are max_c <c, m> and its lead over the second largest. Readings without the head follow
@@ -24,7 +24,7 @@ RIDGE = 0.1  # C of the logistic regression, each person counted once
 
 
 class Reading(NamedTuple):
-    """A reading: whether it needs the class centres, and how many photographs it needs at least."""
+    """A reading: whether it needs the class centres, and the least number of photographs."""
 
     head: bool
     least: int
@@ -53,16 +53,13 @@ def available(photographs: int, head: bool) -> list[str]:
     ]
 
 
-def chosen(
-    candidates: Sequence[np.ndarray], photographs: int, choices: int, seed: int = 0
-) -> np.ndarray:
+def chosen(candidates: Sequence[np.ndarray], photographs: int, choices: int) -> np.ndarray:
     """Return (choices, P, k) int64: k different photographs of each person, drawn at random.
 
     Args:
         candidates: For each of P people the indices of the photographs.
         photographs: k, at most as many as each person has.
-        choices: Random choices, independent of each other.
-        seed: Of the choices.
+        choices: Number of random choices, independent of each other.
 
     Raises:
         ParameterError: A person has fewer than k photographs.
@@ -70,7 +67,7 @@ def chosen(
     fewest = min(map(len, candidates))
     if fewest < photographs:
         raise ParameterError(f"A person has {fewest} photographs where {photographs} are asked of.")
-    rng = np.random.default_rng((seed, photographs))
+    rng = np.random.default_rng((0, photographs))
     return np.array(
         [[rng.permutation(own)[:photographs] for own in candidates] for _ in range(choices)]
     )
@@ -83,7 +80,7 @@ def read(
 
     Args:
         units: (P, k, D) float32, unit outcomes.
-        norms: (P, k) float32, their lengths before.
+        norms: (P, k) float32, the lengths of the outcomes before normalisation.
         crowd: (Q, D) float32, unit mean outcomes of other people.
         centres: (C, D) float32, class centres of unit length, C of 2 or more; None where there is no head.
 
@@ -114,7 +111,7 @@ def read(
 
 
 def _to_centres(units: np.ndarray, means: np.ndarray, centres: np.ndarray) -> dict[str, np.ndarray]:
-    # The mean of cosines is the cosine's with the mean, times its length.
+    # The mean of the cosines is the dot product with the mean outcome.
     cosines = means @ centres.T
     second, first = np.sort(np.partition(cosines, -2, axis=1)[:, -2:], axis=1).T
     to_best = np.einsum("pkd,pd->pk", units, centres[cosines.argmax(axis=1)])
@@ -122,7 +119,7 @@ def _to_centres(units: np.ndarray, means: np.ndarray, centres: np.ndarray) -> di
 
 
 def folds(labels: np.ndarray) -> np.ndarray:
-    """Return (P,) int64: the fold of each person, every fold with as many of either kind as can be."""
+    """Return (P,) int64: the fold of each person, with both kinds spread evenly over the folds."""
     found = np.empty(len(labels), np.int64)
     for kind in (True, False):
         of_kind = np.flatnonzero(labels == kind)
@@ -133,9 +130,9 @@ def folds(labels: np.ndarray) -> np.ndarray:
 def cross_fitted(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return (R, P) scores of people by a MINT Model that was trained on other people.
 
-    A logistic regression on standardised readings, one for each fold. A score says how many standard
-    deviations a person lies above those of the training who were never shown. So scores of different folds
-    can be compared, and the intercept, which tells of the share of either kind in the training, is gone.
+    It is a logistic regression on standardised readings, one for each fold. A score says how many standard
+    deviations a person lies above the training people who were never shown. So scores of different folds can
+    be compared, and they do not contain the intercept, which depends on the share of either kind in training.
 
     Args:
         features: (R, P, F), F readings of P people from R random choices of their photographs. All choices

@@ -1,15 +1,14 @@
 """Who is a member and who is not: the images that T is trained on and evaluated on.
 
-In: D with the exposures of its images, the External Datasets, and groups of members (all of them,
-or the parts shown more often). Out: an `AuditSet`: the images whose Auxiliary Auditable Data are
-needed, one row each, and for every group and protocol the rows of T's training and evaluation.
+Groups of members are all members, or the parts shown more often. For every group and protocol an `AuditSet`
+has the rows of T's training and evaluation, among the images whose Auxiliary Auditable Data are needed.
 
-The positives are the same images under every protocol, so that two protocols differ in their
-negatives alone. Classes are of equal size, and no image is on both sides (paper, Section 4.1).
-External images that D holds too are no non-members and never chosen.
+The positives are the same images under every protocol, so that two protocols differ in their negatives
+alone. Classes are of equal size, and no image is on both sides (paper, Section 4.1). External images that D
+contains too are not non-members and are never chosen.
 
-A group may also be declared never shown: held-out images in the place of members. What T scores on
-them is what the protocol gives without any membership.
+A group may also be declared never shown: it has held-out images in the place of members. The accuracy of T on
+it is what the protocol yields without any membership.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -64,7 +63,7 @@ def audit_set(
     never_shown: Collection[str] = (),
     excluded: Mapping[str, Collection[str]] | None = None,
 ) -> AuditSet:
-    """Choose the images of an audit; ``mint.mint_samples`` is an upper bound, the smallest class decides.
+    """Choose the images of an audit: at most ``mint.mint_samples``, or what the smallest class allows.
 
     Args:
         training: D.
@@ -72,10 +71,10 @@ def audit_set(
         external_train: Databases of T's negatives in training under ``paper``.
         external_eval: Database of T's negatives in evaluation under ``paper``.
         groups: Name of a column -> (N,) bool, the members that are its positives.
-        roles: For the seed of the cuts.
-        mint: Number of samples, and whether images or identities fall together.
+        roles: Its seed decides the cuts.
+        mint: Number of samples, and whether T's training and evaluation are cut by image or by identity.
         never_shown: Groups of held-out images; under ``held_out`` the negatives are then the others.
-        excluded: Name of an External Dataset -> keys of its images that D holds too, which are never chosen.
+        excluded: Name of an External Dataset -> keys of its images that D contains too; never chosen.
 
     Raises:
         ParameterError: A group holds an image never exposed (or, where it is declared never shown, one
@@ -139,10 +138,11 @@ def _check_group(name: str, members: np.ndarray, unseen: np.ndarray, never_shown
 
 
 def permuted(chosen: AuditSet, seed: int = 0) -> AuditSet:
-    """Return an audit set whose labels are dealt anew within each side: no test can beat .50 on them.
+    """Return an audit set whose labels are permuted within each side, so that no test can beat .50 on them.
 
-    The labels of the evaluation are dealt as well. With those of the training alone permuted, T would learn
-    one answer for each database; there are few databases, so its accuracy would be far from .50 by chance.
+    The labels of the evaluation are permuted as well. With those of the training alone permuted, T would
+    learn one answer for each database. There are few databases, so its accuracy would be far from .50 by
+    chance.
     """
     rng = np.random.default_rng(seed)
     splits = {}
@@ -153,7 +153,7 @@ def permuted(chosen: AuditSet, seed: int = 0) -> AuditSet:
 
 
 def equal_shares(n: int, sizes: Sequence[int]) -> list[int]:
-    """Divide n among databases equally; where a small one runs out, the larger ones fill up."""
+    """Divide n among databases equally; where a small one runs out, the larger ones take the rest."""
     shares = [0] * len(sizes)
     left = n
     smallest_first = sorted(range(len(sizes)), key=lambda i: sizes[i])
@@ -187,7 +187,7 @@ def fewer(chosen: AuditSet, n: int) -> AuditSet:
 
 
 class _Rows:
-    """Gives every chosen image one row, however many groups and protocols choose it."""
+    """Numbers the chosen images: one row each, however many groups and protocols choose them."""
 
     def __init__(self):
         self.databases: dict[str, Database] = {}

@@ -1,11 +1,10 @@
 """What an auditor reads of M beyond activations: how an image lies to the class centres of the head.
 
-In: an Audited Model with its head and images. Out, one row an image: features for MINT Models, one of
-which is told who is shown, and for reference the readings of known attacks.
+The readings are features for MINT Models, one of which knows who is shown, and the input of known attacks.
 
-Training pulls a member to the centre of its class. Copies that training never made (shifted ones) stay
-behind, and the length of a centre says how many images pull at it. The activations of an image alone do not
-tell this; their relation to the head does.
+Training pulls a member to the centre of its class. Copies that training never made (shifted ones) are pulled
+less, and the length of a centre says how many images pull at it. The activations of an image alone do not
+show this; their relation to the head does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,16 +15,15 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from mint_utils.data.images import normalise
 from mint_utils.mint.attacks import batch_norm_probe
+from mint_utils.mint.batches import batches
 
 VERSION = 1  # of the readings: raised when the same model and images give others
 NEAREST = 20  # centres of which the cosine is kept
 SCALE = 64.0  # of the cosines in the losses of M (s)
 SHIFT = 20  # a shifted copy is moved by the side over this
-BATCH = 256
 RIDGE = 0.5  # of `share`, chosen on the baseline of quick
 
 OWN = "Own class centre"
@@ -38,7 +36,7 @@ SHORT = ", without length"  # of the centre: an ablation of the first two
 
 @dataclass(frozen=True)
 class Reading:
-    """What a row of features reads, in words; the access that it takes; whether it is told who is shown."""
+    """What a row of features reads, in words; the access that it takes; whether it knows who is shown."""
 
     description: str
     access: str
@@ -79,12 +77,12 @@ class Readings:
         nearest: (N, K) float32, the largest cosines to class centres, descending; K is NEAREST or the
             number of classes.
         follow: (N, V) float32, cosine of each view to the centre nearest to view 0.
-        length: (N,) float32, of the column of the head that is this centre, as it is stored.
+        length: (N,) float32, length of this centre, the column of the head as it is stored.
         copies: (N, V - 1) float32, cosine of the outcome of each other view to that of view 0.
         norm: (N, V) float32, length of the embedding.
-        known: (N,) bool, whether M has a class for the person of the image, as far as that is told.
-        own: (N, V) float32, cosine to the centre of this class; of the nearest one where there is none.
-        own_length: (N,) float32, of the column of that centre.
+        known: (N,) bool, whether the class of the image's person in M was given.
+        own: (N, V) float32, cosine to the centre of this class; to the nearest centre where there is none.
+        own_length: (N,) float32, length of that centre.
         log_sum: (N, V) float32, log of the sum over classes of exp(s cosine).
         log_rest: (N, V) float32, the same over all classes but that one.
         distances: (N, L) float32, of view 0 to the statistics of each batch normalisation; L may be 0.
@@ -130,7 +128,7 @@ def views(images: torch.Tensor) -> Iterator[torch.Tensor]:
     Training mirrors images and never moves them (`images.augment`).
 
     Args:
-        images: (N, 3, S, S) uint8; an edge is repeated where a copy has moved away from it.
+        images: (N, 3, S, S) uint8. Where a copy has moved away from an edge, the edge is repeated.
     """
     yield images
     yield images.flip(3)
@@ -149,28 +147,24 @@ def read(
     pieces: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     device: torch.device,
 ) -> Readings:
-    """Read images.
+    """Return the readings of images.
 
     Args:
         network: In evaluation mode, on the device.
         head: A `margins.MarginHead`, on the device.
-        colour_order: Of the network's input, ``bgr`` or ``rgb``.
+        colour_order: ``bgr`` or ``rgb``, as the network's input has it.
         pieces: An array of images (N, S, S, 3) uint8 RGB, the indices (n,) wanted of it, and the class
             (n,) int64 of each of these in the head, -1 for none.
         device: Where the network is.
     """
     lengths = head.kernel.norm(dim=0)
-    found: list[Readings] = []
-    total = sum(len(indices) for _, indices, _ in pieces)
-    with tqdm(total=total, desc="readings", unit="img", leave=False) as progress:
-        for images, indices, classes in pieces:
-            for i in range(0, len(indices), BATCH):
-                batch = torch.from_numpy(images[indices[i : i + BATCH]]).to(device)
-                own = torch.from_numpy(classes[i : i + BATCH]).to(device)
-                found.append(_read(network, head, colour_order, batch, own, lengths))
-                progress.update(len(batch))
+    own = torch.from_numpy(np.concatenate([classes for _, _, classes in pieces])).to(device)
+    each: list[Readings] = []
+    for rows, images in batches([piece[:2] for piece in pieces], "readings"):
+        batch = torch.from_numpy(images).to(device)
+        each.append(_read(network, head, colour_order, batch, own[rows], lengths))
     return Readings(
-        **{name: np.concatenate([getattr(one, name) for one in found]) for name in vars(found[0])}
+        **{name: np.concatenate([getattr(one, name) for one in each]) for name in vars(each[0])}
     )
 
 
@@ -189,21 +183,22 @@ def own_class(
     Arguments as for `read`, of a single piece.
 
     Returns:
-        ``own`` and ``log_rest`` of `Readings` for images and their mirrors, ``second``, the largest cosine to
-        another centre, (n, 2) float32 each, and ``share`` (n,) float64 in the own centre: not a number where
-        there is no class. ``nearest_share``, the same in the centre that is nearest to the image.
+        For images and their mirrors, (n, 2) float32 each: ``own`` and ``log_rest`` of `Readings`, and
+        ``second``, the largest cosine to another centre. For images, (n,) float64: ``share`` in the own
+        centre and ``nearest_share`` in the nearest one. All but the last are not a number where there is no
+        class.
     """
-    told, units, nearest = [], [], []
-    for i in range(0, len(indices), BATCH):
-        batch = torch.from_numpy(images[indices[i : i + BATCH]]).to(device).permute(0, 3, 1, 2)
-        own = torch.from_numpy(classes[i : i + BATCH]).to(device)
+    to_own, units, nearest = [], [], []
+    for rows, pixels in batches([(images, indices)]):
+        batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+        own = torch.from_numpy(classes[rows]).to(device)
         outcomes = [network(normalise(view, colour_order))[0] for view in (batch, batch.flip(3))]
         cosines = [head.cosines(outcome) for outcome in outcomes]
         of_views = [torch.stack(_own(each, own.clamp(min=0))) for each in cosines]
-        told.append(torch.stack(of_views, dim=2).masked_fill((own < 0)[:, None], torch.nan).cpu())
+        to_own.append(torch.stack(of_views, dim=2).masked_fill((own < 0)[:, None], torch.nan).cpu())
         units.append(torch.stack(outcomes).float().mean(dim=0).cpu())
         nearest.append(cosines[0].argmax(dim=1).cpu())
-    found = dict(zip(("own", "log_rest", "second"), torch.cat(told, dim=1).numpy(), strict=True))
+    found = dict(zip(("own", "log_rest", "second"), torch.cat(to_own, dim=1).numpy(), strict=True))
     both, kernel = torch.cat(units).numpy(), head.kernel.detach().cpu().numpy()
     found["share"] = share(both, classes, kernel)
     return found | {"nearest_share": share(both, torch.cat(nearest).numpy(), kernel)}
@@ -213,42 +208,42 @@ def share(units: np.ndarray, classes: np.ndarray, kernel: np.ndarray) -> np.ndar
     """Return (N,) float64, the share of each image in a class centre, NaN where it has none.
 
     Training adds to the centre w of a class multiples of the outcomes x of its members, so that in the end it
-    is a sum of them (arXiv 1811.09720). Of all images brought of that class, unlabelled, the ridge regression
-    w = sum of a_i x_i, penalty `RIDGE` times the squares of a, gives a = (X X' + RIDGE I)^-1 X w: an image
-    must explain what the others of the person do not. So the score of an image depends on which others are
-    brought.
+    is a sum of them (arXiv 1811.09720). The ridge regression w = sum of a_i x_i over all given images of that
+    class, members or not, with the penalty `RIDGE` times the squares of a, has the solution
+    a = (X X' + RIDGE I)^-1 X w. The share of an image is its a: the part of w that the other images of the
+    person do not explain. It therefore depends on which others are given.
 
     Args:
         units: (N, D), outcomes.
         classes: (N,) int64, -1 for none.
         kernel: (D, C), centres at the length at which they are stored.
     """
-    found = np.full(len(units), np.nan)
-    for one in np.unique(classes[classes >= 0]):
-        rows = np.flatnonzero(classes == one)
+    shares = np.full(len(units), np.nan)
+    for column in np.unique(classes[classes >= 0]):
+        rows = np.flatnonzero(classes == column)
         x = units[rows].astype(np.float64)
         gram = x @ x.T + RIDGE * np.eye(len(rows))
-        found[rows] = np.linalg.solve(gram, x @ kernel[:, one].astype(np.float64))
-    return found
+        shares[rows] = np.linalg.solve(gram, x @ kernel[:, column].astype(np.float64))
+    return shares
 
 
 def _own(cosines: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return the cosine to a class (N,), the log of the sum over all others (N,), their largest (N,)."""
-    # Without that class, rather than by a difference, which would lose all digits.
+    # The sum leaves that class out; subtracting it from the whole sum would lose all digits.
     others = cosines.scatter(1, column[:, None], -torch.inf)
     rest = torch.logsumexp(SCALE * others, dim=1)
     return cosines.gather(1, column[:, None])[:, 0], rest, others.amax(dim=1)
 
 
 def _probed(network: nn.Module, n: int) -> AbstractContextManager:
-    """Return `batch_norm_probe`, of no layers where a network has none that can be looked at, as a file's."""
+    """Return `batch_norm_probe`, or a probe of no layers where the network, such as a file's, shows none."""
     if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return batch_norm_probe(network)
     return nullcontext(lambda: np.empty((n, 0), np.float32))
 
 
 def _read(network, head, colour_order, batch, own, lengths) -> Readings:
-    told: dict[str, list[torch.Tensor]] = {
+    lists: dict[str, list[torch.Tensor]] = {
         name: [] for name in ("follow", "copies", "norm", "own", "log_sum", "log_rest")
     }
     for i, view in enumerate(views(batch.permute(0, 3, 1, 2))):
@@ -261,14 +256,14 @@ def _read(network, head, colour_order, batch, own, lengths) -> Readings:
             column = torch.where(own >= 0, own, nearest.indices[:, 0])
             first = outcome
         else:
-            told["copies"].append((outcome * first).sum(dim=1))
-        told["follow"].append(cosines.gather(1, nearest.indices[:, :1])[:, 0])
-        told["norm"].append(norm[:, 0])
-        told["log_sum"].append(torch.logsumexp(SCALE * cosines, dim=1))
+            lists["copies"].append((outcome * first).sum(dim=1))
+        lists["follow"].append(cosines.gather(1, nearest.indices[:, :1])[:, 0])
+        lists["norm"].append(norm[:, 0])
+        lists["log_sum"].append(torch.logsumexp(SCALE * cosines, dim=1))
         for name, value in zip(("own", "log_rest"), _own(cosines, column)[:2], strict=True):
-            told[name].append(value)
+            lists[name].append(value)
     arrays = {
-        name: torch.stack(values, dim=1).float().cpu().numpy() for name, values in told.items()
+        name: torch.stack(values, dim=1).float().cpu().numpy() for name, values in lists.items()
     }
     return Readings(
         nearest=nearest.values.cpu().numpy(),

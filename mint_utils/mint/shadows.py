@@ -1,31 +1,28 @@
-"""Attacks that compare M with shadow models, trained as M on known halves of D: LiRA, RMIA and kin.
+"""Attacks that compare M with shadow models, trained as M is on known halves of D: LiRA, RMIA and kin.
 
-In: what M and each shadow model give for N images in V views (log odds or log probabilities of the own
-class), and which shadow model was trained on which image. Out: (N,) float64 scores, higher for likelier
+They read log odds or log probabilities of the own class by M and by each shadow model, for N images in V
+views, and which shadow model was trained on which image. They return (N,) float64 scores, higher for likelier
 members.
 
 A shadow model that was never shown a person has no class for it: its reading is NaN and is left out for
-that image. A score is NaN where M has no reading, or no shadow model is left on a side that is needed.
+that image. A score is NaN where M has no reading, or where no shadow model is left on a side that is needed.
 """
 
 import numpy as np
-from scipy.special import log_expit, logsumexp
+from scipy.special import logsumexp
 from scipy.stats import norm, t
 
 from mint_utils.errors import ParameterError
 
-# RMIA asks for a ratio gamma times as large. With one view gamma moves scores and hardly their order, and
-# 1, the default of its authors' ML Privacy Meter, leaves no ties where all probabilities are near 1.
-GAMMA = 1.0
-OFFLINE_A = 0.3  # RMIA without models trained on the image, its value for CIFAR-10
-PRIOR = 4.0  # BaVarIA: readings that the variance of all images together counts for
+OFFLINE_A = 0.3  # `rmia` without models trained on the image: its paper's value for CIFAR-10
+PRIOR = 4.0  # BaVarIA: the number of readings for which the variance of all images together counts
 AT_ONCE = 1 << 24  # comparisons of an image with a population image held at once
 
 
 def log_odds(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
     """Return LiRA's confidence, log p - log(1 - p) of the own class (arXiv 2112.03570, Section IV-C).
 
-    Nothing is exponentiated, so that p may be as near to 0 or 1 as it likes.
+    Nothing is exponentiated, so it is exact however near p is to 0 or 1.
 
     Args:
         own: (N, V) cosines to the centre of the own class, NaN where there is none.
@@ -35,17 +32,12 @@ def log_odds(own: np.ndarray, log_rest: np.ndarray, s: float) -> np.ndarray:
     return s * own.astype(np.float64) - log_rest
 
 
-def log_probability(odds: np.ndarray) -> np.ndarray:
-    """Return log p of log odds, exact to rounding however far from 0 they are."""
-    return log_expit(odds)
-
-
 def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Return the log likelihood ratio of member to non-member (arXiv 2112.03570, Algorithm 1).
 
-    Each image has its own two means; the two variances are those of all images together, which the paper
-    advises where shadow models are few (Section VI). They are taken around the means of the images: it is
-    the scatter between models that the test needs, not the scatter between images. Views count as
+    Each image has its own two means. The two variances are those of all images together, which the paper
+    advises where there are few shadow models (Section VI). They are taken around the means of the images,
+    because the test needs the scatter between models, not the scatter between images. Views count as
     independent.
 
     Args:
@@ -54,7 +46,7 @@ def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray
         seen: (S, N) bool, True where the shadow model was trained on the image.
 
     Raises:
-        ParameterError: No image has two readings on a side: there is no variance.
+        ParameterError: No image has two readings on a side, so there is no variance.
     """
     inside, outside = (_gaussian(phi_shadow, side) for side in (seen, ~seen))
     phi = phi_target.astype(np.float64)
@@ -62,32 +54,33 @@ def lira_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray
 
 
 def lira_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Return how improbable so high a confidence is by models that never saw the image.
+    """Return how improbable so high a confidence is for models that never saw the image.
 
-    The score is -log Pr[Z > phi], Z normal as the shadow models that were not trained on the image have
-    it: it orders images as the paper's 1 - Pr[Z > phi] does, without ties where that rounds to 1
-    (arXiv 2112.03570, Section V). The variance is that of `lira_online`; views are summed, as independent
+    The score is -log Pr[Z > phi], where Z is normal with the mean of the shadow models that were not trained
+    on the image. It orders images as the paper's 1 - Pr[Z > phi] does, without ties where that rounds to 1
+    (arXiv 2112.03570, Section V). The variance is that of `lira_online`. Views are summed, as independent
     tests are. Arguments as for `lira_online`.
 
     Raises:
-        ParameterError: No image has two readings by such models: there is no variance.
+        ParameterError: No image has two readings by such models, so there is no variance.
     """
     phi = phi_target.astype(np.float64)
     return -norm.logsf(phi, *_gaussian(phi_shadow, ~seen)).sum(axis=1)
 
 
-def rmia_online(
+def rmia(
     log_p_target: np.ndarray,
     log_p_shadow: np.ndarray,
     seen: np.ndarray,
     population: np.ndarray,
-    gamma: float = GAMMA,
+    a: float | None = None,
 ) -> np.ndarray:
     """Return the share of the population that an image dominates, ties by its ratio (arXiv 2312.03262).
 
-    An image x dominates z where Pr(x|M) / Pr(x) is at least gamma times Pr(z|M) / Pr(z). Pr(x) is the mean
-    probability by shadow models trained on x and by shadow models that were not, half each. With several
-    views, x dominates z where it does in half of the views or more.
+    An image x dominates z where Pr(x|M) / Pr(x) is at least Pr(z|M) / Pr(z). With several views, x dominates
+    z where it does in half of the views or more. The paper asks for a ratio gamma times as large. Here gamma
+    is 1, the default of its authors' ML Privacy Meter: with one view it moves scores and hardly their order,
+    and 1 leaves no ties where all probabilities are near 1.
 
     A population is finite, and images that dominate all of it would tie. Among images of one share the mean
     log ratio decides, by less than one image of the population.
@@ -97,46 +90,26 @@ def rmia_online(
         log_p_shadow: (S, N, V), the same by each shadow model.
         seen: (S, N) bool, True where the shadow model was trained on the image.
         population: (Z,) int64, rows of known non-members of M: the z.
-        gamma: How much larger the ratio of x must be.
+        a: None for the online attack: Pr(x) is the mean probability by shadow models trained on x and by
+            those that were not, half each. A number for the offline attack, which reads only the shadow
+            models that were not trained on x. With P their mean probability, that of a model trained on x is
+            taken to be a P + (1 - a), so that Pr(x) = ((1 + a) P + (1 - a)) / 2. With a = 1 training
+            changes nothing, with a = 0 it makes every probability 1.
 
     Raises:
         ParameterError: No image of the population has a ratio.
     """
-    return _dominated(log_p_target - _prior(log_p_shadow, seen), population, gamma)
+    return _dominated(log_p_target - _prior(log_p_shadow, seen, a), population)
 
 
-def rmia_offline(
-    log_p_target: np.ndarray,
-    log_p_shadow: np.ndarray,
-    seen: np.ndarray,
-    population: np.ndarray,
-    gamma: float = GAMMA,
-    a: float = OFFLINE_A,
+def informia(
+    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray, a: float | None = None
 ) -> np.ndarray:
-    """Return `rmia_online`'s score from shadow models that never saw the image alone.
-
-    What a model trained on x would give is taken to be a P + (1 - a), P the mean probability by those that
-    were not, so that Pr(x) = ((1 + a) P + (1 - a)) / 2. Here a is 1 where training changes
-    nothing and 0 where it makes every probability 1. Other arguments and errors as for `rmia_online`.
-    """
-    return _dominated(log_p_target - _prior(log_p_shadow, seen, a), population, gamma)
-
-
-def informia_online(
-    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray
-) -> np.ndarray:
-    """Return log Pr(x|M) / Pr(x), the mean over views (arXiv 2510.05582); arguments as for `rmia_online`.
+    """Return log Pr(x|M) / Pr(x), the mean over views (arXiv 2510.05582); arguments as for `rmia`.
 
     The paper adds KL(Pr(z) || Pr(z|M)) over a population, which is the same for all images of one M.
     """
-    return (log_p_target - _prior(log_p_shadow, seen)).mean(axis=1)
-
-
-def informia_offline(
-    log_p_target: np.ndarray, log_p_shadow: np.ndarray, seen: np.ndarray
-) -> np.ndarray:
-    """Return `informia_online`'s score with the Pr(x) of `rmia_offline`."""
-    return (log_p_target - _prior(log_p_shadow, seen, OFFLINE_A)).mean(axis=1)
+    return (log_p_target - _prior(log_p_shadow, seen, a)).mean(axis=1)
 
 
 def bavaria_online(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -160,15 +133,16 @@ def bavaria_offline(phi_target: np.ndarray, phi_shadow: np.ndarray, seen: np.nda
 def difference(phi_target: np.ndarray, phi_shadow: np.ndarray) -> np.ndarray:
     """Return by how much M exceeds one shadow model, the first, the mean over views.
 
-    It tells how hard the image is (arXiv 2111.08440). Where it does not know the person, its mean stands in.
+    The shadow model shows how hard the image is (arXiv 2111.08440). Where it does not know the person, its
+    mean over all images is used.
     """
     reference = phi_shadow[0].astype(np.float64)
     reference = np.where(np.isnan(reference), np.nanmean(reference), reference)
     return (phi_target - reference).mean(axis=1)
 
 
-def _prior(log_p_shadow: np.ndarray, seen: np.ndarray, a: float | None = None) -> np.ndarray:
-    """Return log Pr(x), (N, V): of both sides in halves, or with RMIA's a of models that did not see x."""
+def _prior(log_p_shadow: np.ndarray, seen: np.ndarray, a: float | None) -> np.ndarray:
+    """Return log Pr(x), (N, V), with a as for `rmia`."""
     outside = _log_mean(log_p_shadow, ~seen)
     if a is None:
         return _mixture(np.stack([_log_mean(log_p_shadow, seen), outside]), np.array(0.5))
@@ -215,14 +189,14 @@ def _log_mean(log_p: np.ndarray, side: np.ndarray) -> np.ndarray:
 def _mixture(log_p: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the log of the weighted mean over the first axis of probabilities given by their logs."""
     missing = -(weights * np.expm1(log_p)).sum(axis=0)
-    # Near 1 it is what is missing to 1 that tells images apart, and a sum of probabilities rounds it away.
+    # Near 1 images differ in what is missing to 1, which a sum of probabilities would round away.
     near = np.log1p(-np.minimum(missing, 0.5))
     return np.where(missing < 0.5, near, logsumexp(log_p, axis=0, b=weights))
 
 
-def _dominated(ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:
+def _dominated(ratio: np.ndarray, population: np.ndarray) -> np.ndarray:
     """Return (N,): the share of the population that each image dominates, of log ratios (N, V)."""
-    thresholds = ratio[population] + np.log(gamma)
+    thresholds = ratio[population]
     thresholds = thresholds[~np.isnan(thresholds).any(axis=1)]
     if not len(thresholds):
         raise ParameterError(

@@ -16,7 +16,7 @@ from mint_utils.errors import OutOfTime, StudyError
 from mint_utils.study import factors, scenarios
 from mint_utils.study.audit import Audit
 from mint_utils.study.controls import Controls, untrained
-from mint_utils.study.detectors import Detectors
+from mint_utils.study.known_attacks import KnownAttacks
 from mint_utils.study.people import People
 from mint_utils.study.scenarios import KINDS, Column
 from mint_utils.study.study import Study
@@ -120,7 +120,7 @@ def model(
         if scenario == "people":
             audit.place(untrained(audit, trained))
     elif scenario == "shadows":
-        Detectors(audit).own_class(trained)
+        KnownAttacks(audit).own_class(trained)
     for kind in kinds if "shadows" in read_by else ():
         chosen = audit.chosen(trained, kind)
         audit.mint(audit.readings(trained, chosen)[1], chosen)
@@ -153,7 +153,7 @@ def auditor(config: Config) -> None:
 
 def attacks(config: Config) -> None:
     """Make the scores of the known attacks on the first training of the baseline."""
-    Detectors(Audit(config)).attack_scores()
+    KnownAttacks(Audit(config)).scores()
 
 
 def make(

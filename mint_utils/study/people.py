@@ -531,4 +531,4 @@ def _told_apart(found: pd.Series) -> str:
 
 def estimate(found: pd.Series) -> Estimate:
     """Return the area of a line with its interval."""
-    return Estimate(found["auc"], found["low"], found["high"])
+    return Estimate.read(found, "auc")

@@ -1,7 +1,7 @@
-"""Is it T, or are the activations empty? Other readers of the same activations, with non-members of D.
+"""Is T too weak, or do the activations hold no membership? Other readers of them, with non-members of D.
 
-In: an audit and the trainings of its baseline. Out: a table of what a linear probe and boosted trees make of
-the images that T is trained and evaluated on. Their settings are chosen inside T's training images.
+A linear probe and boosted trees are trained and evaluated on the same images as T, with non-members of the
+same database. Their settings are chosen within T's training images.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ VERSION = 1  # raised when the same features give other scores
 READ = OUTCOME, ALL
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the linear probe
 FOLDS = 5
-MOST = 5000  # training images of a class
+MOST = 5000  # training images of a class, at most
 T = "T (the paper's)"
 
 
@@ -47,13 +47,10 @@ def boosted_trees() -> HistGradientBoostingClassifier:
 PROBES: dict[str, Callable] = {"linear probe": linear_probe, "boosted trees": boosted_trees}
 
 
-def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scores]:
-    """Return what each probe gives the evaluation images under ``held_out``: name -> `Scores`, one a row.
+def probed(features: Features, chosen: AuditSet) -> dict[str, Scores]:
+    """Return the scores of each probe for the evaluation images under ``held_out``: name -> `Scores`.
 
-    Args:
-        audit: For the store.
-        features: Of the images of the audit set.
-        chosen: The audit set; at most `MOST` of T's training images a class are read.
+    At most `MOST` of T's training images a class are read.
     """
     chosen = replace(chosen, splits={KEY: fewer(chosen, MOST).splits[KEY]})
     rows = [row for row in READ if row in features.rows]
@@ -84,7 +81,7 @@ def probed(audit: Audit, features: Features, chosen: AuditSet) -> dict[str, Scor
 
 
 def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
-    """Return what T and the probes give for trainings of the baseline: a column each, ``held_out`` alone."""
+    """Return the table of T and of the probes for trainings of the baseline, a column each, ``held_out``."""
     found: dict[str, list[Scores]] = {name: [] for name in (T, *PROBES)}
     for model in models:
         chosen = audit.chosen(model)
@@ -92,14 +89,14 @@ def table(audit: Audit, models: list[AuditedModel]) -> MintTable:
         whole = audit.mint(features, chosen)
         of_t = {(KEY, row): whole.scores[KEY, row] for row in READ}
         found[T].append(Scores(chosen, of_t))
-        for name, scores in probed(audit, features, chosen).items():
+        for name, scores in probed(features, chosen).items():
             found[name].append(scores)
     columns = {name: (scores, KEY[0]) for name, scores in found.items()}
     return MintTable.of(columns, audit.config.mint.replicates)
 
 
 def conclusion(cells: pd.DataFrame) -> str:
-    """Return what the cells of `table` come to, in words."""
+    """Return in words how many of the readers in `table` detect members, and which is best."""
     best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
     return (
         f"{above or 'None'} of {len(cells)} readers of activations {'tells' if above < 2 else 'tell'} "

@@ -292,4 +292,4 @@ def estimate(cell: pd.Series) -> str:
     """Return accuracy, low and high of a cell as text, 0.84 [0.82, 0.86], or the accuracies of trainings."""
     if np.isnan(cell["low"]) and isinstance(cell.get("each"), str):
         return cell["each"]
-    return str(Estimate(cell["accuracy"], cell["low"], cell["high"]))
+    return str(Estimate.read(cell, "accuracy"))

@@ -50,7 +50,7 @@ def shown_to(d: Detectors, table: MintTable, column: str) -> np.ndarray:
     """Return for each evaluated image how many images of its person M was shown: (n,) int64."""
     chosen, group = table.chosen[column]
     index = chosen.images["index"].to_numpy()[chosen.splits[group, KEY[1]].evaluation]
-    people, seen = d.audit.training.identities, d.model.ledger["exposures"].to_numpy() > 0
+    people, seen = d.audit.training.identities, d.attacks.model.ledger["exposures"].to_numpy() > 0
     return np.bincount(people[seen], minlength=people.max() + 1)[people[index]]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from mint_utils.audited import ir
 from mint_utils.audited.margins import make_head
-from mint_utils.mint import aad
+from mint_utils.mint import aad, batches
 from tests.factory import database
 
 CPU = torch.device("cpu")
@@ -68,7 +68,7 @@ def test_rows_are_the_maxima_of_the_stage_ends_then_the_outcome(tmp_path, networ
 def test_batches_do_not_show(tmp_path, network, monkeypatch):
     db, every = database(), np.arange(48)
     aad.extract(network, "bgr", [(db.images, every)], tmp_path / "a.npy", CPU)
-    monkeypatch.setattr(aad, "BATCH", 7)
+    monkeypatch.setattr(batches, "BATCH", 7)
     aad.extract(network, "bgr", [(db.images, every)], tmp_path / "b.npy", CPU)
     np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), atol=2e-5)
 

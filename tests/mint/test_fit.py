@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from mint_utils.errors import ParameterError
-from mint_utils.mint.fit import MintRecipe, MintTask, _inputs, _sizes, fit
+from mint_utils.mint.fit import MintRecipe, MintTask, _inputs, fit
 from mint_utils.mint.model import WIDE, BatchedMint, VanillaMint
-from tests.factory import fit_one
+from tests.factory import fit_one, vanilla
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(600) % 2 == 0
@@ -96,13 +96,15 @@ def test_a_constant_column_is_no_division_by_zero():
 
 
 def test_the_vanilla_mint_model_is_the_papers():
-    model = VanillaMint(960).eval()
+    model = VanillaMint(960)
     linear, relu = nn.functional.linear, torch.relu
     x = torch.randn(5, 960)
     h = relu(linear(x, model.first.weight, model.first.bias))
     h = relu(linear(h, model.second.weight, model.second.bias))
     h = (h - model.norm.running_mean) / (model.norm.running_var + 1e-5).sqrt()
-    torch.testing.assert_close(model(x), linear(h, model.last.weight, model.last.bias)[:, 0])
+    expected = linear(h, model.last.weight, model.last.bias)[:, 0]
+    for found in (vanilla(model.eval(), x), BatchedMint([model]).eval()(x[None])[0]):
+        torch.testing.assert_close(found, expected)
     assert [m.out_features for m in model.modules() if isinstance(m, nn.Linear)] == [256, 128, 1]
     recipe = dataclasses.asdict(MintRecipe())
     assert recipe == {
@@ -122,7 +124,7 @@ def test_batched_networks_are_each_models_own(inputs):
     x, kept = torch.randn(3, 11, inputs), torch.rand(3, 128, 11) < 0.7
     network = BatchedMint(models).train()
     together = network(x, kept)
-    alone = torch.stack([m(x[i], kept[i].T) for i, m in enumerate(models)])
+    alone = torch.stack([vanilla(m, x[i], kept[i].T) for i, m in enumerate(models)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
     weights = torch.randn(3, 11)
     (together * weights).sum().backward()
@@ -134,7 +136,7 @@ def test_batched_networks_are_each_models_own(inputs):
 
 @pytest.mark.parametrize("n", [1, 5, 127, 128, 129, 130, 300, 1000])
 def test_batches_use_every_sample_and_none_alone(n):
-    sizes = _sizes(n, 128)
+    sizes = [len(part) for part in torch.arange(n).tensor_split(MintRecipe().steps(n))]
     assert sum(sizes) == n and max(sizes) <= 128 and max(sizes) - min(sizes) <= 1
 
 

@@ -15,7 +15,16 @@ from mint_utils.config import PROTOCOLS, ROWS, Mint, resolve
 from mint_utils.measure.bootstrap import Decided
 from mint_utils.mint import blind, readings
 from mint_utils.mint.attacks import ATTACKS, Attack
-from mint_utils.study import audit, checks, controls, detectors, probes, scenarios, shots
+from mint_utils.study import (
+    audit,
+    checks,
+    controls,
+    detectors,
+    known_attacks,
+    probes,
+    scenarios,
+    shots,
+)
 from mint_utils.study.audit import Audit
 from mint_utils.study.images import SWAPPED, Images
 from mint_utils.study.results import MintTable, estimate
@@ -99,7 +108,7 @@ def test_where_little_is_held_out_the_null_is_as_large_as_the_network_it_stands_
     assert not baseline[chosen.images["index"][split.evaluation[split.labels]]].any()
     assert "10% of D" in c.conclusion() and "half of D" in c.conclusion()
     d = detectors.Detectors(c.audit)
-    assert d.model.recipe.shown == "half-a"
+    assert d.attacks.model.recipe.shown == "half-a"
     assert detectors.ranking(d.compared())
 
 
@@ -246,8 +255,8 @@ def test_detectors_stand_on_the_same_images(s):
     of_baseline = d.union.cells.query("column == 'Baseline'")["auc"].item()
     line = compared.set_index("detector").loc[f"MINT, {detectors.UNION}"]
     assert line["auc"] == pytest.approx(of_baseline)
-    split, scores = d.chosen.splits[detectors.KEY], d.attack_scores()["own cosine"]
-    kept = d.answered[d.chosen.images["index"].to_numpy()[split.evaluation]]
+    split, scores = d.attacks.chosen.splits[detectors.KEY], d.attacks.scores()["own cosine"]
+    kept = d.attacks.answered[d.attacks.chosen.images["index"].to_numpy()[split.evaluation]]
     area = roc_auc_score(split.labels[kept], scores[split.evaluation][kept])
     assert compared.set_index("detector").loc["own cosine", "auc"] == pytest.approx(area)
     said, named = detectors.ranking(compared), compared.set_index("detector")
@@ -257,14 +266,14 @@ def test_detectors_stand_on_the_same_images(s):
 
 def test_shadow_models_never_count_what_they_did_not_see(s):
     d = detectors.Detectors(s)
-    odds, seen = d._shadows()
-    inside = d.places >= 0
+    odds, seen = d.attacks._shadows()
+    inside = d.attacks.places >= 0
     odds = odds["odds"]
     assert not seen[:, ~inside].any() and np.isnan(odds[:, ~inside]).all()
     assert (seen[0, inside] ^ seen[1, inside]).all() and (seen[2, inside] ^ seen[3, inside]).all()
     for i, column in enumerate(scenarios.columns(s.config, "shadows")):
         shown = s.model(column.recipe).ledger["exposures"].to_numpy() > 0
-        assert (seen[i, inside] == shown[d.places[inside]]).all()
+        assert (seen[i, inside] == shown[d.attacks.places[inside]]).all()
     seeds = {c.recipe.seed for c in scenarios.columns(s.config, "shadows")}
     assert len(seeds) == 4 and s.config.audited.seed not in seeds
 
@@ -292,7 +301,7 @@ def test_all_tables_of_detectors_are_on_the_images_that_every_attack_answers_for
         assert set(held["n"]) == {compared["n"][0]}
         for column, (chosen, group) in table.chosen.items():
             rows = chosen.splits[group, "held_out"].evaluation
-            assert d.answered[chosen.images["index"].to_numpy()[rows]].all(), column
+            assert d.attacks.answered[chosen.images["index"].to_numpy()[rows]].all(), column
 
 
 def test_by_images_a_person_groups_what_m_was_shown(s):
@@ -306,7 +315,7 @@ def test_by_images_a_person_groups_what_m_was_shown(s):
     chosen, group = d.read.chosen["Baseline"]
     first = chosen.images["index"].to_numpy()[chosen.splits[group, "held_out"].evaluation][0]
     of_person = s.images.training.identities == s.images.training.identities[first]
-    assert shown[0] == (of_person & (d.model.ledger["exposures"].to_numpy() > 0)).sum()
+    assert shown[0] == (of_person & (d.attacks.model.ledger["exposures"].to_numpy() > 0)).sum()
     assert of["n"].iloc[1:].sum() <= of["n"].iloc[0]
 
 
@@ -338,7 +347,7 @@ def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):
     members[split.train], members[split.evaluation] = split.train_labels, split.labels
     array[:, 3] += 4 * members
     rows = {"All Conv Layers": slice(0, 40), "Model Outcome": slice(10, 40)}
-    found = probes.probed(s, audit.Features(array, rows, "planted"), chosen)
+    found = probes.probed(audit.Features(array, rows, "planted"), chosen)
     for name, scores in found.items():
         areas = {
             row: roc_auc_score(split.labels, scores.scores[probes.KEY, row][0]) for row in rows
@@ -431,10 +440,10 @@ def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypa
     given = {}
     names = "non_members", "population", "train", "train_labels", "statistic", "own", "seen"
     spy = Attack("spy", lambda **arrays: given.update(arrays), names)
-    monkeypatch.setattr(detectors, "ATTACKS", (spy,))
-    d._attack_scores()
-    split = d.chosen.splits[detectors.KEY]
-    exposures = d.chosen.images["exposures"].to_numpy()
+    monkeypatch.setattr(known_attacks, "ATTACKS", (spy,))
+    d.attacks._scores()
+    split = d.attacks.chosen.splits[detectors.KEY]
+    exposures = d.attacks.chosen.images["exposures"].to_numpy()
     for name in ("non_members", "population"):
         assert set(given[name]) == set(split.train[~split.train_labels])
         assert not set(given[name]) & set(split.evaluation)
@@ -442,9 +451,9 @@ def test_attacks_are_given_the_known_images_and_none_that_are_judged(s, monkeypa
     assert (given["train"] == split.train).all() and (
         exposures[given["train"]] > 0
     ).tolist() == list(given["train_labels"])
-    assert np.isnan(given["own"][d.places < 0]).all()
+    assert np.isnan(given["own"][d.attacks.places < 0]).all()
     # A statistic is LiRA's log odds of the image itself: the first view of two.
-    found, _ = s.readings(d.model, d.chosen)
+    found, _ = s.readings(d.attacks.model, d.attacks.chosen)
     known = found.known
     expected = readings.SCALE * found.own[known, 0].astype(np.float64) - found.log_rest[known, 0]
     np.testing.assert_allclose(given["statistic"][known], expected)
@@ -527,14 +536,14 @@ def test_images_of_people_that_attacks_do_not_know_are_left_out_everywhere(s):
     few = world(each=2, identities=80, epochs=1, batch_size=32, shadow_models=4)
     few.config = few.config.replace(mint_epochs=2, frequencies=[1, 2], frequency_epochs=1)
     d = detectors.Detectors(few)
-    scores = d.attack_scores()
+    scores = d.attacks.scores()
     finite = np.isfinite(np.stack([scores[attack.name] for attack in ATTACKS])).all(axis=0)
-    inside = d.chosen.images["index"].to_numpy()[(d.places >= 0)]
-    assert (finite[(d.places >= 0)] == d.answered[inside]).all()
-    kept = finite[d.chosen.splits[detectors.KEY].evaluation]
+    inside = d.attacks.chosen.images["index"].to_numpy()[(d.attacks.places >= 0)]
+    assert (finite[(d.attacks.places >= 0)] == d.attacks.answered[inside]).all()
+    kept = finite[d.attacks.chosen.splits[detectors.KEY].evaluation]
     assert 10 < kept.sum() < len(kept)
-    chosen = d.chosen
-    scores = few.mint(few.readings(d.model, chosen)[1], chosen).on(d._kept(chosen))
+    chosen = d.attacks.chosen
+    scores = few.mint(few.readings(d.attacks.model, chosen)[1], chosen).on(d.attacks.common(chosen))
     key = detectors.KEY
     assert scores.scores[key, readings.OWN].shape[1] == len(scores.chosen.splits[key].labels)
     assert len(scores.chosen.splits[key].labels) == kept.sum() == d.compared()["n"][0]
