@@ -343,6 +343,13 @@ def _extract(
     device, path = train.default_device(), folder / "features.npy"
     pieces = [(db.images, index) for db, index in files.runs]
     aad.extract(network, order, pieces, path, device)
+    finite = np.isfinite(np.load(path, mmap_mode="r")).all(axis=1)
+    if not finite.all():  # such a score would compare as the most unusual of all
+        image = files.images.iloc[int(finite.argmin())]
+        raise DataError(
+            f"{files.folder / image['database'] / image['key']}: what the network computes of it is not "
+            "finite. Take the image out, or look at the weights."
+        )
     rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
     if files.centres is not None:
         unknown = [(images, index, np.full(len(index), -1)) for images, index in pieces]

@@ -208,3 +208,27 @@ def test_heads_that_do_not_fit(tmp_path):
         read_head(str(tmp_path / "b.pt"), 6)
     with pytest.raises(DataError, match="0 entries three"):
         read_head(f"{tmp_path / 'b.pt'}:three", 6)
+
+
+class Flat(nn.Module):
+    """One layer, of which a user may mend the colour order without touching the weights."""
+
+    def __init__(self, mended):
+        super().__init__()
+        self.mended = mended
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Flatten())
+
+    def forward(self, x):
+        return self.layers(x.flip(1) if self.mended else x)
+
+
+def test_two_functions_of_the_same_weights_are_two_networks(monkeypatch):
+    digests = []
+    for mended in (False, True):
+        monkeypatch.setattr(f"{__name__}.made", lambda mended=mended: Flat(mended), raising=False)
+        name = f"{__name__}:made"
+        digests += [
+            networks.fingerprint(name, networks.open_network(name, 16).network) for _ in range(2)
+        ]
+    assert digests[0] == digests[1] != digests[2] == digests[3]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import coverage
@@ -13,7 +14,7 @@ from mint_utils import study
 from mint_utils.config import resolve
 from mint_utils.errors import DataError, ParameterError
 from mint_utils.measure.bootstrap import interval
-from mint_utils.study import case, casecommon, casepeople, checks, scenarios
+from mint_utils.study import case, casecommon, casefiles, casepeople, checks, scenarios
 from mint_utils.study.audit import Features
 from mint_utils.study.casefiles import NETWORK, UNTRAINED
 from mint_utils.study.design import FOLDERS, QUESTIONED
@@ -65,13 +66,14 @@ class World:
         monkeypatch.setattr(casepeople, "blind_features", lambda runs: seen)
         monkeypatch.setattr(casepeople, "doubt", lambda files: "")
         centres = torch.from_numpy(self.centres.T.astype(np.float32)) if self.head else None
-        left = pd.DataFrame(columns=["folder", "key", "why"], dtype=str)
+        left = pd.DataFrame(columns=["folder", "key", "why", "also_in", "other_key"], dtype=str)
         files = SimpleNamespace(
             images=images,
             centres=centres,
             seed=0,
             unknown=[],
             left_out=left,
+            databases={},
             runs=[],
             folder="CASE",
         )
@@ -118,6 +120,13 @@ def test_one_person_in_question(monkeypatch):
     assert 0.05 < (c.answers["unlike"] < casepeople.ODD).mean() < 0.15
     c = known(World(2), 1.5).bring(QUESTIONED, 1).asked(monkeypatch)
     assert c.conclusion().startswith("**p0260 cannot be named.**") and not c.answers["named"].any()
+
+
+def test_of_a_few_people_no_share_is_said(monkeypatch):
+    """Of 8 who were not shown, one in five is called by chance, and an estimate can be 100%."""
+    c = known(World(), 1.5).bring(QUESTIONED, 8).asked(monkeypatch)
+    assert np.isnan(c.share()).all()
+    assert c.conclusion().startswith("How many of 8 people in question were shown is not said")
 
 
 def test_a_network_that_knows_nobody_says_nothing(monkeypatch):
@@ -227,15 +236,19 @@ def persons(person, n):
 
 
 def test_from_the_files_to_the_sentence(tmp_path):
-    """The network was trained on nothing: nothing is said. A person without a readable image is named."""
+    """The network was trained on nothing: nothing is said. Who has no photograph left is named, with why."""
     opened = brought(tmp_path, persons)
     (tmp_path / QUESTIONED / "p99").mkdir()
     (tmp_path / QUESTIONED / "p99" / "x.png").write_bytes(b"no image")
+    photograph = next((tmp_path / "members" / "p03").iterdir())
+    write(tmp_path / QUESTIONED / "p98" / "y.png", np.asarray(Image.open(photograph)))
     c = opened()
     assert c.conclusion().startswith("**Nothing can be said of the people in question.**")
-    assert "No photograph can be read of p99." in c.conclusion()
+    assert "Of p99 no photograph takes part: none can be read." in c.conclusion()
+    said = f"Of p98 no photograph takes part: they are copies of images in members, such as p03/{photograph.name}."
+    assert said in c.conclusion()
     counts = c.files.counts().set_index("folder").loc[QUESTIONED]
-    assert counts[["files", "read", "not read", "people"]].tolist() == [25, 24, 1, 6]
+    assert counts[["files", "read", "not read", "copies"]].tolist() == [26, 25, 1, 1]
     assert len(c.answers) == 6 and c.answers["p"].between(0, 1).all()
 
 
@@ -264,6 +277,30 @@ def test_what_is_wrong_with_people_is_said(tmp_path, where, error, says):
     with pytest.raises(error, match=says) as found:
         opened().conclusion()
     assert "\n" not in str(found.value)
+
+
+def test_a_person_in_two_folders_is_refused_although_the_photographs_are_copies(tmp_path):
+    opened = brought(tmp_path, persons)
+    for photograph in (tmp_path / "members" / "p03").iterdir():
+        pixels = np.asarray(Image.open(photograph))
+        write(tmp_path / QUESTIONED / "p03" / photograph.name, pixels)
+    with pytest.raises(DataError, match="'p03' lies in members, questioned"):
+        opened()
+
+
+def test_an_image_of_which_the_network_computes_nothing_finite_is_refused(tmp_path, monkeypatch):
+    """Not a number would count as more unusual than everybody."""
+    c = brought(tmp_path, persons)()
+
+    def extract(network, order, pieces, path, device):
+        array = np.zeros((sum(len(index) for _, index in pieces), 368), np.float32)
+        array[5] = np.nan
+        np.save(path, array)
+
+    monkeypatch.setattr(casefiles.aad, "extract", extract)
+    image = c.files.images.iloc[5]
+    with pytest.raises(DataError, match=f"{image['key']}: what the network computes of it is not"):
+        c.answers  # noqa: B018
 
 
 def test_people_must_be_known(tmp_path):
