@@ -61,7 +61,7 @@ def main(data: str | None = None) -> None:
     s = study.open_study(
         "faces_distributed" if data else "quick", data, image_size=112 if data else None
     )
-    d = s.images.training
+    d, *externals = s.images.audited
     started = time.process_time()
     hashes = perceptual_hashes(d.images)
     print(f"  {len(d) / (time.process_time() - started):,.0f} images hashed a second")
@@ -75,7 +75,7 @@ def main(data: str | None = None) -> None:
         found = distances(hashes[i], hashes[i + 1 :][d.identities[i + 1 :] != d.identities[i]])
         near += np.bincount(found[found < REACH], minlength=REACH)
     _report("two people of D", near)
-    for external in (*s.images.external_train, s.images.external_eval):
+    for external in externals:
         near = np.zeros(REACH, np.int64)
         sides = np.concatenate([external.images, external.images[:, :, ::-1]])
         queries = perceptual_hashes(sides)

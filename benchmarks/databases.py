@@ -41,18 +41,17 @@ def auc(train: list[np.ndarray], evaluation: list[np.ndarray]) -> float:
 def main(data: str | None = None) -> None:
     """Print the AUC for each external database, and across databases as MINT is evaluated."""
     s = study.open_study("faces_distributed" if data else "quick", data)
-    d = thumbnails(s.images.training.images)
+    training, *train, evaluation = s.images.audited
+    d = thumbnails(training.images)
     d = d[np.random.default_rng(0).permutation(len(d))]
     half = len(d) // 2
-    for external in (*s.images.external_train, s.images.external_eval):
+    for external in (*train, evaluation):
         other = thumbnails(external.images)
         found = auc([d[:half], other[::2]], [d[half:], other[1::2]])
-        print(f"  {s.images.training.name} against {external.name}: AUC {found:.2f}")
-    known = np.concatenate([thumbnails(external.images) for external in s.images.external_train])
-    found = auc([d[:half], known], [d[half:], thumbnails(s.images.external_eval.images)])
-    print(
-        f"  trained on the first three, evaluated on {s.images.external_eval.name}: AUC {found:.2f}"
-    )
+        print(f"  {training.name} against {external.name}: AUC {found:.2f}")
+    known = np.concatenate([thumbnails(external.images) for external in train])
+    found = auc([d[:half], known], [d[half:], thumbnails(evaluation.images)])
+    print(f"  trained on the others, evaluated on {evaluation.name}: AUC {found:.2f}")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def soak(n: int) -> dict[str, tuple[float, int]]:
             "image_size": SIDE,
             "images": n,
             "identities": -(-n // EACH),
-            "sha256": manifest._file_sha256(path),
+            "sha256": manifest.sha256(path),
         }
         paths.MANIFESTS = Path(folder)
         (paths.MANIFESTS / "soak.yaml").write_text(yaml.safe_dump(told))
