@@ -1,8 +1,8 @@
-"""Distance between databases: how well a linear look at thumbnails tells D from the externals.
+"""Distance between databases: how well a linear model on thumbnails distinguishes D from the others.
 
 ``python -m benchmarks.databases`` for the embedded ones, ``python -m benchmarks.databases DIR`` for
-those of the profile ``faces_distributed``. The classifier is trained and evaluated on the databases that
-the MINT Model is, and sees no network: what it finds is a difference between databases.
+those of the profile ``faces_distributed``. The classifier is trained and evaluated on the databases of
+the MINT Model and uses no network: it can only find a difference between databases.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def auc(train: list[np.ndarray], evaluation: list[np.ndarray]) -> float:
-    """Return the AUC of a logistic regression; each argument is images of D and images of others."""
+    """Return the AUC of a logistic regression; each argument holds images of D, then images of others."""
     (x, y), (x_new, y_new) = (
         (np.concatenate(parts), np.repeat([1, 0], [len(part) for part in parts]))
         for parts in (train, evaluation)
