@@ -1,4 +1,4 @@
-"""How far perceptual hashes of copies differ, and how near those of different images come.
+"""Contamination: by how many bits perceptual hashes of copies differ, and those of different images.
 
 ``python -m benchmarks.contamination`` on embedded faces, ``python -m benchmarks.contamination DIR`` on those
 of the profile ``faces_distributed``. Copies are made of 300 images of D; different images are those of two
@@ -17,7 +17,7 @@ from mint_utils import study
 from mint_utils.data.contamination import NEAR, nearest_hash, perceptual_hashes
 
 COPIES = 300
-REACH = 70  # bits: near misses are counted up to here
+REACH = 70  # near misses are counted up to this number of bits
 
 
 def reencoded(image: np.ndarray, quality: int) -> np.ndarray:
@@ -61,21 +61,21 @@ def main(data: str | None = None) -> None:
     s = study.open_study(
         "faces_distributed" if data else "quick", data, image_size=112 if data else None
     )
-    d = s.images.training
+    d, *externals = s.images.audited
     started = time.process_time()
     hashes = perceptual_hashes(d.images)
     print(f"  {len(d) / (time.process_time() - started):,.0f} images hashed a second")
     for title, change in CHANGES.items():
         copies = perceptual_hashes(np.stack([change(image) for image in d.images[:COPIES]]))
-        found = distances(copies, hashes[:COPIES])
-        told = ", ".join(f"{q:.0%} within {np.quantile(found, q):.0f}" for q in (0.5, 0.9, 0.99))
-        print(f"  {title}: {told} bits; {(found <= NEAR).mean():.0%} found")
+        bits = distances(copies, hashes[:COPIES])
+        within = ", ".join(f"{q:.0%} within {np.quantile(bits, q):.0f}" for q in (0.5, 0.9, 0.99))
+        print(f"  {title}: {within} bits; {(bits <= NEAR).mean():.0%} found")
     near = np.zeros(REACH, np.int64)
     for i in range(len(d)):
         found = distances(hashes[i], hashes[i + 1 :][d.identities[i + 1 :] != d.identities[i]])
         near += np.bincount(found[found < REACH], minlength=REACH)
     _report("two people of D", near)
-    for external in (*s.images.external_train, s.images.external_eval):
+    for external in externals:
         near = np.zeros(REACH, np.int64)
         sides = np.concatenate([external.images, external.images[:, :, ::-1]])
         queries = perceptual_hashes(sides)

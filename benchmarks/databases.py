@@ -1,8 +1,8 @@
-"""Distance between databases: how well a linear look at thumbnails tells D from the externals.
+"""Distance between databases: how well a linear model on thumbnails distinguishes D from the others.
 
 ``python -m benchmarks.databases`` for the embedded ones, ``python -m benchmarks.databases DIR`` for
-those of the profile ``faces_distributed``. The classifier is trained and evaluated on the databases that
-the MINT Model is, and sees no network: what it finds is a difference between databases.
+those of the profile ``faces_distributed``. The classifier is trained and evaluated on the databases of
+the MINT Model and uses no network: it can only find a difference between databases.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def auc(train: list[np.ndarray], evaluation: list[np.ndarray]) -> float:
-    """Return the AUC of a logistic regression; each argument is images of D and images of others."""
+    """Return the AUC of a logistic regression; each argument holds images of D, then images of others."""
     (x, y), (x_new, y_new) = (
         (np.concatenate(parts), np.repeat([1, 0], [len(part) for part in parts]))
         for parts in (train, evaluation)
@@ -41,18 +41,17 @@ def auc(train: list[np.ndarray], evaluation: list[np.ndarray]) -> float:
 def main(data: str | None = None) -> None:
     """Print the AUC for each external database, and across databases as MINT is evaluated."""
     s = study.open_study("faces_distributed" if data else "quick", data)
-    d = thumbnails(s.images.training.images)
+    training, *train, evaluation = s.images.audited
+    d = thumbnails(training.images)
     d = d[np.random.default_rng(0).permutation(len(d))]
     half = len(d) // 2
-    for external in (*s.images.external_train, s.images.external_eval):
+    for external in (*train, evaluation):
         other = thumbnails(external.images)
         found = auc([d[:half], other[::2]], [d[half:], other[1::2]])
-        print(f"  {s.images.training.name} against {external.name}: AUC {found:.2f}")
-    known = np.concatenate([thumbnails(external.images) for external in s.images.external_train])
-    found = auc([d[:half], known], [d[half:], thumbnails(s.images.external_eval.images)])
-    print(
-        f"  trained on the first three, evaluated on {s.images.external_eval.name}: AUC {found:.2f}"
-    )
+        print(f"  {training.name} against {external.name}: AUC {found:.2f}")
+    known = np.concatenate([thumbnails(external.images) for external in train])
+    found = auc([d[:half], known], [d[half:], thumbnails(evaluation.images)])
+    print(f"  trained on the others, evaluated on {evaluation.name}: AUC {found:.2f}")
 
 
 if __name__ == "__main__":

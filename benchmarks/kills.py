@@ -1,11 +1,11 @@
-"""Kills a run at random moments, goes on each time, and compares its tables with those of an undisturbed run.
+"""Kill a run at random moments, resume it each time, and compare its tables with those of an undisturbed run.
 
     python -m benchmarks.kills [--kills 20] [--longest SECONDS] [--seed 0] [ARGUMENTS OF mint_utils.reproduce]
 
-A run that comes to its end before it was killed often enough is compared, and another one is begun. Without
-arguments a toy is run, one notebook of a network that is trained in seconds. Checkpoints are written every
-two seconds instead of every minute, so that kills fall between them too. Workers and kernels are killed as
-well; what else a killed run leaves behind (unfinished artifacts, locks) is left to the next one.
+A run that ends before the number of kills is reached is compared, and another one starts. Without arguments
+a toy is run, one notebook of a network that is trained in seconds. Checkpoints are written every two seconds
+instead of every minute, so that kills fall between them too. Workers and kernels are killed as well;
+unfinished artifacts and locks are left to the next run.
 """
 
 import argparse
@@ -33,7 +33,7 @@ if CHECKPOINTS in os.environ:  # in the run, and in its workers, which import th
 
 
 def begin(folder: Path, arguments: list[str]) -> subprocess.Popen:
-    """Begin, or go on with, a run whose artifacts, figures and reports are in a folder."""
+    """Start or resume a run whose artifacts, figures and reports are in a folder."""
     places = {
         f"MINT_{name}": str(folder / name.lower()) for name in ("ARTIFACTS", "FIGURES", "REPORTS")
     }
@@ -59,19 +59,20 @@ def end(process: subprocess.Popen, folder: Path) -> None:
 
 
 def has_begun(process: subprocess.Popen, log: Path, before: int) -> float:
-    """Wait until a run says something, so that no kill falls into its imports; return the time."""
+    """Wait until a run prints something, so that no kill falls into its imports; return the time."""
     while process.poll() is None and log.stat().st_size == before:
         time.sleep(0.1)
     return time.monotonic()
 
 
 def kill(process: subprocess.Popen) -> None:
-    """Kill a run and all that it started, at once and without a word."""
-    whole = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for one in whole:
+    """Kill a run and all its processes, without a chance to clean up."""
+    parent = psutil.Process(process.pid)
+    processes = [*parent.children(recursive=True), parent]
+    for each in processes:
         with suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(whole)
+            each.kill()
+    psutil.wait_procs(processes)
     process.wait()
 
 
@@ -86,7 +87,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 def state(folder: Path) -> str:
-    """Return what a run has made so far, in words."""
+    """Return a line about the artifacts, checkpoints and tables of a run so far."""
     artifacts = list((folder / "artifacts").rglob("record.json"))
     checkpoints = list((folder / "artifacts").rglob("checkpoint.pt"))
     return (
@@ -112,7 +113,7 @@ def compared(folder: Path, expected: dict[str, bytes]) -> None:
 def killed(
     root: Path, arguments: list[str], kills: int, longest: float, dice: random.Random
 ) -> None:
-    """Kill runs so many times at moments up to ``longest`` seconds after their beginning, and compare."""
+    """Kill runs at random moments up to ``longest`` seconds after their start, and compare their tables."""
     expected, done, number = tables(root / "undisturbed"), 0, 0
     while True:
         folder = root / f"killed-{number}"

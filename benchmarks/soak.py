@@ -2,10 +2,9 @@
 
     python -m benchmarks.soak 10000 100000 1000000
 
-For each size a RecordIO file is written to a temporary folder, 16x16 pixels an image,
-and opened as a database that is streamed; then everything is done with it that a study does with D. Memory
-is the peak of what the process itself holds, above what it held before (pages of the mapped file, which the
-system takes back when it needs them, not counted).
+For each size a RecordIO file of images of 16x16 pixels is written to a temporary folder and opened as a
+streamed database; then it is used as a study uses D. Memory is the peak of the anonymous memory of the
+process above the previous level; pages of the mapped file, which the system can take back, do not count.
 """
 
 import argparse
@@ -60,7 +59,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: str):
-        """Measure what is done inside, the memory every 5 ms."""
+        """Measure the block, its memory every 5 ms."""
         before, done = own_memory(), threading.Event()
         peak = before
 
@@ -83,23 +82,23 @@ class Phases:
 
 
 def soak(n: int) -> dict[str, tuple[float, int]]:
-    """Do with a database of n images what a study does with D, and return what each phase took."""
+    """Use a database of n images as a study uses D, and return the seconds and bytes of each phase."""
     phase = Phases()
     with tempfile.TemporaryDirectory() as folder:
         path, roles = Path(folder) / "train.rec", Databases(held_out=0.05)
         os.environ["MINT_ARTIFACTS"] = str(Path(folder) / "made")
         with phase("write the file"):
             write_records(path, pictures(n))
-        told = manifest.read_manifest("lfw") | {
+        described = manifest.read_manifest("lfw") | {
             "name": "soak",
             "path": path.name,
             "image_size": SIDE,
             "images": n,
             "identities": -(-n // EACH),
-            "sha256": manifest._file_sha256(path),
+            "sha256": manifest.sha256(path),
         }
         paths.MANIFESTS = Path(folder)
-        (paths.MANIFESTS / "soak.yaml").write_text(yaml.safe_dump(told))
+        (paths.MANIFESTS / "soak.yaml").write_text(yaml.safe_dump(described))
         manifest.PREPARED_BYTES = 0
         with phase("open, first time: checksum, index, labels"):
             manifest.open_database("soak", folder, SIDE)

@@ -1,14 +1,14 @@
-"""A published network of which nobody knows the training data, nor has the head: what can be said?
+"""A published network with unknown training data and without its head: what can an audit say?
 
-In: the network, and databases of which some people may be in its Training Dataset D. Out: how well what it
-gives tells one database from others, and what of that is there without its training or without any network;
-how much alike it finds the photographs of a person, and whether people fall into two kinds.
+Some people of the databases may be in its Training Dataset D. The tables show how well its features
+distinguish one database from others, and how well those of an untrained network, or of no network, do so; how
+similar the photographs of a person are, and whether people fall into two groups by that.
 
     python -m benchmarks.unlabelled --network MobileFaceNet.onnx --data DIR \\
         --out figures/mobilefacenet --mean .485,.456,.406 --std .229,.224,.225
 
-A reading becomes a test by known members and known non-members, which nobody has here. So no number says that
-an image was used; the tables measure what would pass for such a number.
+A reading becomes a test with known members and known non-members, which are missing here. So no number shows
+that an image was used; the tables measure what could be mistaken for such a number.
 """
 
 import argparse
@@ -41,7 +41,7 @@ FOLDS = 3
 
 
 def recognition(opened: networks.Opened, pairs: Database) -> pd.DataFrame:
-    """Return how well pairs are verified in either colour order: the network is read as it should be.
+    """Return how well pairs are verified in either colour order, to check how the network is read.
 
     Returns:
         colour_order, given (whether it is that of the network), accuracy, n (pairs).
@@ -57,7 +57,7 @@ def recognition(opened: networks.Opened, pairs: Database) -> pd.DataFrame:
 def features(
     opened: networks.Opened, databases: Sequence[Database], path: Path
 ) -> tuple[np.ndarray, dict]:
-    """Return what is read of all images, (N, L) float32, and the columns of each row."""
+    """Return the readings of all images, (N, L) float32, and the columns of each row."""
     pieces = [(db.images, np.arange(len(db))) for db in databases]
     aad.extract(opened.network, opened.colour_order, pieces, path, train.default_device())
     widths = [info["num_chs"] for info in opened.network.feature_info]
@@ -67,14 +67,14 @@ def features(
 def told_apart(
     readings: dict[tuple[str, str], np.ndarray], databases: Sequence[Database]
 ) -> pd.DataFrame:
-    """Return how well each reading tells the first database from each of the others.
+    """Return how well each reading distinguishes the first database from each of the others.
 
-    A logistic regression is trained on two thirds of the people and judges the others, in three folds. An
-    unknown person is one of its own.
+    A logistic regression is trained on two thirds of the people and scores the others, in three folds. An
+    image of unknown identity counts as a person of its own.
 
     Args:
-        readings: By reader and row, (N, L) over the images of all databases.
-        databases: The people's, then others.
+        readings: (reader, row) -> (N, L) over the images of all databases.
+        databases: The database of people, then the others.
 
     Returns:
         reader, row, against, auc, low, high, n.
@@ -102,35 +102,35 @@ def told_apart(
 
 
 def alike(units: np.ndarray, people: np.ndarray, k: int, skip: int = 0) -> pd.Series:
-    """Return by person the mean cosine among k photographs, of people with enough of them.
+    """Return the mean cosine among k photographs of each person who has enough of them.
 
     Args:
-        units: (N, L), each made a unit vector here.
-        people: (N,) of each.
-        k: Photographs a person.
-        skip: Photographs of each person that are left out first.
+        units: (N, L), normalised to unit length here.
+        people: (N,) int.
+        k: Number of photographs of each person.
+        skip: Number of photographs of each person that are left out first.
     """
     units = units / np.linalg.norm(units, axis=1, keepdims=True)
-    found = {}
+    means = {}
     for person, rows in pd.Series(np.arange(len(people))).groupby(people):
-        of = units[rows.to_numpy()[skip : skip + k]]
-        if len(of) == k:
-            found[person] = ((of @ of.T).sum() - k) / (k * (k - 1))
-    return pd.Series(found)
+        photographs = units[rows.to_numpy()[skip : skip + k]]
+        if len(photographs) == k:
+            means[person] = ((photographs @ photographs.T).sum() - k) / (k * (k - 1))
+    return pd.Series(means)
 
 
 def persons(readings: dict[str, np.ndarray], people: np.ndarray) -> pd.DataFrame:
-    """Return how much alike photographs of a person are, and what that could say of the person.
+    """Return how similar photographs of a person are, and what that could say of the person.
 
     Args:
-        readings: By reader, (N, L).
-        people: (N,) of each.
+        readings: Reader -> (N, L).
+        people: (N,) int.
 
     Returns:
         reader, photographs (k), people, mean, sd, two_kinds (by how much the Bayesian information criterion
         prefers two normal distributions over one; above 10 strongly), upper (share in the upper one, where
         two are preferred), again (rank correlation of a person's number with that of k other photographs),
-        blind (with how alike they are without any network), number (with how many photographs there are).
+        blind (with the similarity without any network), number (with the number of photographs).
     """
     lines, counts = [], pd.Series(people).value_counts()
     for k in PHOTOGRAPHS:
@@ -151,19 +151,8 @@ def persons(readings: dict[str, np.ndarray], people: np.ndarray) -> pd.DataFrame
             )
             upper = two.weights_[two.means_.argmax()] if gain > 0 else np.nan
             lines.append((reader, k, len(own), own.mean(), own.std(), gain, upper, *correlations))
-    columns = [
-        "reader",
-        "photographs",
-        "people",
-        "mean",
-        "sd",
-        "two_kinds",
-        "upper",
-        "again",
-        "blind",
-        "number",
-    ]
-    return pd.DataFrame(lines, columns=columns)
+    columns = "reader photographs people mean sd two_kinds upper again blind number"
+    return pd.DataFrame(lines, columns=columns.split())
 
 
 def audited(opened: networks.Opened, without: networks.Opened, data: str, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The errors that a user can mend: each message names the place, what is wrong and the remedy."""
+"""Errors that a user can correct: each message names the place, the fault and the remedy."""
 
 import functools
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 
 class StudyError(Exception):
-    """Something outside the code is not as it should be; shown without a traceback by the command line."""
+    """Something outside the code is wrong; the command line shows the message without a traceback."""
 
 
 class DataError(StudyError):
@@ -14,7 +14,7 @@ class DataError(StudyError):
 
 
 class ParameterError(StudyError):
-    """A parameter does not exist, has the wrong type, or asks for what cannot be done."""
+    """A parameter does not exist, has the wrong type, or has a value that is not possible."""
 
 
 class TrainingError(StudyError):
@@ -22,7 +22,7 @@ class TrainingError(StudyError):
 
 
 class OutOfTime(StudyError):
-    """The time that was given is over: what was begun has its checkpoint, and goes on from it."""
+    """The time of the run is over; training that had begun goes on from its checkpoint next time."""
 
 
 def command(main: Callable[..., int]) -> Callable[..., int]:

@@ -1,4 +1,4 @@
-"""Where things are: the folder of the study, of its artifacts and of its figures."""
+"""The folders of the study, of its artifacts, its figures and its reports."""
 
 import os
 from pathlib import Path
@@ -10,15 +10,15 @@ NOTEBOOKS = ROOT / "notebooks"
 
 
 def artifacts() -> Path:
-    """Return the folder of what is expensive; ``MINT_ARTIFACTS`` moves it, to a larger disk say."""
+    """Return the folder of expensive results; ``MINT_ARTIFACTS`` sets another one, on a larger disk say."""
     return Path(os.environ.get("MINT_ARTIFACTS") or ROOT / "artifacts")
 
 
 def figures() -> Path:
-    """Return the folder of tables and figures; ``MINT_FIGURES`` moves it, for tests say."""
+    """Return the folder of tables and figures; ``MINT_FIGURES`` sets another one, for tests say."""
     return Path(os.environ.get("MINT_FIGURES") or ROOT / "figures")
 
 
 def reports() -> Path:
-    """Return the folder of executed notebooks and pages, beside the artifacts they were made of."""
+    """Return the folder of executed notebooks and pages; ``MINT_REPORTS`` sets another one."""
     return Path(os.environ.get("MINT_REPORTS") or ROOT / "reports")

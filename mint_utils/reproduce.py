@@ -1,4 +1,4 @@
-"""Runs the study in batch: everything expensive first, then the notebooks through papermill.
+"""Run the study from the command line: everything expensive first, then the notebooks through papermill.
 
     python -m mint_utils.reproduce                                    # profile quick
     python -m mint_utils.reproduce --profile faces --data DIR         # real faces
@@ -9,7 +9,7 @@
 
 Tables and figures go to ``figures/<profile>/``, executed notebooks and a page to ``reports/<profile>/``.
 What is stored is not made again; an interrupted run goes on when the same command is given. The exit
-status is 0 only when every result is there, and 3 where the time of --within was over before.
+status is 0 only when every result is there, and 3 where the time of --within was over before that.
 """
 
 import argparse
@@ -38,14 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
         raise ParameterError(f"--data: there is no folder {options.data}.")
     config = resolve(options.profile, options.data, **changes)
     _check_parameters(chosen, changes)
-    if config.brought.case:  # a path of where the command is given
+    if config.brought.case:  # made absolute, because notebooks run in another folder
         changes["case"] = config.brought.case
     within = options.within and _seconds(options.within)
     if options.jobs is not None and options.jobs < 1:
         raise ParameterError(f"--jobs must be at least 1, not {options.jobs}.")
     if not sys.stderr.isatty():  # no bars in a log: lines of progress take their place
         os.environ.setdefault("TQDM_DISABLE", "1")  # before tqdm is imported, which reads it then
-    from mint_utils import workers  # here, because help and a typo should not take their seconds
+    from mint_utils import workers  # here, because help and a typo should not wait for PyTorch
     from mint_utils.run import batch, stages
     from mint_utils.study.study import Study
 
@@ -54,11 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.dry_run:
         return batch.dry_run(config, chosen, options.rate)
     if options.list or options.stage:
-        found = stages.stages(Study(config), chosen, changes)
+        listed = stages.stages(Study(config), chosen, changes)
         if options.stage:
-            stages.do(found, options.stage)
+            stages.do(listed, options.stage)
         else:
-            print(*(stage.line() for stage in found.values()), sep="\n")
+            print(*(stage.line() for stage in listed.values()), sep="\n")
         return 0
     return batch.run(config, chosen, changes, options.jobs, within)
 
@@ -84,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "the notebooks follow when all is made",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
-    stage = (
-        parser.add_mutually_exclusive_group()
-    )  # for the Snakefile, or any other that starts jobs
+    stage = parser.add_mutually_exclusive_group()  # for the Snakefile, or another scheduler
     stage.add_argument("--list", action="store_true", help="print the stages, each a line of JSON")
     stage.add_argument("--stage", metavar="ID", help="do one of the stages that --list prints")
     parser.add_argument(

@@ -1,8 +1,8 @@
-"""What is expensive is made once: an artifact is a folder named by the hash of what determines it.
+"""The store of expensive results: an artifact is a folder named by the hash of what determines it.
 
-``fetch(kind, spec, make)`` returns the folder of a finished artifact, making it first where it is
-not there yet. It is made in a ``.partial`` folder under a lock, its ``record.json`` is written last,
-and then it is renamed: a folder without ``.partial`` in its name is whole, whatever was killed when.
+``fetch(kind, spec, make)`` returns a finished artifact, making it first where it is not there yet. It is made
+in a ``.partial`` folder under a lock, its ``record.json`` is written last, and then the folder is renamed. So
+a folder without ``.partial`` in its name is complete, even if a process was killed.
 """
 
 import functools
@@ -41,7 +41,7 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """The hash that names the artifact, and stands for it in the specs of what is made of it."""
+        """The hash that names the artifact, also in the specifications of what is made from it."""
         return self.record["digest"]
 
 
@@ -55,7 +55,7 @@ def find(kind: str, spec: Mapping[str, Any]) -> Artifact | None:
     """Return a finished artifact, or None where it has not been made.
 
     Raises:
-        DataError: The folder is there and no longer what its record says.
+        DataError: The files in the folder are not those of its record.
     """
     folder = paths.artifacts() / kind / digest(spec)
     if not (folder / "record.json").exists():
@@ -92,14 +92,14 @@ def fetch(
     Args:
         kind: The folder under ``artifacts/``, such as ``audited``.
         spec: Exactly what determines the artifact, as plain JSON types.
-        make: Fills the folder it is given and returns what the record should say besides.
-        resumes: ``make`` goes on from what a killed run left in its folder; otherwise it gets
-            an empty one.
+        make: Fills the folder it is given and returns additional entries of the record.
+        resumes: Whether ``make`` goes on from what a killed run left in its folder; otherwise it gets an
+            empty one.
 
     Raises:
         DataError: A finished artifact was damaged afterwards.
         OutOfTime: The time that `workers.limit` sets is over.
-        OSError: The disk is full, say; what ``make`` had written stays in the partial folder.
+        OSError: For example, the disk is full; what ``make`` had written stays in the partial folder.
     """
     done = find(kind, spec)
     if done:
@@ -138,15 +138,15 @@ def arrays(
 
 
 def pack(target: Path, largest: int, whole: Collection[str] = ()) -> int:
-    """Write the finished artifacts to a tar file, to take results elsewhere: no images, and no large files.
+    """Write the finished artifacts to a tar file, without images and large files, to move results elsewhere.
 
-    Unpacked into another folder of artifacts they are found there; what was left out is named in their
-    records, and only what reads it anew is made again.
+    Unpacked into another folder of artifacts they serve there. Their records name what was left out; only
+    work that needs such a file is done again.
 
     Args:
         target: A new file, .tar or .tar.xz.
-        largest: Bytes of a file that is taken along.
-        whole: Kinds of artifacts of which every file is.
+        largest: Largest size of a file that is taken along, in bytes.
+        whole: Kinds of artifacts whose files are all taken along.
 
     Returns:
         The number of artifacts.
@@ -158,9 +158,8 @@ def pack(target: Path, largest: int, whole: Collection[str] = ()) -> int:
                 continue
             record = json.loads(path.read_text())
             n += 1
-            sizes = record["files"]
-            all_of_it = record["kind"] in whole
-            kept = {name: size for name, size in sizes.items() if all_of_it or size <= largest}
+            sizes, complete = record["files"], record["kind"] in whole
+            kept = {name: size for name, size in sizes.items() if complete or size <= largest}
             left_out = {name: size for name, size in sizes.items() if name not in kept}
             record |= {"files": kept, "left_out": left_out}
             for name in record["files"]:
@@ -196,7 +195,7 @@ def write_text(path: Path, text: str) -> None:
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """Return on what and by which code a result was made: device, versions, commit."""
+    """Return where and by which code a result was made: device, versions, commit."""
     import torch  # here, because looking up an artifact should not take seconds
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -219,7 +218,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit, "-dirty" where the package differs: results that a run writes change no code."""
+    """Return the commit, with "-dirty" where the package differs from it; results of a run do not count."""
 
     def git(*command: str) -> str:
         whole = ["git", "-C", str(paths.ROOT), *command]

@@ -1,7 +1,7 @@
-"""Several processes side by side: for small networks faster than one process on all cores.
+"""Several processes side by side, which is faster for small networks than one process on all cores.
 
-A worker ends with its parent, however that ends, and what it was making goes on from its checkpoint when it
-is asked for again.
+A worker ends when its parent ends, for whatever reason. What it was making goes on from its checkpoint at the
+next call.
 """
 
 import ctypes
@@ -53,18 +53,18 @@ def limit(until: float | None) -> None:
 
 
 def out_of_time() -> bool:
-    """Say whether that time is over."""
+    """Return whether the time of `limit` is over."""
     return _until is not None and time.time() > _until
 
 
 def stop_in_time() -> None:
-    """Raise `OutOfTime` where that time is over: for work that has no checkpoint and is made anew."""
+    """Raise `OutOfTime` where the time of `limit` is over: for work that has no checkpoint."""
     if out_of_time():
         raise OutOfTime("The time is over.")
 
 
 def advance(amount: int) -> None:
-    """Add to the progress of `side_by_side`; elsewhere nothing happens."""
+    """Add to the progress of `side_by_side`; outside of it nothing happens."""
     if _counter is not None:
         with _counter.get_lock():
             _counter.value += amount
@@ -82,7 +82,7 @@ class Progress:
         self.bar = None if lines else tqdm(total=total, unit=unit, unit_scale=True, leave=False)
 
     def show(self, done: int) -> None:
-        """Show that so much is done in all."""
+        """Show the amount that is done in all."""
         self.done, now = done, time.monotonic()
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
@@ -96,7 +96,7 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
 
@@ -107,12 +107,12 @@ def side_by_side(
     """Do tasks in processes of their own and yield each with its result as it is done.
 
     Args:
-        work: An importable function of one task; it calls `advance`.
-        tasks: Picklable and hashable, begun in this order.
-        jobs: Processes, which share the cores, and of which each has one GPU where there are any. One: the
-            tasks are done in this process.
-        total: The sum of all that `advance` is told; None where nobody knows.
-        unit: Of that.
+        work: An importable function of one task, which calls `advance`.
+        tasks: Picklable and hashable; they begin in this order.
+        jobs: Number of processes; they share the cores, and each has one GPU where there are any. With one
+            job the tasks are done in this process.
+        total: The sum of all amounts given to `advance`; None where it is unknown.
+        unit: Unit of these amounts, for the display.
 
     Raises:
         StudyError: A worker was killed from outside; or the first error of ``work``, the others ended.
@@ -148,14 +148,14 @@ def _in_workers(
     threads = max(1, cores() // jobs)
     with ProcessPoolExecutor(jobs, context, _begin, (counter, begun, threads, _until)) as pool:
         with _inherited():
-            found = {pool.submit(work, task): task for task in tasks}
-        pending = set(found)
+            tasks_of = {pool.submit(work, task): task for task in tasks}
+        pending = set(tasks_of)
         try:
             while pending:
                 done, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
                 progress.show(counter.value)
                 for future in done:
-                    yield found[future], future.result()
+                    yield tasks_of[future], future.result()
         except BrokenProcessPool as error:
             raise StudyError(
                 "A worker process was killed, perhaps for want of memory. What it had done is kept: "
@@ -171,10 +171,9 @@ def _in_workers(
 
 @contextmanager
 def _inherited() -> Iterator[None]:
-    """Set what workers are to have from their first moment on, while they are started.
+    """Set what workers inherit when they start.
 
-    They draw no bars, for the parent draws one for all; and they leave Ctrl-C to the parent, which ends
-    them without a word of theirs.
+    They draw no bars, because the parent draws one for all. They ignore Ctrl-C, because the parent ends them.
     """
     bars = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
@@ -192,7 +191,7 @@ def _inherited() -> Iterator[None]:
 
 
 def _begin(counter: Any, begun: Any, threads: int, until: float | None) -> None:
-    """Set a worker up: its share of the cores, its GPU, its time, and the end of its parent as its own."""
+    """Set a worker up: its cores, its GPU, its time, and that it ends with its parent."""
     global _counter
     _counter = counter
     limit(until)
@@ -202,7 +201,9 @@ def _begin(counter: Any, begun: Any, threads: int, until: float | None) -> None:
         number, begun.value = begun.value, begun.value + 1
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # of what a worker starts, such as a kernel
+    os.environ["OMP_NUM_THREADS"] = str(
+        threads
+    )  # for the processes that a worker starts, such as a kernel
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

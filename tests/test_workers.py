@@ -84,6 +84,7 @@ def test_after_the_time_nothing_new_is_begun_and_what_is_there_is_read():
 
 def test_outside_a_worker_nothing_is_counted():
     workers.advance(5)
+    assert workers._counter is None and workers._shown is None
 
 
 def test_workers_end_with_their_parent(tmp_path):

@@ -1,8 +1,4 @@
-"""The figures that compare Audited Models, 6 inches wide for a printed page.
-
-In: data frames, one line a cell or a model. Out: matplotlib Figures, which a notebook shows once as a
-cell's last expression.
-"""
+"""The figures that compare Audited Models, 6 inches wide for a printed page."""
 
 from collections.abc import Mapping
 
@@ -25,20 +21,20 @@ QUALITY = {
     "members": {"color": style.LIGHT, "marker": "s"},
     "held-out images": {"color": style.LIGHT, "marker": "s", "mfc": "white"},
 }
-REFERENCES = ("s", "^")  # of references, in their order
+REFERENCES = ("s", "^")  # markers of references, in their order
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3182bd", "#08306b"])
 ABOVE_CHANCE = {"cmap": SHADES, "vmin": 0.5, "vmax": 0.9}
-AROUND_CHANCE = {"cmap": "PuOr_r", "vmin": 0.4, "vmax": 0.6}  # which side of chance is what matters
+AROUND_CHANCE = {"cmap": "PuOr_r", "vmin": 0.4, "vmax": 0.6}  # the side of chance matters
 
 
 def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.ndarray]) -> Figure:
-    """Draw which part of D is shown how often in an epoch (the paper's Figure 3), from actual plans.
+    """Draw how often each part of D is shown in an epoch (the paper's Figure 3), from actual plans.
 
-    A part is a rectangle: its width the number of its images, its height their exposures an epoch, its
-    area what passes through M. Below, the first batches of the first epoch as they were formed.
+    A part is a rectangle. Its width is its number of images, its height their exposures in an epoch, and its
+    area the exposures of the part. The first batches of the first epoch are below.
 
     Args:
-        plans: Panel -> one line a part: part (name), images, times (exposures an epoch; 0: held out).
+        plans: Panel -> part (name), images, times (exposures in an epoch; 0: held out) of each part.
         orders: Panel -> (batches, size) int, the part of every image of the first batches.
     """
     figure, axes = style.panels(2, len(plans), 4.2, height_ratios=(2.6, 1), sharey="row")
@@ -50,12 +46,12 @@ def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.nda
             starts, shades, plan.itertuples(index=False), strict=True
         ):
             look = {"facecolor": shade, "edgecolor": "black", "linewidth": 0.8}
-            if times == 0:  # an outline below the axis: shown never
+            if times == 0:  # never shown: an outline below the axis
                 look |= {"facecolor": "white", "hatch": "/////", "edgecolor": style.GREY}
             height = times or -most / 40
             above.add_patch(Rectangle((start, 0), images, height, **look))
-            told = {"ha": "center", "fontsize": 7.5}
-            above.text(start + images / 2, times + most / 60, f"{name}\n{images:,}", **told)
+            place, text = (start + images / 2, times + most / 60), f"{name}\n{images:,}"
+            above.text(*place, text, ha="center", fontsize=7.5)
         above.set(xlim=(0, plan["images"].sum()), ylim=(-most / 40, most * 1.17), title=title)
         above.set_xlabel("images of D")
         above.xaxis.set_major_locator(MaxNLocator(4, prune="upper"))
@@ -79,14 +75,14 @@ def small_multiples(
     scale: str = "linear",
     references: pd.DataFrame | None = None,
 ) -> Figure:
-    """Draw accuracy against a number, a panel a row of the table, a line a protocol.
+    """Draw accuracy against a number, a panel for each row of the table, a line for each protocol.
 
     Args:
-        points: One line a cell: row, protocol, x, accuracy, low, high and, if there, paper and where the
-            paper's number stands, ``paper_x`` (otherwise x).
-        xlabel: What x is, with its unit.
-        scale: Of x: linear, log, or symlog (where 0 has a place).
-        references: The like of points, with column ``name`` and without protocol, drawn as hollow markers
+        points: row, protocol, x, accuracy, low, high of each cell; optionally ``paper``, the paper's number,
+            and ``paper_x``, its position (otherwise x).
+        xlabel: Meaning and unit of x.
+        scale: Scale of x: linear, log, or symlog (which includes 0).
+        references: As points, but with the column ``name`` and without protocol; drawn as hollow markers
             without a line.
     """
     figure, axes = style.panels(2, 3, 4.4, sharex=True, sharey=True)
@@ -98,8 +94,8 @@ def small_multiples(
     )
     ticks = {*points["x"], *printed["x"]}
     marks = {style.PAPER: style.PRINTED} if len(printed) else {}
-    of_references = {} if references is None else dict(list(references.groupby("name", sort=False)))
-    for name, marker in zip(of_references, REFERENCES, strict=False):
+    by_name = {} if references is None else dict(list(references.groupby("name", sort=False)))
+    for name, marker in zip(by_name, REFERENCES, strict=False):
         look = {"linestyle": "", "color": style.GREY, "mfc": "white", "ms": 4}
         marks[name] = look | {"marker": marker}
     marks |= style.trainings(points)
@@ -108,15 +104,15 @@ def small_multiples(
         ax.axhline(0.5, **style.CHANCE)
         style.scale_axis(ax, "", ticks, scale)
         for shift, (name, look) in zip((-1.2, 1.2), style.PROTOCOL_LOOKS.items(), strict=True):
-            of = points[(points["row"] == row) & (points["protocol"] == name)]
-            style.curve(ax, of, shift, **look | {"linestyle": style.DASHES[name]})
-            if i % 3 == 2 and len(of):
-                end = *of[["x", "accuracy"]].iloc[-1], look["color"]
+            line = points[(points["row"] == row) & (points["protocol"] == name)]
+            style.curve(ax, line, shift, **look | {"linestyle": style.DASHES[name]})
+            if i % 3 == 2 and len(line):
+                end = *line[["x", "accuracy"]].iloc[-1], look["color"]
                 ends.setdefault(ax, {})[name.replace(" ", "\n")] = end
-        for shift, (name, of) in enumerate(of_references.items()):
-            style.curve(ax, of[of["row"] == row], 4.5 + 3.5 * shift, **marks[name])
-        of = printed[printed["row"] == row]
-        ax.plot(of["x"], of["paper"], **style.PRINTED)
+        for shift, (name, lines) in enumerate(by_name.items()):
+            style.curve(ax, lines[lines["row"] == row], 4.5 + 3.5 * shift, **marks[name])
+        numbers = printed[printed["row"] == row]
+        ax.plot(numbers["x"], numbers["paper"], **style.PRINTED)
         ax.set_title(row)
         ax.margins(x=0.1)
     figure.supxlabel(xlabel + style.SAID[scale])
@@ -126,11 +122,11 @@ def small_multiples(
 
 
 def model_quality(performance: pd.DataFrame) -> Figure:
-    """Draw how good Audited Models are, a line each: verification, and what they identify.
+    """Draw the quality of Audited Models, a line for each: verification and identification.
 
     Args:
-        performance: With the columns of `Study.performance`. Where all names hold a number, lines are in
-            its order.
+        performance: As `Study.performance` returns it. Where all names contain a number, lines are in the
+            order of these numbers.
     """
     numbers = performance["model"].str.extract(r"(\d+(?:\.\d+)?)")[0].astype(float)
     if numbers.notna().all():
@@ -156,10 +152,10 @@ def model_quality(performance: pd.DataFrame) -> Figure:
 
 
 def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw all tables at once: the paper's numbers, then ours under each protocol, each with its colours.
+    """Draw all tables at once: the paper's numbers, then ours under each protocol, with their own colours.
 
     Args:
-        cells: Heading of a table, of short lines -> its cells, with the columns of ``tables.CELLS``.
+        cells: Heading of a table, in short lines -> its cells, with the columns of ``tables.CELLS``.
     """
     every = pd.concat(cells, names=["table"]).reset_index("table")
     order = pd.MultiIndex.from_frame(every[["table", "column"]].drop_duplicates())
@@ -168,8 +164,9 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
     panels_of |= {f"ours, {name}": (p, "accuracy") for p, name in PROTOCOL_NAMES.items()}
     figure, axes = style.panels(len(panels_of), 1, 6.0, sharex=True)
     for ax, (title, (protocol, value)) in zip(axes[:, 0], panels_of.items(), strict=True):
-        of = every[every["protocol"] == protocol]
-        grid = of.pivot_table(index="row", columns=["table", "column"], values=value)
+        grid = every[every["protocol"] == protocol].pivot_table(
+            index="row", columns=["table", "column"], values=value
+        )
         grid = grid.reindex(index=ROWS, columns=order)
         text = grid.map(lambda number: f"{number:.2f}".removeprefix("0"))
         look = AROUND_CHANCE if protocol == "held_out" else ABOVE_CHANCE

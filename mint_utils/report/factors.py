@@ -1,8 +1,4 @@
-"""The figure of the auditor's factors, 6 inches wide for a printed page.
-
-In: a data frame of `mint_utils.study.factors`. Out: a matplotlib Figure, which a notebook shows once as a
-cell's last expression.
-"""
+"""The figures of the auditor's factors (`mint_utils.study.factors`), 6 inches wide for a printed page."""
 
 import numpy as np
 import pandas as pd
@@ -13,24 +9,21 @@ from mint_utils.config import PROTOCOL_NAMES, ROWS
 from mint_utils.report import style
 
 SHORT = dict(zip(ROWS, ("#1", "#2", "#3", "#4", "out", "all"), strict=True))
-DRAWN = {
-    "All Conv Layers": {},
-    "Model Outcome": {"mfc": "white"},
-}  # where settings lie along the axis
-TICKS = 4  # at most, of settings along an axis
+DRAWN = {"All Conv Layers": {}, "Model Outcome": {"mfc": "white"}}  # where settings are on the axis
+TICKS = 4  # largest number of ticks, where settings are on the axis
 COLUMNS = 3
 
 
 def factors(lines: pd.DataFrame) -> Figure:
-    """Draw accuracy against each of the auditor's choices, two panels a factor, one below the other.
+    """Draw accuracy against each of the auditor's choices, two panels for each factor, one below the other.
 
-    The upper one is against other databases, the lower one against the same database, with a scale of its
-    own. A factor whose settings stand for MINT Models has the rows of the tables along its axis and draws its
-    last setting; the others have their settings there.
+    The upper panel is against other databases; the lower one is against the same database, on its own scale.
+    A factor whose settings are MINT Models has the rows of the tables on its axis, and its last setting is
+    drawn. The other factors have their settings on the axis.
 
     Args:
-        lines: One line a cell: factor, setting, row, protocol, accuracy, low, high, paper (NaN where [4]
-            has no number).
+        lines: factor, setting, row, protocol, accuracy, low, high, paper (NaN where [4] has no number) of
+            each cell.
     """
     names = list(dict.fromkeys(lines["factor"]))
     bands = -(-len(names) // COLUMNS)
@@ -41,9 +34,8 @@ def factors(lines: pd.DataFrame) -> Figure:
         limits = min(0.48, ends.min().min()) - 0.01, max(0.52, ends.max().max()) + 0.02
         for i, factor in enumerate(names):
             ax = axes[2 * (i // COLUMNS) + place, i % COLUMNS]
-            title = _draw(
-                ax, of_protocol[of_protocol["factor"] == factor], style.PROTOCOL_LOOKS[name]
-            )
+            of_factor = of_protocol[of_protocol["factor"] == factor]
+            title = _draw(ax, of_factor, style.PROTOCOL_LOOKS[name])
             ax.set(ylim=limits, title="" if place else f"{factor}{title}")
             if i % COLUMNS:
                 ax.set_yticklabels([])
@@ -64,17 +56,17 @@ def factors(lines: pd.DataFrame) -> Figure:
     return style.done(figure)
 
 
-def _draw(ax: Axes, of: pd.DataFrame, look: dict) -> str:
-    """Draw one factor under one protocol; return what its title has to add."""
-    settings, title = list(dict.fromkeys(of["setting"])), ""
-    if of["setting"].str.endswith("MINT").all():
+def _draw(ax: Axes, lines: pd.DataFrame, look: dict) -> str:
+    """Draw one factor under one protocol; return an addition to the panel's title."""
+    settings, title = list(dict.fromkeys(lines["setting"])), ""
+    if lines["setting"].str.endswith("MINT").all():
         title = f", {settings[-1]}"
-        rows = [row for row in ROWS if row in set(of["row"])]
-        cells = {"": of[of["setting"] == settings[-1]].set_index("row").reindex(rows)}
+        rows = [row for row in ROWS if row in set(lines["row"])]
+        cells = {"": lines[lines["setting"] == settings[-1]].set_index("row").reindex(rows)}
         ax.set_xticks(range(len(rows)), [SHORT[row] for row in rows])
         ax.set_xlabel("what T reads")
     else:
-        cells = {row: of[of["row"] == row].set_index("setting") for row in DRAWN}
+        cells = {row: lines[lines["row"] == row].set_index("setting") for row in DRAWN}
         cells = {row: cell.reindex(settings) for row, cell in cells.items() if len(cell)}
         step = -(-len(settings) // TICKS)
         at = list(range(len(settings) - 1, -1, -step))
@@ -85,9 +77,8 @@ def _draw(ax: Axes, of: pd.DataFrame, look: dict) -> str:
     for i, (row, cell) in enumerate(cells.items()):
         place = np.arange(len(cell))
         shift = 5 * (i - (len(cells) - 1) / 2)  # points
-        style.curve(
-            ax, cell.assign(x=place), shift, **look | {"linestyle": ""} | DRAWN.get(row, {})
-        )
+        own_look = look | {"linestyle": ""} | DRAWN.get(row, {})
+        style.curve(ax, cell.assign(x=place), shift, **own_look)
         ax.plot(place, cell["paper"], **style.PRINTED)
     ax.set_xlim(-0.5, len(next(iter(cells.values()))) - 0.5)
     ax.grid(axis="x", visible=False)
@@ -95,23 +86,23 @@ def _draw(ax: Axes, of: pd.DataFrame, look: dict) -> str:
 
 
 def samples(lines: pd.DataFrame, trend: pd.DataFrame) -> Figure:
-    """Draw accuracy against the number of T's training images, with the fitted line and where it would lead.
+    """Draw accuracy against the number of T's training images, with the fitted line and its extrapolation.
 
     Args:
-        lines: Of the factor of MINT samples: setting, row, protocol, accuracy, low, high.
-        trend: Of `mint_utils.study.factors.trend`.
+        lines: setting, row, protocol, accuracy, low, high of the factor MINT samples.
+        trend: The result of `mint_utils.study.factors.trend`.
     """
     figure, axes = style.panels(1, len(DRAWN), 2.6, sharey=True)
     for ax, row in zip(axes[0], DRAWN, strict=True):
         for protocol, name in PROTOCOL_NAMES.items():
-            of, law = (
+            cells, laws = (
                 frame[(frame["row"] == row) & (frame["protocol"] == protocol)]
                 for frame in (lines, trend)
             )
-            x = of["setting"].str.replace(",", "").astype(float).to_numpy()
-            look, law = style.PROTOCOL_LOOKS[name], law.iloc[0]
-            style.dots(ax, of, x, across=False, **look)
-            style.dots(ax, law.to_frame().T, [law["at"]], across=False, **look | {"mfc": "white"})
+            x = cells["setting"].str.replace(",", "").astype(float).to_numpy()
+            look, law = style.PROTOCOL_LOOKS[name], laws.iloc[0]
+            style.dots(ax, cells, x, across=False, **look)
+            style.dots(ax, laws, [law["at"]], across=False, **look | {"mfc": "white"})
             for ends, how in ((x, "-"), (np.array([x.max(), law["at"]]), ":")):
                 at = np.array([ends.min(), ends.max()])
                 level = law["accuracy"] + law["slope"] * np.log10(at / law["at"])

@@ -1,4 +1,4 @@
-"""Executed notebooks as web pages, and one page that leads to them and shows the tables."""
+"""Executed notebooks as web pages, and an index page with links to them and the tables."""
 
 import base64
 import re
@@ -42,17 +42,17 @@ img { max-width: 100%; }
 LADDER = (
     "For each activation that the paper reads: accuracy without a network, of null models, and of M"
 )
-CHAPTER = "06_controls"  # whose conclusion is that of the study
+CHAPTER = "06_controls"  # its conclusion is that of the study
 
 
 def write_notebook_page(notebook: Path) -> str:
-    """Write an executed notebook as a page beside it, its links to other notebooks as links to their pages.
+    """Write an executed notebook as a page beside it, with links to the pages of other notebooks.
 
     Returns:
         The notebook's first heading.
     """
     content = nbformat.read(notebook, as_version=4)
-    for cell in content.cells:  # progress bars, a line for each of their steps
+    for cell in content.cells:  # leaves out progress bars, which print a line for each step
         if cell.cell_type == "code":
             cell.outputs = [out for out in cell.outputs if "\r" not in out.get("text", "")]
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(content)
@@ -70,17 +70,17 @@ def heading(notebook: Path) -> str:
 
 
 def conclusion(notebook: Path) -> str:
-    """Return what an executed notebook concludes, as HTML: the texts of its calls of a ``conclusion``."""
+    """Return the conclusion of an executed notebook as HTML: the output of its cells with ``conclusion(``."""
     if not notebook.exists():
         return ""
-    told = [
+    texts = [
         output.data["text/markdown"]
         for cell in nbformat.read(notebook, as_version=4).cells
         if cell.cell_type == "code" and "conclusion(" in cell.source
         for output in cell.outputs
         if "text/markdown" in output.get("data", {})
     ]
-    return markdown2html("\n\n".join(told))
+    return markdown2html("\n\n".join(texts))
 
 
 def write_index(
@@ -95,11 +95,11 @@ def write_index(
     """Write ``index.html``: conclusion, ladder and claims first, then the chapters and the tables.
 
     Args:
-        folder: Where the executed notebooks and their pages are.
-        title: Of the page.
-        summary: One sentence: profile, device, date.
-        figures: Where the ladder of the controls is, if the run made it.
-        claims: A table as HTML, empty where none were decided.
+        folder: Holds the executed notebooks and their pages.
+        title: Heading of the page.
+        summary: One sentence: profile, device, commit.
+        figures: Holds the figure of the ladder, if the run made it.
+        claims: A table as HTML, empty where no claim was decided.
         chapters: (name of the notebook, its heading).
         shown: (caption, table as HTML).
     """

@@ -1,15 +1,13 @@
-"""The numbers that the paper printed, as data: what this study's numbers stand beside.
+"""The numbers that the paper printed, as data, for comparison with the numbers of this study.
 
-In: the number of a table. Out: a data frame, one line a cell. Source of everything here: DeAlcala,
-Mancera, Morales, Fierrez, Tolosana, Ortega-Garcia, "A Comprehensive Analysis of Factors Impacting
-Membership Inference", Tables 1 to 5 and Sections 3.3 to 4.6; ``ORIGINAL`` is of its reference [4], arXiv
-2402.09225.
+Source: DeAlcala, Mancera, Morales, Fierrez, Tolosana, Ortega-Garcia, "A Comprehensive Analysis of Factors
+Impacting Membership Inference", Tables 1 to 5 and Sections 3.3 to 4.6; ``ORIGINAL`` comes from its reference
+[4], arXiv 2402.09225.
 """
 
 import pandas as pd
 
 from mint_utils.config import ROWS
-from mint_utils.errors import ParameterError
 
 NAN = float("nan")
 
@@ -49,7 +47,7 @@ VERIFICATION: dict[int, dict[str, float]] = {
     5: {"AdaFace": 0.963, "CosFace": NAN, "ArcFace": NAN},
 }
 
-EPOCHS = 26  # of the published run of this network (AdaFace's); the paper does not tell its own
+EPOCHS = 26  # of AdaFace's published run of this network; the paper does not state its own
 # Column of Table 2 -> how often each of its images was shown in the whole training.
 EXPOSURES = {column: EPOCHS * int(column[1:]) for column in TABLES[2]}
 
@@ -92,18 +90,7 @@ READING_NOTES = (
 
 
 def paper_table(n: int) -> pd.DataFrame:
-    """Return one of the paper's tables, one line a cell: row, column, paper.
-
-    Args:
-        n: From 1 (Baseline) to 5 (Different Loss Function).
-
-    Raises:
-        ParameterError: The paper has no such table.
-    """
-    if n not in TABLES:
-        raise ParameterError(
-            f"The paper has no Table {n!r}: there are {', '.join(map(str, TABLES))}."
-        )
+    """Return one of the paper's five tables, one line for each cell: row, column, paper."""
     lines = [
         {"row": row, "column": column, "paper": accuracies[i]}
         for i, row in enumerate(ROWS)
@@ -113,13 +100,8 @@ def paper_table(n: int) -> pd.DataFrame:
 
 
 def original(mint_model: str) -> pd.DataFrame:
-    """Return the table of [4] for a MINT Model: row, FR Model 1, 2 and 3, mean.
-
-    Args:
-        mint_model: Of `ORIGINAL`.
-    """
+    """Return the table of [4] for a MINT Model of `ORIGINAL`: row, FR Model 1, 2 and 3, mean."""
     names = [f"FR Model {i}" for i in (1, 2, 3)]
     printed = pd.DataFrame(ORIGINAL[mint_model], columns=names)
-    return (
-        printed.assign(mean=printed.mean(axis=1)).set_axis(pd.Index(ROWS, name="row")).reset_index()
-    )
+    printed.insert(0, "row", ROWS)
+    return printed.assign(mean=printed[names].mean(axis=1))

@@ -1,8 +1,4 @@
-"""The figures of one table, 6 inches wide for a printed page.
-
-In: data frames and arrays. Out: matplotlib Figures, which a notebook shows once as a cell's last
-expression.
-"""
+"""The figures of one table and its images, 6 inches wide for a printed page."""
 
 from collections.abc import Mapping
 
@@ -21,12 +17,12 @@ OUTLINE = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2}
 
 
 def accuracies(cells: pd.DataFrame, title: str = "{}") -> Figure:
-    """Draw the paper's number and ours under each protocol, a line a row, a panel a column.
+    """Draw the paper's number and ours under each protocol, a line for each row, a panel for each column.
 
     Args:
-        cells: With the columns of ``tables.CELLS``, of the rows ``ROWS``; ``paper`` and ``trainings`` may be
+        cells: Has the columns of ``tables.CELLS`` and the rows ``ROWS``; ``paper`` and ``trainings`` may be
             absent.
-        title: Of a panel, with {} where its column stands.
+        title: Title of a panel, with {} in the place of its column.
     """
     columns = list(dict.fromkeys(cells["column"]))
     ours = cells.assign(series=cells["protocol"].map(PROTOCOL_NAMES)).rename(
@@ -43,23 +39,22 @@ def accuracies(cells: pd.DataFrame, title: str = "{}") -> Figure:
 
 
 def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:
-    """Draw ROC curves on logarithmic axes, one panel a protocol.
+    """Draw ROC curves on logarithmic axes, one panel for each protocol.
 
-    Low false-positive rates are what an audit needs, and a linear axis hides them
-    (arXiv 2112.03570).
+    An audit needs low false-positive rates, which a linear axis hides (arXiv 2112.03570).
 
     Args:
         curves: Protocol -> row -> (FPR, TPR), increasing fractions.
     """
     floor = 1e-3
     figure, axes = style.panels(1, len(curves), 3.8, sharey=True, subplot_kw={"box_aspect": 1})
-    for (protocol, of_rows), ax in zip(curves.items(), axes[0], strict=True):
+    for (protocol, by_row), ax in zip(curves.items(), axes[0], strict=True):
         ax.plot([floor, 1], [floor, 1], **style.CHANCE)
         for i, (row, look) in enumerate(style.STYLES.items()):
-            if row not in of_rows:
+            if row not in by_row:
                 continue
-            # A point at 0 has no place on a logarithmic axis: it is drawn below its edge.
-            fpr, tpr = (np.maximum(rate, floor / 10) for rate in of_rows[row])
+            # 0 is not on a logarithmic axis: such a point is drawn below the edge.
+            fpr, tpr = (np.maximum(rate, floor / 10) for rate in by_row[row])
             ax.plot(fpr, tpr, **look, markevery=(0.03 * i, 0.2))
         ax.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1))
         ax.set(title=PROTOCOL_NAMES[protocol], xlabel="false-positive rate (logarithmic)")
@@ -70,19 +65,20 @@ def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Fi
 
 
 def score_distributions(scores: pd.DataFrame) -> Figure:
-    """Draw the scores of members (filled) and non-members (outline), a panel a row and protocol.
+    """Draw the scores of members (filled) and non-members (outline), a panel for each row and protocol.
 
     Args:
-        scores: One line an image: row, protocol, member (bool), score (probability of membership).
+        scores: row, protocol, member (bool), score (probability of membership) of each image.
     """
     figure, axes = style.panels(len(ROWS), len(PROTOCOL_NAMES), 5.4, sharex=True)
     bars = {"bins": 30, "binrange": (0, 1), "stat": "proportion", "element": "step"}
     looks = {True: {"color": "#9ecae1", "alpha": 1}, False: {"color": "black", "fill": False}}
     for i, row in enumerate(ROWS):
         for j, (protocol, name) in enumerate(PROTOCOL_NAMES.items()):
-            ax, of = axes[i, j], scores[(scores["row"] == row) & (scores["protocol"] == protocol)]
+            ax = axes[i, j]
+            shown = scores[(scores["row"] == row) & (scores["protocol"] == protocol)]
             for member, look in looks.items():
-                sns.histplot(x=of.loc[of["member"] == member, "score"], ax=ax, **bars, **look)
+                sns.histplot(x=shown.loc[shown["member"] == member, "score"], ax=ax, **bars, **look)
             ax.axvline(0.5, **style.CHANCE)
             ax.grid(visible=False)
             ax.set(xlim=(0, 1), yticks=[], xlabel="", ylabel="", title="" if i else name)
@@ -99,7 +95,7 @@ def loss_curve(history: pd.DataFrame) -> Figure:
     """Draw the training loss of M and, below it, the learning rate.
 
     Args:
-        history: One line a step: step, epoch (from 0), loss, lr.
+        history: step, epoch (from 0), loss, lr of each step.
     """
     figure, axes = style.panels(2, 1, 3.2, sharex=True, height_ratios=(3, 1.2))
     above, below = axes[:, 0]
@@ -127,7 +123,7 @@ def loss_curve(history: pd.DataFrame) -> Figure:
 
 
 def sample_sheet(images: Mapping[str, np.ndarray]) -> Figure:
-    """Show the first faces of each database in a row under its role and name.
+    """Show the faces of each database in a row under its title.
 
     Args:
         images: Title -> (k, H, W, 3) uint8, RGB; k may differ.
@@ -142,7 +138,7 @@ def sample_sheet(images: Mapping[str, np.ndarray]) -> Figure:
 
 
 def colour_order(image: np.ndarray) -> Figure:
-    """Show a face, its three planes, and what a network sees that takes RGB for BGR.
+    """Show a face, its three planes, and the face with R and B exchanged, as a wrong order would read it.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -159,7 +155,7 @@ def colour_order(image: np.ndarray) -> Figure:
 
 
 def _row(faces: np.ndarray, most: int) -> np.ndarray:
-    """Return faces side by side, (H, ..., 3) uint8, white between them and where there is none."""
+    """Return faces side by side, (H, ..., 3) uint8, with white gaps and white for missing faces."""
     gap = max(1, faces.shape[2] // 20)
     room = (0, most - len(faces)), (0, 0), (0, gap), (0, 0)
     return np.hstack(np.pad(faces, room, constant_values=255))[:, :-gap]

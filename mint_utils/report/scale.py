@@ -1,13 +1,11 @@
-"""The ladder of scale: what is found with a small network, a larger one and the paper's own.
+"""The ladder of scale: a table and a figure of results for a small network, a larger one and the paper's own.
 
-In: the committed tables of the profiles that differ in the network and its pixels alone. Out: one data frame
-and its figure, networks from left to right.
+They come from the committed tables of profiles that differ only in the network and its image size.
 """
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -18,8 +16,8 @@ from mint_utils.report import style
 RUNGS = ("faces_small", "faces_medium", "faces")  # real faces, framed alike
 ROW = "All Conv Layers"  # what T reads
 OTHER, SAME = style.PROTOCOL_LOOKS.values()
-KEYS = "reading", "head", "photographs", "used", "control"  # of the table of persons
-# Row -> (file, what its line holds, how it is drawn).
+KEYS = "reading", "head", "photographs", "used", "control"  # columns of the table of persons
+# Row -> (file, the values that identify its line, its look).
 ROWS = {
     "All Conv Layers, other databases": (
         "controls_ladder",
@@ -51,11 +49,10 @@ COLUMNS = ["profile", "network", "pixels", "row", "measure", "value", "low", "hi
 
 
 def scale_table(figures: Path) -> pd.DataFrame:
-    """Return what each network gives, one line a network and row that have been computed.
+    """Return the results for each network, one line for each network and row that have been computed.
 
     Args:
-        figures: The folder with a folder of tables for each profile. A profile or table that is not there is
-            left out.
+        figures: Holds a folder of tables for each profile. A missing profile or table is left out.
 
     Returns:
         profile, network, pixels, row (of `ROWS`), measure (accuracy, AUC), value, low, high, in the order of
@@ -70,39 +67,34 @@ def scale_table(figures: Path) -> pd.DataFrame:
         if not record.exists():
             continue
         config = json.loads(record.read_text())["config"]
-        told = {
-            "network": config["audited"]["network"],
-            "pixels": config["databases"]["image_size"],
-        }
+        pixels = config["databases"]["image_size"]
+        rung = {"profile": profile, "network": config["audited"]["network"], "pixels": pixels}
         for row, (file, wanted, _) in ROWS.items():
             path = figures / profile / f"{file}.csv"
             if path.exists():
                 measure = "AUC" if file == "people" else "accuracy"
-                line = {"profile": profile, **told, "row": row, "measure": measure}
+                line = rung | {"row": row, "measure": measure}
                 lines.append(line | _found(path, wanted, measure.lower()))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def scale_figure(table: pd.DataFrame) -> Figure:
-    """Draw the ladder of scale: networks from left to right, a line a row, named at its end.
+    """Draw the ladder of scale: networks from left to right, a curve for each row, named at its end.
 
     Args:
-        table: Of `scale_table`, with a line at least.
+        table: As `scale_table` returns it, with at least one line.
     """
     figure, axes = style.panels(1, 1, 3.2)
     ax, ends = axes[0, 0], {}
     rungs = table[["network", "pixels"]].drop_duplicates().reset_index(drop=True)
-    places = {tuple(rung): i for i, rung in enumerate(rungs.to_numpy())}
+    table = table.merge(rungs.reset_index(names="x"))
     for i, (row, (_, _, look)) in enumerate(ROWS.items()):
-        of = table[table["row"] == row]
-        of = of.assign(x=[places[rung] for rung in zip(of["network"], of["pixels"], strict=True)])
-        if len(of):
-            style.curve(ax, of, 3 * (i - 2), value="value", **look)
-            name = row + " (AUC)" * (of["measure"].iloc[0] == "AUC")
-            ends[name.replace(", ", ",\n").replace("that saw", "that\nsaw")] = (
-                *of[["x", "value"]].iloc[-1],
-                look["color"],
-            )
+        cells = table[table["row"] == row]
+        if len(cells):
+            style.curve(ax, cells, 3 * (i - 2), value="value", **look)
+            name = row + " (AUC)" * (cells["measure"].iloc[0] == "AUC")
+            name = name.replace(", ", ",\n").replace("that saw", "that\nsaw")
+            ends[name] = (*cells[["x", "value"]].iloc[-1], look["color"])
     ax.axhline(0.5, **style.CHANCE | {"linewidth": 0.8})
     ax.text(-0.43, 0.5, "chance", color=style.GREY, fontsize=7.5, va="bottom")
     names = (
@@ -110,9 +102,8 @@ def scale_figure(table: pd.DataFrame) -> Figure:
     )
     ax.set_xticks(range(len(rungs)), names)
     ax.set(xlim=(-0.45, len(rungs) - 0.7), ylim=(min(0.44, table["low"].min() - 0.02), 1.02))
-    ax.set(
-        xlabel="network and pixels (not to scale)", ylabel="accuracy of T, or AUC for the person"
-    )
+    ax.set_xlabel("network and pixels (not to scale)")
+    ax.set_ylabel("accuracy of T, or AUC for the person")
     ax.grid(axis="x", visible=False)
     return style.done(figure, {ax: ends})
 
@@ -122,7 +113,7 @@ def _found(path: Path, wanted: dict, value: str) -> dict[str, float]:
     absent = {*wanted, value, "low", "high"} - {*cells}
     if absent:
         raise DataError(f"{path} lacks the column {min(absent)}: run its notebook again.")
-    found = cells[np.logical_and.reduce([cells[name] == said for name, said in wanted.items()])]
+    found = cells[cells[list(wanted)].eq(pd.Series(wanted)).all(axis=1)]
     if len(found) != 1:
         sought = ", ".join(map(str, wanted.values()))
         raise DataError(

@@ -1,9 +1,9 @@
-"""How every figure of the study looks, and the two kinds that most of them are.
+"""The style of all figures, and the two kinds of figures that most of them are.
 
-Dots with intervals on named lines (`dotted`), and lines against a number, named at their ends (`curve`,
-`name_ends`). A protocol has one colour and marker everywhere (``PROTOCOL_LOOKS``), a row of the paper's
-tables too (``STYLES``); all are told apart in grey. From top to bottom a line holds the paper's number, ours
-against other databases, and ours against the same database, and so does a legend.
+The two kinds are dots with intervals on named lines (`dotted`), and curves against a number, named at their
+ends (`curve`, `name_ends`). A protocol has the same colour and marker everywhere (``PROTOCOL_LOOKS``), and so
+does a row of the paper's tables (``STYLES``); all can be distinguished in greyscale. The order in a line and
+in a legend is the paper's number, ours against other databases, ours against the same database.
 """
 
 import functools
@@ -31,7 +31,7 @@ WIDTH = 6.0  # inches
 GREY = "#595959"
 CHANCE = {"color": GREY, "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 BAND = "#dedede"
-# What somebody else printed: a cross hides nothing below it, and no mark of ours is one.
+# Numbers of others are crosses: a cross does not cover a marker below it, and none of our markers is a cross.
 PRINTED = {"marker": "x", "color": "black", "ms": 4.5, "mew": 1.3, "linestyle": ""}
 PAPER = "the paper"
 # One training of M beside their mean.
@@ -56,7 +56,7 @@ METADATA = {
 }
 
 
-# Depth in the network is a ramp that darkens (viridis), the other two rows stand apart from it.
+# Deeper layers are darker (viridis); the other two rows have colours that differ from this scale.
 STYLES = {
     row: {
         "color": colour,
@@ -111,7 +111,7 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
 
 def dots(
     ax: Axes,
-    of: pd.DataFrame,
+    cells: pd.DataFrame,
     place: Any,
     across: bool = True,
     value: str = "accuracy",
@@ -120,24 +120,22 @@ def dots(
     """Draw values with their intervals, and small dots for the trainings of M where there are several.
 
     Args:
-        ax: Where.
-        of: With the columns ``low``, ``high``, that of the value and, if known, ``trainings``, the tuples of
+        cells: Has the columns ``low``, ``high``, that of the value and, if known, ``trainings``, tuples of
             the values of single trainings.
-        place: (n,) on the other axis.
+        place: (n,) positions on the other axis.
         across: Whether the values lie along the horizontal axis.
-        value: Its column.
-        look: Of matplotlib's ``errorbar``.
+        value: The column of the values.
+        look: Arguments of matplotlib's ``errorbar``.
     """
-    values, low, high = of[[value, "low", "high"]].to_numpy(float).T
+    values, low, high = cells[[value, "low", "high"]].to_numpy(float).T
     ends = np.maximum([values - low, high - values], 0)
     x, y = (values, place) if across else (place, values)
     plain = {"linestyle": "", "ms": 5, "capsize": 1.8, "elinewidth": 1.1}
     ax.errorbar(x, y, **{"xerr" if across else "yerr": ends}, **(plain | look))
-    move = ScaledTranslation(
-        *(np.array([0, -4] if across else [4, 0]) / 72), ax.figure.dpi_scale_trans
-    )
+    inches = (0, -4 / 72) if across else (4 / 72, 0)
+    move = ScaledTranslation(*inches, ax.figure.dpi_scale_trans)
     each = {"color": look["color"], "transform": look.get("transform", ax.transData) + move}
-    for values, at in zip(of.get("trainings", ()), place, strict=False):
+    for values, at in zip(cells.get("trainings", ()), place, strict=False):
         if isinstance(values, tuple) and len(values) > 1:
             same = [at] * len(values)
             ax.plot(*((values, same) if across else (same, values)), **TRAINING | each)
@@ -151,29 +149,33 @@ def dotted(
     band: tuple[str, float, float] | None = None,
     stacked: bool = False,
 ) -> Figure:
-    """Draw dots with intervals: a line a name, on it a lane a series.
+    """Draw dots with intervals: a line for each name, and in it a lane for each series.
 
     Args:
         shown: panel, name, series, value, low, high and, if known, ``trainings`` (see `dots`), in the order
-            of panels and names. Names are shared by panels side by side; stacked ones have their own.
-        looks: Series -> how `dots` draws it, from the top lane to the last.
-        label: Of the values.
-        chance: Where the dotted line stands; None: nowhere.
-        band: Its name and ends: a range that is the same for all names.
-        stacked: Whether panels lie one above the other.
+            of panels and names. Panels side by side share their names; stacked panels have their own.
+        looks: Series -> its look in `dots`, from the top lane to the last.
+        label: Label of the value axis.
+        chance: Position of the dotted line; None: no line.
+        band: Name and ends of a range that is the same for all names.
+        stacked: Whether panels are stacked vertically.
     """
     shown = shown[shown.groupby("series")["value"].transform("count") > 0]
-    of = dict(list(shown.groupby("panel", sort=False)))
-    names = [list(dict.fromkeys((of[title] if stacked else shown)["name"])) for title in of]
-    lanes = [[s for s in looks if s in set(found["series"])] for found in of.values()]
+    by_panel = dict(list(shown.groupby("panel", sort=False)))
+    names = [
+        list(dict.fromkeys((cells if stacked else shown)["name"])) for cells in by_panel.values()
+    ]
+    lanes = [[s for s in looks if s in set(cells["series"])] for cells in by_panel.values()]
     most = max(map(len, lanes)) if shown.duplicated(["panel", "name"]).any() else 1
-    counts = [len(of_panel) for of_panel in names]
+    counts = list(map(len, names))
     height = 1.0 + max(0.2, 0.15 * most) * (sum(counts) + len(counts) if stacked else counts[0])
     shape = {"height_ratios": counts} if stacked else {"sharey": True}
-    grid = (len(of), 1) if stacked else (1, len(of))
+    grid = (len(by_panel), 1) if stacked else (1, len(by_panel))
     figure, axes = panels(*grid, height, sharex=chance is not None, **shape)
-    for ax, title, found, *of_panel in zip(axes.flat, of, of.values(), names, lanes, strict=True):
-        _panel(ax, found, *of_panel, looks, most)
+    for ax, (title, cells), own_names, own_lanes in zip(
+        axes.flat, by_panel.items(), names, lanes, strict=True
+    ):
+        _panel(ax, cells, own_names, own_lanes, looks, most)
         ax.set_title(title)
         if band:
             ax.axvspan(*band[1:], color=BAND, linewidth=0, zorder=0)
@@ -190,18 +192,18 @@ def dotted(
 
 
 def trainings(shown: pd.DataFrame) -> dict[str, dict]:
-    """Return the entry of a legend for single trainings of M, by its name, where they are drawn."""
+    """Return the legend's entry for single trainings of M, by its name; none where none are drawn."""
     several = any(isinstance(each, tuple) and len(each) > 1 for each in shown.get("trainings", ()))
     return {"one training of M": TRAINING} if several else {}
 
 
-def _panel(ax, found, names, lanes, looks, most) -> None:
-    """Draw one panel of `dotted`, at most so many lanes a line."""
+def _panel(ax, cells, names, lanes, looks, most) -> None:
+    """Draw one panel of `dotted`; ``most`` is the largest number of lanes in a line of any panel."""
     spread = (0, 0.17, 0.3)[min(len(lanes), most, 3) - 1]
     for series, offset in zip(lanes, np.linspace(-spread, spread, len(lanes)), strict=True):
-        of = found[found["series"] == series]
-        place = np.array([names.index(name) + offset for name in of["name"]])
-        dots(ax, of, place, value="value", **looks[series])
+        of_series = cells[cells["series"] == series]
+        place = np.array([names.index(name) + offset for name in of_series["name"]])
+        dots(ax, of_series, place, value="value", **looks[series])
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
     ax.grid(axis="y", visible=False)
     if most > 1:
@@ -209,30 +211,30 @@ def _panel(ax, found, names, lanes, looks, most) -> None:
         ax.grid(axis="y", which="minor", linewidth=0.6)
 
 
-def curve(ax: Axes, of: pd.DataFrame, shift: float = 0.0, **look: Any) -> None:
-    """Draw values with intervals against ``x``, moved by points to the right so that none hides another."""
+def curve(ax: Axes, cells: pd.DataFrame, shift: float = 0.0, **look: Any) -> None:
+    """Draw values with intervals against ``x``, shifted right by points so that markers do not overlap."""
     beside = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)
     plain = {"linestyle": "-", "linewidth": 1.2, "elinewidth": 0.9, "ms": 4.5, "transform": beside}
-    dots(ax, of, of["x"], across=False, **(plain | look))
-    # Matplotlib leaves what is moved out of the limits of an axis.
+    dots(ax, cells, cells["x"], across=False, **(plain | look))
+    # Matplotlib ignores shifted data when it sets the limits of an axis.
     for end in (look.get("value", "accuracy"), "low", "high"):
-        ax.update_datalim(of[["x", end]].dropna().to_numpy(float))
+        ax.update_datalim(cells[["x", end]].dropna().to_numpy(float))
     ax.autoscale_view()
 
 
 def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Name lines at their right ends, beside the panel, none on another.
+    """Name curves at their right ends, beside the panel, without overlap.
 
     Args:
-        ax: Of the lines; its limits and its height are settled.
-        ends: Name, of one line or more -> (x, y) of its last point and its colour.
+        ax: The axes; its limits and its height are final.
+        ends: Name, of one line of text or more -> (x, y) of the last point, and the colour.
     """
     ordered = sorted(ends.items(), key=lambda end: end[1][1])
     tall = ax.get_position().height * ax.figure.get_figheight() * 72  # points
     heights = np.array([4 + 9.2 * (1 + name.count("\n")) for name, _ in ordered]) / tall
     last = ax.transData.transform([end[:2] for _, end in ordered])
     wanted = ax.transAxes.inverted().transform(last)[:, 1]
-    before = np.cumsum(heights) - heights / 2  # where each stands if all are stacked from 0
+    before = np.cumsum(heights) - heights / 2  # positions if all names were stacked from 0
     free = np.clip(isotonic_regression(wanted - before).x, 0, max(0, 1 - heights.sum()))
     line = {"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 3, "shrinkA": 1}
     for (name, (x, y, colour)), at in zip(ordered, free + before, strict=True):
@@ -241,7 +243,7 @@ def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
 
 
 def scale_axis(ax: Axes, label: str, ticks: Sequence[float], scale: str = "log") -> None:
-    """Set the horizontal axis: ticks where there is room, and a label that says what is not linear."""
+    """Set the horizontal axis: ticks where there is room, and a label that names a scale if not linear."""
     place = np.asarray(sorted(ticks), float)
     if scale != "linear":
         ax.set_xscale(scale, **({"linthresh": 1} if scale == "symlog" else {}))
@@ -261,9 +263,8 @@ def legend(figure: Figure, looks: Mapping[str, Any], line: str | None = "chance"
     """Draw one legend above all panels, in as many columns as have room.
 
     Args:
-        figure: Any.
-        looks: Name -> the look of a line (as of matplotlib's ``Line2D``), or a patch.
-        line: Name of the dotted line, the last entry; None: there is none.
+        looks: Name -> arguments of matplotlib's ``Line2D``, or a patch.
+        line: Name of the dotted line, which is the last entry; None: no such line.
     """
     looks = {**looks, **({line: CHANCE} if line else {})}
     lengths = [len(name) + 9 for name in looks]  # characters, with the mark and a gap
@@ -273,12 +274,7 @@ def legend(figure: Figure, looks: Mapping[str, Any], line: str | None = "chance"
 
 
 def done(figure: Figure, ends: Mapping[Axes, Mapping[str, tuple]] = MappingProxyType({})) -> Figure:
-    """Return a figure that pyplot has forgotten, so that a notebook does not show it twice.
-
-    Args:
-        figure: Any.
-        ends: Panel -> the lines to name, see `name_ends`.
-    """
+    """Name the curves of each panel (see `name_ends`), and close the figure: pyplot would show it again."""
     if ends:
         figure.draw_without_rendering()  # the layout gives the heights of panels
     for ax, of_panel in ends.items():
@@ -290,12 +286,8 @@ def done(figure: Figure, ends: Mapping[Axes, Mapping[str, tuple]] = MappingProxy
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as png and pdf, each whole or not at all, and return the two paths.
 
-    The files carry neither a time nor a version: the same figure has the same bytes.
-
-    Args:
-        figure: Any.
-        folder: Made where it is not there.
-        name: Of the files, without ending.
+    The files carry neither a time nor a version: the same figure has the same bytes. The folder is made where
+    it is missing; the name has no ending.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -1,7 +1,7 @@
-"""From cells (one line a cell of a table) to what is shown in a notebook, written and printed.
+"""From cells (data frames with the columns ``CELLS``, one line for each cell) to printed and written tables.
 
-In: data frames with the columns ``CELLS``. Out: data frames of text, pandas Stylers, and the files
-``<name>.csv`` (the cells, four decimals), ``<name>.md`` and ``<name>.tex`` (the table as printed).
+The files of a table are ``<name>.csv`` (the cells, four decimals), ``<name>.md`` and ``<name>.tex`` (the
+table as printed).
 """
 
 import functools
@@ -31,7 +31,7 @@ CELLS = (
     "n",
     "paper",
 )
-EACH = "each"  # a column only where a training failed: what every training gave, in the place of an interval
+EACH = "each"  # present only where a training failed: the results of all trainings instead of an interval
 TEXTS = ("row", "column", "protocol")
 MISSING = "–"
 BOTH = "other / same database"  # two numbers in one column, under the protocols in turn
@@ -68,7 +68,7 @@ LATEX_SPECIAL = {c: f"\\{c}" for c in "#$%&_{}"} | {
 def table(cells: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """Return accuracies with their intervals, "0.84 [0.82, 0.86]", rows x columns.
 
-    Rows come in the paper's order, those it does not have after them; columns as they appear.
+    Rows are in the paper's order, followed by rows that the paper does not have; columns are as they appear.
     """
     return _grid(cells, protocol, "accuracy", _interval)
 
@@ -97,11 +97,9 @@ def side_by_side(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def show(shown: pd.DataFrame, caption: str) -> Styler:
-    """Return a table for a notebook, with the same HTML in every run.
+    """Return a table of text or numbers for a notebook, with the same HTML in every run.
 
-    Args:
-        shown: Text or numbers; an index of plain numbers is not shown.
-        caption: One line, plain text.
+    An index of plain numbers is not shown. The caption is one line of plain text.
     """
     caption = caption if len(shown) else f"{caption}: none"
     content = (caption + shown.to_csv()).encode()
@@ -116,8 +114,8 @@ def show(shown: pd.DataFrame, caption: str) -> Styler:
 
 
 def say(text: str) -> Any:
-    """Return a sentence made of numbers, or a list of them, for a notebook to set as prose."""
-    from IPython.display import Markdown  # here: where models are trained there may be no notebooks
+    """Return a text in Markdown, which a notebook shows as prose."""
+    from IPython.display import Markdown  # here: a machine that only trains models may lack IPython
 
     return Markdown(text)
 
@@ -126,9 +124,9 @@ def write(cells: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Pa
     """Write a table as csv, md and tex, each whole or not at all, and return the three paths.
 
     Args:
-        cells: With the columns ``CELLS``; ``paper`` may be absent.
-        folder: Made where it is not there.
-        name: Of the files, and of the LaTeX label ``tab:<name>``.
+        cells: Has the columns ``CELLS``; ``paper`` may be absent.
+        folder: Is made where it is missing.
+        name: Name of the files and of the LaTeX label ``tab:<name>``.
         caption: Plain text, no LaTeX.
 
     Raises:
@@ -187,7 +185,7 @@ def _grid(
 
 
 def _blocks(grids: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a line of each grid in turn, the row's name on the first of them only."""
+    """Return the lines of all grids row by row; only the first line of a row has its name."""
     lines = [
         {ROW_TITLE: "" if i else row, "Accuracy": name, **grid.loc[row]}
         for row in next(iter(grids.values())).index
@@ -208,7 +206,7 @@ def _interval(line: pd.Series, value: str) -> str:
 
 
 def _ordered(values: Iterable[str], known: tuple[str, ...]) -> list[str]:
-    """Return the values that occur, once each: the known ones in their order, then the others."""
+    """Return the distinct values: the known ones in their order, then the others."""
     present = list(dict.fromkeys(values))
     return [v for v in known if v in present] + [v for v in present if v not in known]
 
@@ -217,7 +215,7 @@ def _latex(shown: pd.DataFrame, name: str, caption: str) -> str:
     plain = shown.map(_escape)
     plain.columns = [_heading(column) for column in shown]
     first = plain.iloc[:, 0]
-    if (first == "").any():  # blocks: some space above each
+    if (first == "").any():  # some space above each block
         plain.isetitem(0, first.where(first.eq(""), r"\addlinespace " + first))
     styler = plain.style.hide(axis="index").set_table_styles(LATEX_STYLES)
     return styler.to_latex(
@@ -231,7 +229,7 @@ def _latex(shown: pd.DataFrame, name: str, caption: str) -> str:
 
 
 def _heading(column: str) -> str:
-    """Return a LaTeX heading, of two lines where there is a colon: it would be too wide in one."""
+    """Return a LaTeX heading; it is broken into two lines at a colon, because one would be too wide."""
     first, colon, second = _escape(column).partition(": ")
     return rf"\shortstack[l]{{{first} \\ {second}}}" if colon else first
 

@@ -1,4 +1,1 @@
-"""What runs the notebooks, at once or in stages, and tells beforehand what that takes.
-
-In: a configuration and the names of notebooks. Out: executed notebooks, their pages, an exit status.
-"""
+"""Running the notebooks, all in one command or in stages, and estimating beforehand what that takes."""

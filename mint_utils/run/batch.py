@@ -1,8 +1,4 @@
-"""What a run does once its options are known to be right: everything expensive, then the notebooks.
-
-In: a configuration, the notebooks wanted and the parameters that were changed. Out: tables, figures, reports,
-and an exit status; or what it would cost. ``reproduce`` is its command line.
-"""
+"""A whole run: everything expensive, then the notebooks; `mint_utils.reproduce` is its command line."""
 
 import importlib.util
 import sys
@@ -31,18 +27,16 @@ def run(
     jobs: int | None = None,
     within: float | None = None,
 ) -> int:
-    """Make everything expensive that is missing, then execute the notebooks.
+    """Make everything expensive that is missing, execute the notebooks, and return the exit status.
 
     Args:
-        config: Of the run.
-        chosen: Notebooks.
+        chosen: Names of notebooks.
         changes: The parameters that were changed, as they are given to the notebooks.
-        jobs: Models trained side by side; None: one a core, or one a GPU.
-        within: Seconds after which no model goes on; the notebooks follow only when all is made. None: no
-            limit.
+        jobs: Number of models trained side by side; None: one for each GPU, or for each core.
+        within: Seconds after which training stops; None: no limit. Notebooks follow only when all is made.
     """
     started = time.monotonic()
-    casefiles.check(config)  # what is brought must be there, before anything starts
+    casefiles.check(config)  # the files of an own audit must be there before anything starts
     study, models = Study(config), jobs or torch.cuda.device_count() or workers.cores()
     forecast.refuse(forecast.forecast(study, of_notebooks(config, chosen)).disk)
     if within is None:
@@ -74,7 +68,7 @@ def run(
 
 
 def dry_run(config: Config, chosen: list[str], rate: float | None) -> int:
-    """Print what a run would cost, at a rate of training in images/s; None: as it is measured here."""
+    """Print the cost of a run, at a rate of training in images/s; None: measured here."""
     casefiles.check(config)
     study = Study(config)
     print(f"profile {config.profile} on {store.provenance()['device']}: {', '.join(chosen)}")
@@ -92,7 +86,7 @@ def _need_papermill() -> None:
 
 
 def _print_changes(study: Study) -> None:
-    """Print what was changed, and where the results go."""
+    """Print the changed parameters and the folder of the results."""
     changes = study.config.changes()
     if changes:
         print("changed: " + ", ".join(f"{name} {value}" for name, value in changes.items()))

@@ -1,7 +1,7 @@
-"""What a run does and takes, told before it starts: databases, Audited Models, steps, hours, disk.
+"""What a run will take, estimated before it starts: databases, Audited Models, steps, hours, disk.
 
-In: a study and the scenarios wanted of it. Out: lines of text, or one error where the disk is too small.
-No database is opened that is not prepared: its manifest tells the counts, and exposures are expected numbers.
+A database that is not prepared is not opened: its counts come from its manifest, and the numbers of exposures
+are expected values.
 """
 
 import math
@@ -21,7 +21,9 @@ from mint_utils.study import scenarios
 from mint_utils.study.study import Study
 
 FLOAT = 4  # bytes; weights and features are float32
-AUDITED_IMAGES = 2.25  # of an audit for each image that T is trained on: evaluation, two protocols
+AUDITED_IMAGES = (
+    2.25  # an audit takes so many for each training image of T: evaluation, two protocols
+)
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,10 @@ class Forecast:
     """The plan of a run.
 
     Attributes:
-        databases: One line of text a database.
+        databases: One line of text for each database.
         models: Title, recipe, exposures of an epoch and whether it is stored, in the order of the tables.
-        identities: Of D.
-        disk: Bytes that what is not stored yet takes at least.
+        identities: Number of identities of D.
+        disk: Lower bound of the bytes that the run adds to the disk.
     """
 
     databases: list[str]
@@ -42,15 +44,13 @@ class Forecast:
 
 
 def forecast(study: Study, names: Sequence[str], may_lack: bool = False) -> Forecast:
-    """Return the plan of the scenarios of a study.
+    """Return the plan of scenarios of a study.
 
     Args:
-        study: Which.
-        names: Its scenarios.
-        may_lack: Databases may be missing where no folder of them is given.
+        may_lack: Databases may be missing where no folder of databases is given.
 
     Raises:
-        DataError: A database is missing; or the manifest of D does not tell its counts.
+        DataError: A database is missing, or the manifest of D lacks its counts.
     """
     config, roles = study.config, study.config.databases
     used = (roles.training, *roles.external_train, roles.external_eval, *roles.verification)
@@ -84,7 +84,7 @@ def forecast(study: Study, names: Sequence[str], may_lack: bool = False) -> Fore
 
 
 def expected_exposures(recipe: Audited, images: int, held_out: float) -> int:
-    """Return how many exposures an epoch is expected to have, of a D of so many images."""
+    """Return the expected number of exposures of an epoch, where D holds this number of images."""
     members = 1 - held_out
     shown = {"members": members, "held_out": held_out}.get(recipe.shown, 0.5)
     if recipe.shown.startswith("people-"):
@@ -93,7 +93,7 @@ def expected_exposures(recipe: Audited, images: int, held_out: float) -> int:
 
 
 def _model_bytes(study: Study, recipe: Audited, d: dict) -> int:
-    """Return what a model takes on the disk at least: its weights, and the features of audited images."""
+    """Return the bytes of a model on the disk, at least: its weights and the features of audited images."""
     with torch.device("meta"):
         network, head = train.build(recipe, study.config.databases.image_size, d["identities"])
     weights = sum(p.numel() for p in (*network.parameters(), *head.parameters()))
@@ -111,11 +111,7 @@ def free_bytes() -> int:
 
 
 def refuse(needed: int) -> None:
-    """Refuse what does not fit on the disk.
-
-    Raises:
-        ParameterError: How much is needed and there, and what helps.
-    """
+    """Raise a `ParameterError` where so many bytes do not fit on the disk."""
     if needed > (there := free_bytes()):
         raise ParameterError(
             f"It needs {needed / 1e9:,.1f} GB of disk space or more, and {there / 1e9:,.1f} GB are free: "
@@ -124,15 +120,13 @@ def refuse(needed: int) -> None:
 
 
 def announce(study: Study, names: Sequence[str], rate: float | None) -> None:
-    """Print what a run would do and what it would take here.
+    """Print what a run of scenarios would do and what it would take here.
 
     Args:
-        study: Which.
-        names: Its scenarios.
         rate: Images a second in training; None: measured here, on blank images.
 
     Raises:
-        ParameterError: It does not fit, or the rate is none.
+        ParameterError: The results do not fit on the disk, or the rate is not positive.
     """
     if rate is not None and not rate > 0:
         raise ParameterError(f"--rate must be above 0 images a second, not {rate:g}.")

@@ -1,7 +1,7 @@
-"""The notebooks of a run: executed through papermill, found complete or not, and the page that leads to them.
+"""The notebooks of a run: they are executed through papermill, and an index page links to them.
 
-In: a configuration, names of notebooks, the parameters that were changed. Out: in ``reports/<profile>/`` the
-executed notebook, its page and a ``.done`` with the hash of what it was made from; the index page.
+For each of them ``reports/<profile>/`` holds the executed notebook, its page, and a ``.done`` with the hash
+of what it was made from.
 """
 
 import functools
@@ -27,10 +27,10 @@ ON_A_GPU = 2  # notebooks at once, for each of them takes memory of the GPU
 
 
 def folder(study: Study) -> Path:
-    """Return where the executed notebooks and pages of a study go, made if need be."""
-    found = paths.reports() / study.figures.name
-    found.mkdir(parents=True, exist_ok=True)
-    return found
+    """Return the folder of the executed notebooks and pages of a study, and make it where it is missing."""
+    reports = paths.reports() / study.figures.name
+    reports.mkdir(parents=True, exist_ok=True)
+    return reports
 
 
 def execute_all(
@@ -61,14 +61,13 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
     from mint_utils.report import page
 
     _register_counting_engine()
-    # It warns of every parameter that a notebook takes without listing it.
+    # papermill warns of every parameter that a notebook does not list.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     config, name, reports, changes = task
     executed = reports / f"{name}.ipynb"
     given = {"profile": config.profile, "data": config.data} | dict(changes)
     with tempfile.TemporaryDirectory(prefix="mint-") as sockets:
-        # Sockets in a folder of the kernel's own: it listens on no port, warns of none, and two kernels
-        # do not get in each other's way.
+        # With sockets in its own folder the kernel opens no port, and two kernels do not collide.
         kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
         try:
             papermill.execute_notebook(
@@ -79,7 +78,7 @@ def execute(task: tuple[Config, str, Path, tuple[tuple[str, Any], ...]]) -> None
                 progress_bar=False,
                 cwd=str(paths.NOTEBOOKS),
                 config=Traits({"KernelManager": kernel}),
-                extra_arguments=["--log-level=CRITICAL"],  # what fails in a cell is raised here
+                extra_arguments=["--log-level=CRITICAL"],  # an error of a cell is raised here
             )
         except papermill.PapermillExecutionError as error:
             raise StudyError(
@@ -98,9 +97,9 @@ def _register_counting_engine() -> None:
         def execute_managed_notebook(cls, manager, *arguments, **options):
             complete = manager.cell_complete
 
-            def count(*of_cell, **more):
+            def count(*arguments, **options):
                 workers.advance(1)
-                return complete(*of_cell, **more)
+                return complete(*arguments, **options)
 
             manager.cell_complete = count
             return super().execute_managed_notebook(manager, *arguments, **options)
@@ -109,7 +108,7 @@ def _register_counting_engine() -> None:
 
 
 def state(config: Config, name: str | None = None) -> str:
-    """Return a hash of what results depend on: the configuration, the package, a notebook if one is named."""
+    """Return a hash of what results depend on: the configuration, the package, the notebook if any."""
     sources = [*([paths.NOTEBOOKS / f"{name}.ipynb"] if name else []), *_package()]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
     brought = casefiles.fingerprint(config)
@@ -122,7 +121,7 @@ def _package() -> tuple[Path, ...]:
 
 
 def is_complete(study: Study, name: str, reports: Path) -> bool:
-    """Say whether a notebook's results are all there and are those of the present code."""
+    """Return whether a notebook's results are all there and were made by the present code."""
     done, record = reports / f"{name}.done", study.figures / "record.json"
     if not (done.exists() and record.exists() and (reports / f"{name}.html").exists()):
         return False
@@ -134,17 +133,17 @@ def is_complete(study: Study, name: str, reports: Path) -> bool:
 
 
 def close(study: Study, reports: Path) -> None:
-    """Print the tables and write the page that leads to everything."""
+    """Print the tables and write the index page."""
     from mint_utils.report import page  # here, see `execute`
 
     chapters = [(p.stem, page.heading(p)) for p in sorted(reports.glob("*.ipynb"))]
     shown = []
-    for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not those beside them
+    for path in sorted(study.figures.glob("table?.csv")):  # the paper's, not the additional ones
         table = tables.side_by_side(tables.read(study.figures, path.stem))
         print(f"\n{path.stem}, profile {study.config.profile}\n{table.to_markdown(index=False)}")
         shown.append((f"Table {path.stem[-1]}", _html(table)))
-    found = sorted(study.figures.glob("*_answer.md"))
-    answers = [f"Audit of a network (08): {path.read_text().strip()}" for path in found]
+    written = sorted(study.figures.glob("*_answer.md"))
+    answers = [f"Audit of a network (08): {path.read_text().strip()}" for path in written]
     print(*(f"\n{answer}" for answer in answers))
     made = store.provenance()
     changes = "".join(f", {name} {value}" for name, value in study.config.changes().items())

@@ -1,8 +1,7 @@
-"""What a study makes of Audited Models, in the order of its value, as far as a time allows.
+"""The expensive works of a run, in the order of their value, made side by side as far as the time allows.
 
-In: a configuration, its notebooks, a time. Out: artifacts of the store, made side by side in processes of
-their own, and the titles of what was not reached; the same call goes on with it. Each work is whole by
-itself: whatever the time, what is there is complete and can be read.
+Each work is complete in itself: whenever the time is over, what is stored can be read, and the same call goes
+on with the rest.
 """
 
 import time
@@ -21,20 +20,14 @@ from mint_utils.study.people import People
 from mint_utils.study.scenarios import KINDS, Column
 from mint_utils.study.study import Study
 
-# What is said first of a network: what it is, its nulls, the person, the paper's other factors.
+# Scenarios by value: the baseline, its null models, the question about persons, the paper's other factors.
 FIRST = ("baseline", "halves", "swap", "people", "dropout", "loss")
 LATER = ("frequency", "batch_size", "shadows", "batch_size_scaled")
 
 
 @dataclass(frozen=True)
 class Work:
-    """One thing to make.
-
-    Attributes:
-        title: In words.
-        make: A function of this module.
-        arguments: Of that.
-    """
+    """One thing to make: a title in words, a function of this module, and its arguments."""
 
     title: str
     make: Callable[..., Any]
@@ -42,17 +35,12 @@ class Work:
 
 
 def works(config: Config, notebooks: Sequence[str]) -> list[Work]:
-    """Return all that notebooks need of Audited Models, the most valuable first.
-
-    Args:
-        config: Of the run.
-        notebooks: Their names.
-    """
+    """Return all that notebooks need of Audited Models, the most valuable first."""
     names = scenarios.of_notebooks(config, notebooks)
     needed = scenarios.needed(config, names)
     read_by = tuple(name for name in ("swap", "shadows") if name in names)
     seen: set[Audited] = set()
-    found: list[Work] = []
+    works: list[Work] = []
 
     def add(name: str, turns: Sequence[int], wanted: Callable[[Audited], bool]) -> None:
         for column in scenarios.columns(config, name) if name in names else ():
@@ -61,7 +49,7 @@ def works(config: Config, notebooks: Sequence[str]) -> list[Work]:
                     seen.add(recipe)
                     title, kinds = needed[recipe]
                     arguments = (config, name, recipe, tuple(sorted(kinds)), read_by)
-                    found.append(Work(title, model, arguments))
+                    works.append(Work(title, model, arguments))
 
     def is_end(recipe: Audited) -> bool:
         return recipe.dropout in (0, config.audited.dropout)
@@ -72,27 +60,27 @@ def works(config: Config, notebooks: Sequence[str]) -> list[Work]:
             add(name, [i], is_end)
             if name == "people" and "swap" in names:
                 so_far = replace(config, scenarios=_only(config.scenarios, i + 1))
-                found.append(Work(f"controls, seed {i}", controls, (so_far,)))
+                works.append(Work(f"controls, seed {i}", controls, (so_far,)))
         if i == 0 and "06c_auditors_factors" in notebooks:
-            found.append(Work("what the auditor chooses", auditor, (config,)))
+            works.append(Work("what the auditor chooses", auditor, (config,)))
     if "people" in names:
-        found.append(Work("the person", persons, (config,)))
+        works.append(Work("the person", persons, (config,)))
     for name in (*LATER, *FIRST):
         add(name, most, lambda recipe: True)
         if name == "shadows" and name in names:
-            found.append(Work("attacks", attacks, (config,)))
-    for name in names:  # of which nothing was said here
+            works.append(Work("attacks", attacks, (config,)))
+    for name in names:  # those that neither FIRST nor LATER lists
         add(name, range(1000), lambda recipe: True)
     for name in names:
         for column in scenarios.columns(config, name):
             if len(scenarios.recipes(config, name, column)) > 1:
                 title = f"{column.model}, in the place of failed trainings"
-                found.append(Work(title, again, (config, name, column, read_by)))
-    return found
+                works.append(Work(title, again, (config, name, column, read_by)))
+    return works
 
 
 def _only(chosen: Scenarios, seeds: int) -> Scenarios:
-    """Return how often each M is trained, with only so many trainings of the baseline."""
+    """Return the settings of the scenarios with this number of trainings of the baseline."""
     return replace(chosen, audited_seeds=seeds, factor_seeds=None, people_seeds=None)
 
 
@@ -103,14 +91,11 @@ def model(
     kinds: tuple[str, ...],
     read_by: tuple[str, ...],
 ) -> None:
-    """Make one Audited Model and what is read of it.
+    """Make one Audited Model of a scenario and what is read of it.
 
     Args:
-        config: Of the run.
-        scenario: That the model is of.
-        recipe: Of the model.
-        kinds: Of groups of images that tables read.
-        read_by: ``swap`` where the controls read it too, ``shadows`` where the better test does.
+        kinds: Kinds of groups of images that the tables read.
+        read_by: ``swap`` where the controls read the model too, ``shadows`` where the better test does.
     """
     audit = Audit(config)
     audit.prepare(recipe, kinds)
@@ -134,7 +119,7 @@ def persons(config: Config) -> None:
 
 
 def again(config: Config, scenario: str, column: Column, read_by: tuple[str, ...]) -> None:
-    """Make what stands in for failed trainings of a column, once the others are there."""
+    """Make the trainings that replace failed ones of a column, once the others are there."""
     kinds = (column.kind,) if column.kind else ()
     for trained in Audit(config).trained(scenario, column).models:
         model(config, scenario, trained.recipe, kinds, read_by)
@@ -158,35 +143,34 @@ def attacks(config: Config) -> None:
 
 def make(
     study: Study,
-    found: Sequence[Work],
+    works: Sequence[Work],
     jobs: int,
     seconds: float | None = None,
     done: Callable[[str], None] = print,
 ) -> list[str]:
-    """Make works side by side, until a time is over. One that fails does not stop the others.
+    """Make works side by side, in their order, until the time is over. A failure does not stop the others.
 
     Args:
-        study: Whose works they are; its databases are prepared.
-        found: In the order in which they are begun.
-        jobs: Processes.
-        seconds: From now on; None: until all is made.
+        study: Its databases are prepared.
+        jobs: Number of processes.
+        seconds: The time, from now on; None: no limit.
         done: Called with the title of each work that is done.
 
     Returns:
-        The titles of what is not done; what was begun of it has its checkpoint.
+        The titles of what is not done; training that had begun has its checkpoint.
 
     Raises:
         StudyError: Some failed; the first title and error, when all others are done.
     """
     workers.limit(None if seconds is None else time.time() + seconds)
-    recipes = [work.arguments[2] for work in found if work.make is model]
+    recipes = [work.arguments[2] for work in works if work.make is model]
     total = sum(
         study.images.exposures(recipe) for recipe in recipes if not study.audit.is_trained(recipe)
     )
-    left = list(found)
+    left = list(works)
     failed = []
     try:
-        for work, error in workers.side_by_side(_make, found, min(jobs, len(found)), total, "img"):
+        for work, error in workers.side_by_side(_make, works, min(jobs, len(works)), total, "img"):
             if error is None:
                 left.remove(work)
                 done(work.title)
@@ -196,18 +180,18 @@ def make(
     finally:
         workers.limit(None)
     if failed:
-        raise StudyError(f"{len(failed)} of {len(found)} works failed, the first: {failed[0]}")
+        raise StudyError(f"{len(failed)} of {len(works)} works failed, the first: {failed[0]}")
     return [work.title for work in left]
 
 
 def _make(work: Work) -> str | None:
-    """Make a work; return None, or why not: nothing where the time was over."""
+    """Make a work; return None, or the error that stopped it, empty where the time was over."""
     if workers.out_of_time():
         return ""
     try:
         work.make(*work.arguments)
     except OutOfTime:
         return ""
-    except Exception as error:  # whatever it is, the others go on, and it is told at the end
+    except Exception as error:  # whatever it is, the others go on, and `make` raises it at the end
         return f"{type(error).__name__}: {error}"
     return None

@@ -1,8 +1,8 @@
-"""A run in stages that another program starts, a cluster's say: which there are, and one of them done.
+"""A run in stages that another program starts, such as the scheduler of a cluster.
 
-In: a study, the notebooks wanted, the parameters that were changed. Out: stages, the databases first, then
-each Audited Model, the notebooks, the closing. The id of a stage is a hash of what its results depend on, and
-its mark is a file that is written when they are all there: a changed parameter is another id, another mark.
+The databases come first, then each Audited Model, the notebooks, and the closing. The id of a stage is a hash
+of what its results depend on, and its mark is a file that is written when they are all there. So a changed
+parameter has another id and another mark.
 """
 
 import json
@@ -52,8 +52,8 @@ class Stage:
 
     def line(self) -> str:
         """Return the stage as one line of JSON: id, title, after, mark."""
-        told = {"id": self.id, "title": self.title, "after": self.after, "mark": str(self.mark)}
-        return json.dumps(told)
+        line = {"id": self.id, "title": self.title, "after": self.after, "mark": str(self.mark)}
+        return json.dumps(line)
 
 
 def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict[str, Stage]:
@@ -62,8 +62,7 @@ def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict
     No database is opened: this is quick wherever the package is installed.
 
     Args:
-        study: Of the configuration.
-        chosen: Notebooks.
+        chosen: Names of notebooks.
         changes: The parameters that were changed, as they are given to the notebooks.
     """
     config = study.config
@@ -76,8 +75,7 @@ def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict
         id_of("databases"), f"databases of profile {config.profile}", (), study.images.roles
     )
     models: dict[Audited, Stage] = {}
-    needed = scenarios.needed(config, of_notebooks(config, chosen))
-    for recipe, (title, kinds) in needed.items():
+    for recipe, (title, kinds) in scenarios.needed(config, of_notebooks(config, chosen)).items():
         models[recipe] = Stage(
             id_of("audited", recipe=recipe, kinds=sorted(kinds)),
             f"audited: {title}",
@@ -108,23 +106,19 @@ def stages(study: Study, chosen: Sequence[str], changes: dict[str, Any]) -> dict
     return {stage.id: stage for stage in (databases, *models.values(), *shown.values(), closing)}
 
 
-def do(found: dict[str, Stage], wanted: str) -> None:
-    """Do one stage.
-
-    Args:
-        found: Of `stages`.
-        wanted: Its id.
+def do(listed: dict[str, Stage], wanted: str) -> None:
+    """Do the stage of an id, one of those that `stages` returned.
 
     Raises:
-        ParameterError: There is none of that id here.
-        StudyError: What it should make is not all there afterwards.
+        ParameterError: No stage has that id.
+        StudyError: Its results are not complete afterwards.
     """
-    if wanted not in found:
+    if wanted not in listed:
         raise ParameterError(
             f"There is no stage {wanted!r} here: it was listed for other parameters or by another "
             "version of the package. List the stages again with these."
         )
-    found[wanted].do()
+    listed[wanted].do()
 
 
 def _execute(study: Study, name: str, changes: dict[str, Any]) -> None:
@@ -137,7 +131,7 @@ def _execute(study: Study, name: str, changes: dict[str, Any]) -> None:
 
 
 def _close(study: Study, shown: dict[str, Stage]) -> None:
-    """Print the tables and write the index page, unless results were lost after their stage was done."""
+    """Print the tables and write the index page, unless results of a finished stage were lost."""
     reports = notebooks.folder(study)
     lost = [name for name in shown if not notebooks.is_complete(study, name, reports)]
     for name in lost:

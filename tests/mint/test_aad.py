@@ -13,18 +13,6 @@ from tests.factory import database
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    network = timm.create_model("ir_tiny", img_size=16)
-    with torch.no_grad():  # as after training: statistics and weights of no special value
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 2)
-    return network.eval()
-
-
 def test_the_columns_of_the_paper():
     assert aad.columns([64, 128, 256, 512], 512) == {
         "Conv Layer #1": slice(0, 64),

@@ -135,18 +135,6 @@ def test_members_are_found_where_they_differ_and_only_there(name):
     assert roc_auc_score(member, score(name, readings(cosines, own))) > 0.99
 
 
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    network = timm.create_model("ir_tiny", img_size=16)
-    with torch.no_grad():  # as after training: statistics and weights of no special value
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 2)
-    return network.eval()
-
-
 def test_distances_are_those_of_hooks_image_by_image(network):
     torch.manual_seed(1)
     inputs = torch.rand(5, 3, 16, 16) * 2 - 1

@@ -3,7 +3,6 @@ import math
 import pytest
 
 from mint_utils.config import ROWS
-from mint_utils.errors import ParameterError
 from mint_utils.report import paper
 
 # Typed from the paper's pages, line by line.
@@ -62,12 +61,6 @@ def test_every_cell_is_as_printed_and_in_the_printed_order(n):
     assert list(table.itertuples(index=False, name=None)) == list(parse(PRINTED[n]))
     assert tuple(table["row"].unique()) == ROWS
     assert table["paper"].dtype == float
-
-
-@pytest.mark.parametrize("n", [0, 6, "1"])
-def test_a_table_that_the_paper_does_not_have(n):
-    with pytest.raises(ParameterError, match="no Table"):
-        paper.paper_table(n)
 
 
 def test_the_baseline_is_one_model_wherever_it_is_printed():

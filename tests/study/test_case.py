@@ -34,11 +34,7 @@ SMALL = {
 PEOPLE, EACH = 60, 18
 
 
-@pytest.fixture(scope="module", autouse=True)
-def artifacts(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINT_ARTIFACTS", str(tmp_path_factory.mktemp("artifacts")))
-        yield
+pytestmark = pytest.mark.usefixtures("artifacts")
 
 
 def weights(folder, centres=None):

@@ -19,8 +19,9 @@ from mint_utils.study.audit import Features
 from mint_utils.study.casefiles import NETWORK, UNTRAINED
 from mint_utils.study.design import FOLDERS, QUESTIONED
 from tests.factory import database
-from tests.study.test_case import SMALL, artifacts, weights, write  # noqa: F401  (a fixture of the module)
+from tests.study.test_case import SMALL, weights, write
 
+pytestmark = pytest.mark.usefixtures("artifacts")
 WIDTH, CLASSES, BROAD = 48, 400, 24
 
 

@@ -45,21 +45,12 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory):
-    """Share the artifacts of this module."""
-    return tmp_path_factory.mktemp("artifacts")
-
-
-@pytest.fixture(scope="module")
 def shared(artifacts):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINT_ARTIFACTS", str(artifacts))
-        return controls.Controls(study.open_study("quick", **SMALL).audit)
+    return controls.Controls(study.open_study("quick", **SMALL).audit)
 
 
 @pytest.fixture
-def c(shared, artifacts, monkeypatch):
-    monkeypatch.setenv("MINT_ARTIFACTS", str(artifacts))
+def c(shared, shared_artifacts):
     return shared
 
 
@@ -87,9 +78,8 @@ def test_null_models_read_the_same_images_by_other_networks(c):
 
 
 def test_where_little_is_held_out_the_null_is_as_large_as_the_network_it_stands_beside(
-    artifacts, monkeypatch
+    shared_artifacts,
 ):
-    monkeypatch.setenv("MINT_ARTIFACTS", str(artifacts))
     small = {**SMALL, "held_out": 0.1, "audited_seeds": 1, "mint_samples": 60}
     c = controls.Controls(study.open_study("quick", **small).audit)
     (m,), (other,) = c.models, c.others

@@ -19,16 +19,9 @@ WIDTHS = ((8, 4), (256, 128), (300, 20))
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """The artifacts of this module."""
-    return tmp_path_factory.mktemp("artifacts")
-
-
-@pytest.fixture(scope="module")
-def everything(shared):
+def everything(artifacts):
     """A study, its model and all factors of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINT_ARTIFACTS", str(shared))
         patch.setattr(factors, "WIDTHS", WIDTHS)
         s = study.open_study("quick", **SMALL)
         model = s.audited("baseline", "Baseline")[0]
@@ -36,8 +29,7 @@ def everything(shared):
 
 
 @pytest.fixture
-def made(everything, shared, monkeypatch):
-    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+def made(everything, shared_artifacts, monkeypatch):
     monkeypatch.setattr(factors, "WIDTHS", WIDTHS)
     return everything
 

@@ -15,8 +15,20 @@ from mint_utils.study.parameters import refuse_unknown, shared
 DEFAULTS = 'profile: str = "quick"  # a comment\nlr: float = None\n'
 
 
-def test_known_names_pass():
-    refuse_unknown([DEFAULTS, '# Parameters\nprofile = "faces"\nlr = 1e-3\n', "x = 1"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [DEFAULTS, '# Parameters\nprofile = "faces"\nlr = 1e-3\n', "x = 1"],
+        # What the user assigns later is nobody's business.
+        [DEFAULTS, "# Parameters\nlr = 0.1\n", "other = 2", "%matplotlib inline\nz = 1"],
+        ["import os", DEFAULTS],
+        [],
+    ],
+)
+def test_known_names_pass_and_a_typo_beside_them_does_not(cells):
+    refuse_unknown(cells)
+    with pytest.raises(ParameterError, match="no parameter 'profil'"):
+        refuse_unknown([*cells, "# Parameters\nprofil = 1\n"])
 
 
 def test_a_typo_is_refused_with_the_nearest_name():
@@ -42,15 +54,6 @@ def test_a_cell_of_parameters_that_is_run_again_stands_for_itself():
     assert shared([]) == {}
     with pytest.raises(ParameterError, match=r"lr is given as float\('nan'\)"):
         shared(["# Parameters\nlr = float('nan')\n"])
-
-
-def test_what_the_user_assigns_later_is_nobodys_business():
-    refuse_unknown([DEFAULTS, "# Parameters\nlr = 0.1\n", "other = 2", "%matplotlib inline\nz = 1"])
-
-
-def test_nothing_injected():
-    refuse_unknown([])
-    refuse_unknown(["import os", DEFAULTS])
 
 
 AWKWARD = [

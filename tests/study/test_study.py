@@ -18,15 +18,8 @@ from mint_utils.study import folder as folder_of_results
 SMALL = {"image_size": 16, "epochs": 1, "mint_seeds": 2, "mint_samples": 200}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def shared(tmp_path_factory):
-    """Share the artifacts of this module."""
-    return tmp_path_factory.mktemp("artifacts")
-
-
 @pytest.fixture
-def s(shared, monkeypatch):
-    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+def s(shared_artifacts):
     return study.open_study("quick", **SMALL)
 
 
@@ -196,8 +189,7 @@ def test_ledgers_are_the_same_side_by_side_and_after_one_another(scenario_1, tmp
         alone.images.plan(one.recipe).check(one.ledger["exposures"].to_numpy())
 
 
-def test_several_trainings_of_m_make_one_column(shared, monkeypatch):
-    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
+def test_several_trainings_of_m_make_one_column(shared_artifacts):
     s = study.open_study("quick", **SMALL | {"losses": ["adaface"]}, audited_seeds=3)
     models = s.audited("loss", "AdaFace")
     assert [m.recipe.seed for m in models] == [0, 1, 2]
@@ -210,9 +202,8 @@ def test_several_trainings_of_m_make_one_column(shared, monkeypatch):
     assert performance["low"] < performance["verification"] < performance["high"]
 
 
-def failing(monkeypatch, shared, quality, **overrides):
+def failing(monkeypatch, quality, **overrides):
     """Return a study of three trainings whose verification is given by their seeds, and no other's is."""
-    monkeypatch.setenv("MINT_ARTIFACTS", str(shared))
     s = study.open_study("quick", **SMALL | {"losses": ["adaface"]}, audited_seeds=3, **overrides)
     monkeypatch.setattr(s.quality, "mean", lambda model: quality[model.recipe.seed])
     return s, s.columns("loss")[0]
@@ -234,16 +225,16 @@ def failing(monkeypatch, shared, quality, **overrides):
     ],
 )
 def test_a_failed_training_is_repeated_under_the_next_seed(
-    quality, seeds, failed, holds, shared, monkeypatch
+    quality, seeds, failed, holds, shared_artifacts, monkeypatch
 ):
-    s, column = failing(monkeypatch, shared, quality)
+    s, column = failing(monkeypatch, quality)
     found = s.audit.trained("loss", column)
     assert [m.recipe.seed for m in found.models] == seeds
     assert (found.failed, found.holds_failed) == (failed, holds)
 
 
-def test_where_trainings_failed_again_each_is_shown(shared, monkeypatch):
-    s, _ = failing(monkeypatch, shared, [0.84, 0.65, 0.66, 0.64, 0.63, 0.62])
+def test_where_trainings_failed_again_each_is_shown(shared_artifacts, monkeypatch):
+    s, _ = failing(monkeypatch, [0.84, 0.65, 0.66, 0.64, 0.63, 0.62])
     line = s.performance("loss").iloc[0]
     assert line["each"] == ".84 .65 .66" and line["failed"] == 5 and np.isnan(line["low"])
     cells = s.table("loss").cells
