@@ -46,7 +46,9 @@ def numbers(folder: Path) -> dict[str, dict[str, list[float]]]:
     """Return what the code gives now: kind -> name -> numbers."""
     db, given = (
         database(identities=16),
-        recipe(augmentation=0.5, dropout=0.4, epochs=2, batch_size=24, lr=0.01),
+        recipe(
+            precision="float32", augmentation=0.5, dropout=0.4, epochs=2, batch_size=24, lr=0.01
+        ),
     )
     exposures = plan(given, db, 0.5, 0)
     record = train.train(given, db, exposures, folder, CPU)

@@ -345,7 +345,7 @@ def _refuse(files: CaseFiles) -> None:
     for name, db in files.databases.items():  # copies as well, which take no part
         for person in {name_of(key) for key in db.keys if "/" in key}:
             where.setdefault(person, []).append(name)
-    for person, names in where.items():
+    for person, names in sorted(where.items()):
         if len(names) > 1:
             raise DataError(
                 f"{files.folder}: {person!r} lies in {', '.join(names)}. A person lies in one folder if "

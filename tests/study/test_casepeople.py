@@ -246,8 +246,8 @@ def test_from_the_files_to_the_sentence(tmp_path):
     c = opened()
     assert c.conclusion().startswith("**Nothing can be said of the people in question.**")
     assert "Of p99 no photograph takes part: none can be read." in c.conclusion()
-    said = f"Of p98 no photograph takes part: they are copies of images in members, such as p03/{photograph.name}."
-    assert said in c.conclusion()
+    said = "Of p98 no photograph takes part: they are copies of images in members, such as p03/"
+    assert f"{said}{photograph.name}." in c.conclusion()
     counts = c.files.counts().set_index("folder").loc[QUESTIONED]
     assert counts[["files", "read", "not read", "copies"]].tolist() == [26, 25, 1, 1]
     assert len(c.answers) == 6 and c.answers["p"].between(0, 1).all()
