@@ -101,15 +101,10 @@ def _recorded(folder: Path) -> str:
     """Return a sentence about the run that a folder of tables and figures comes from."""
     record = json.loads((folder / "record.json").read_text())
     config = record["config"]
-    trainings = f"{config['scenarios']['audited_seeds']} trainings of M"
-    if (each := folder / "trainings.csv").exists():
-        counts = pd.read_csv(each).groupby(["loss", "dropout", "shown"], dropna=False).size()
-        trainings = f"{counts.min()} to {counts.max()} trainings of each network (`{each.name}`)"
     return (
         f"Real faces (profile `{folder.name}`): trained on {config['databases']['training']}, "
-        f"network {config['audited']['network']}, {config['databases']['image_size']} px; "
-        f"{trainings}, "
-        f"recorded in `figures/{folder.name}/record.json`."
+        f"network {config['audited']['network']}, {config['databases']['image_size']} px, recorded in "
+        f"`figures/{folder.name}/record.json`. {record.get('note', '')}"
     )
 
 

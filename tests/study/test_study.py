@@ -309,6 +309,6 @@ def test_what_was_found_on_real_faces_is_shown_and_what_was_not_is_said(tmp_path
     monkeypatch.undo()
     monkeypatch.setattr("IPython.display.display", shown.append)
     folder_of_results.on_real_faces("table1")
-    assert "1 to 3 trainings of each network" in shown[4].data  # figures/faces/trainings.csv
+    assert "were trained three times" in shown[4].data  # the note of its record
     assert "the paper" in shown[5].to_html() and "0.84" in shown[5].to_html()
     assert "Table 1, on real faces" in shown[5].to_html()
