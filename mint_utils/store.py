@@ -29,6 +29,7 @@ from mint_utils.config import plain
 from mint_utils.errors import DataError
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib")
+STREAMS = ("torch", "numpy")  # of whose versions results depend in their last digits
 IMAGES = ("databases", "demonstrations")  # kinds of artifacts that hold images
 
 
@@ -93,8 +94,8 @@ def fetch(
         kind: The folder under ``artifacts/``, such as ``audited``.
         spec: Exactly what determines the artifact, as plain JSON types.
         make: Fills the folder it is given and returns additional entries of the record.
-        resumes: Whether ``make`` goes on from what a killed run left in its folder; otherwise it gets an
-            empty one.
+        resumes: Whether ``make`` goes on from what a killed run left in its folder, if that had the same
+            versions of PyTorch and NumPy; otherwise it gets an empty one.
 
     Raises:
         DataError: A finished artifact was damaged afterwards.
@@ -113,11 +114,17 @@ def fetch(
             return done
         workers.stop_in_time()
         partial = folder.with_name(f"{name}.partial")
-        if partial.exists() and not resumes:
+        # Arithmetic and random numbers may change with these, and one result would then be of two kinds.
+        versions = json.dumps({package: metadata.version(package) for package in STREAMS})
+        begun_by = partial / "versions.json"
+        same = begun_by.exists() and begun_by.read_text() == versions
+        if partial.exists() and not (resumes and same):
             shutil.rmtree(partial)
         partial.mkdir(exist_ok=True)
+        write_text(begun_by, versions)
         started = time.perf_counter()
         more = make(partial) or {}
+        begun_by.unlink()
         files = [p for p in sorted(partial.rglob("*")) if p.is_file()]
         record = {"digest": name, "kind": kind, "spec": plain(spec), **plain(more)}
         record["files"] = {str(p.relative_to(partial)): p.stat().st_size for p in files}

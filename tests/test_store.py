@@ -88,6 +88,18 @@ def test_a_resuming_maker_finds_what_it_left():
     store.fetch("kind", SPEC, go_on, resumes=True)
 
 
+def test_nothing_goes_on_under_another_version(monkeypatch):
+    def fail(folder):
+        (folder / "half.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.fetch("kind", SPEC, fail, resumes=True)
+    monkeypatch.setattr(store.metadata, "version", lambda package: "0.1")
+    made = store.fetch("kind", SPEC, write("one"), resumes=True)
+    assert made.record["files"] == {"data.txt": 3}  # half.txt is gone, and so is the note of versions
+
+
 def test_damage_afterwards_is_seen():
     made = store.fetch("kind", SPEC, write("one"))
     (made.folder / "data.txt").write_text("truncat"[:2])

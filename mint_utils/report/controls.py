@@ -125,7 +125,7 @@ def detectors(compared: pd.DataFrame) -> Figure:
     white = compared["access"].eq("white box")
     label, shadows = (compared["needs"].str.contains(need) for need in ("label", "shadow models"))
     group = compared["access"].str.capitalize()
-    group += np.where(label, ", is told who is shown", "")
+    group += np.where(label, ", knows whose image it is", "")
     group += np.where(shadows, ", trains shadow models", "")
     series = np.where(compared["detector"].str.contains("MINT"), *KINDS)
     given = 4 * shadows + 2 * label + white

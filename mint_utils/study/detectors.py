@@ -184,7 +184,7 @@ def ranking(compared: pd.DataFrame) -> str:
     )
     sentences = [
         f"The area under the ROC curve of the test on class centres is {centres} on "
-        f"{compared['n'].iloc[0]:,} images, and {own} if it is told who is shown."
+        f"{compared['n'].iloc[0]:,} images, and {own} if it knows whose image it is."
     ]
     for name, among in groups.items():
         best = among["auc"].idxmax()

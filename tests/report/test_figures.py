@@ -276,8 +276,8 @@ def test_attacks_are_grouped_by_what_they_are_given():
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
         "Black box",
         "White box",
-        "White box, is told who is shown",
-        "White box, is told who is shown, trains shadow models",
+        "White box, knows whose image it is",
+        "White box, knows whose image it is, trains shadow models",
     ]
     by_name = compared().set_index("detector")["auc"]
     assert values(figure.axes[3]) == [by_name["LiRA, offline"]]
