@@ -114,14 +114,7 @@ def fetch(
             return done
         workers.stop_in_time()
         partial = folder.with_name(f"{name}.partial")
-        # Arithmetic and random numbers may change with these, and one result would then be of two kinds.
-        versions = json.dumps({package: metadata.version(package) for package in STREAMS})
-        begun_by = partial / "versions.json"
-        same = begun_by.exists() and begun_by.read_text() == versions
-        if partial.exists() and not (resumes and same):
-            shutil.rmtree(partial)
-        partial.mkdir(exist_ok=True)
-        write_text(begun_by, versions)
+        begun_by = _begin(partial, resumes)
         started = time.perf_counter()
         more = make(partial) or {}
         begun_by.unlink()
@@ -133,6 +126,21 @@ def fetch(
         write_text(partial / "record.json", json.dumps(record, indent=1))
         partial.rename(folder)
     return Artifact(folder, record)
+
+
+def _begin(partial: Path, resumes: bool) -> Path:
+    """Make the folder that an artifact is made in, empty unless it goes on; return its note of versions.
+
+    Arithmetic and random numbers may change with these versions, and one result would then be of two kinds.
+    """
+    versions = json.dumps({package: metadata.version(package) for package in STREAMS})
+    note = partial / "versions.json"
+    same = note.exists() and note.read_text() == versions
+    if partial.exists() and not (resumes and same):
+        shutil.rmtree(partial)
+    partial.mkdir(exist_ok=True)
+    write_text(note, versions)
+    return note
 
 
 def arrays(

@@ -97,7 +97,9 @@ def test_nothing_goes_on_under_another_version(monkeypatch):
         store.fetch("kind", SPEC, fail, resumes=True)
     monkeypatch.setattr(store.metadata, "version", lambda package: "0.1")
     made = store.fetch("kind", SPEC, write("one"), resumes=True)
-    assert made.record["files"] == {"data.txt": 3}  # half.txt is gone, and so is the note of versions
+    assert made.record["files"] == {
+        "data.txt": 3
+    }  # half.txt is gone, and so is the note of versions
 
 
 def test_damage_afterwards_is_seen():

@@ -343,32 +343,6 @@ def conclusion(case: Case) -> str:
             "**Nothing can be said of the images in question.** What would have to hold does not: "
             f"{_failed(case)}. This is no sign that they were not used.{person}{warning}"
         )
-    asked = (case.files.images["database"] == QUESTIONED).sum()
-    n, few = len(case.answers), case.answers["person"].nunique()
-    of_all = "" if n == asked else (
-        f" The other {asked - n} are not judged: of their people no known members and "
-        "known non-members were brought."
-    )  # fmt: skip
-    left = case.files.left_out
-    copied = left[(left["folder"] == QUESTIONED) & left["also_in"].isin(KNOWN)]
-    for folder, lines in copied.groupby("also_in"):
-        of_all += f" Not among these are {len(lines)} copies of images in {folder}, whose answer is known."
-    value, low, high = case.share()
-    if few < FEWEST_PEOPLE:
-        share = (
-            f"How many of {n} images in question were used is not said: they are of {few} people, and with "
-            f"fewer than {FEWEST_PEOPLE} the estimate misses the truth too often."
-        )
-    elif np.isnan(value):
-        share = (
-            f"How many of {n} images in question were used cannot be said: known images of their people "
-            "are not distinguished."
-        )
-    else:
-        share = (
-            f"Of {n} images in question {value:.0%} [{low:.0%}, {high:.0%}] were used to train this "
-            "network."
-        )
     classes = "" if not case.design.classes else (
         " Each known member has a class of its own in the head, and lies to all other classes as known "
         "non-members do: so closeness is taken to be of the image and not of its person. If classes are "
@@ -383,7 +357,39 @@ def conclusion(case: Case) -> str:
         " Without class centres nothing shows whether the folders members and non_members were exchanged: "
         "then the images that were named are those that were not used."
     )  # fmt: skip
-    return f"{share} {_named(case)}{of_all}{only}{classes}{person} {WRONG}.{exchanged}{warning}"
+    said = f"{_share(case)} {_named(case)}{_not_judged(case)}"
+    return f"{said}{only}{classes}{person} {WRONG}.{exchanged}{warning}"
+
+
+def _share(case: Case) -> str:
+    """Return how many of the images in question were used, or why this is not said."""
+    n, people = len(case.answers), case.answers["person"].nunique()
+    value, low, high = case.share()
+    if people < FEWEST_PEOPLE:
+        return (
+            f"How many of {n} images in question were used is not said: they are of {people} people, and "
+            f"with fewer than {FEWEST_PEOPLE} the estimate misses the truth too often."
+        )
+    if np.isnan(value):
+        return (
+            f"How many of {n} images in question were used cannot be said: known images of their people "
+            "are not distinguished."
+        )
+    return f"Of {n} images in question {value:.0%} [{low:.0%}, {high:.0%}] were used to train this network."
+
+
+def _not_judged(case: Case) -> str:
+    """Return how many images in question have no answer, and why."""
+    others = (case.files.images["database"] == QUESTIONED).sum() - len(case.answers)
+    said = "" if not others else (
+        f" The other {others} are not judged: of their people no known members and "
+        "known non-members were brought."
+    )  # fmt: skip
+    left = case.files.left_out
+    copied = left[(left["folder"] == QUESTIONED) & left["also_in"].isin(KNOWN)]
+    for folder, lines in copied.groupby("also_in"):
+        said += f" Not among these: copies of images in {folder} ({len(lines)}), whose answer is known."
+    return said
 
 
 def _failed(case: Case) -> str:

@@ -151,6 +151,7 @@ def test_what_is_planted_is_found(c):
     assert "at most 5% are expected to be named wrongly (an expectation, no bound" in said
     assert "whether an image was used. Whether a person was shown" in said
     assert "is another: `-p question persons` asks it." in said
+    assert "Not among these: copies of images in members (1), whose answer is known." in said
 
 
 def test_without_a_signal_nothing_is_said(c):
