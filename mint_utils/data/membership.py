@@ -13,7 +13,6 @@ import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 
 REMEMBERED = 16  # cuts, 8 bytes a key each
 THIRDS = "abc"  # of the people
@@ -105,5 +104,7 @@ def first(
 
     A larger ``most`` chooses the same images and more.
     """
+    import pandas as pd  # here, because --help and a typo should not wait for it
+
     hashes = pd.Series(uniform(database, keys, "images-a-person", seed))
     return hashes.groupby(identities).rank(method="first").to_numpy() <= most

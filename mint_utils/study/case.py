@@ -388,7 +388,9 @@ def _not_judged(case: Case) -> str:
     left = case.files.left_out
     copied = left[(left["folder"] == QUESTIONED) & left["also_in"].isin(KNOWN)]
     for folder, lines in copied.groupby("also_in"):
-        said += f" Not among these: copies of images in {folder} ({len(lines)}), whose answer is known."
+        said += (
+            f" Not among these: copies of images in {folder} ({len(lines)}), whose answer is known."
+        )
     return said
 
 
