@@ -225,7 +225,7 @@ def persons(table: pd.DataFrame) -> Figure:
         ax.set_title(f"photographs that were {title}")
     figure.supxlabel(f"photographs of a person{style.SAID['log']}")
     axes[0, 0].set(ylabel=AREA, ylim=(0.3, 1.02))
-    style.legend(figure, {"labels dealt anew, 95%": Patch(color=style.BAND)})
+    style.legend(figure, {"shuffled labels, 95%": Patch(color=style.BAND)})
     return style.done(figure, {axes[0, 1]: ends})
 
 

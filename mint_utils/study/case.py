@@ -51,7 +51,7 @@ FEWER = 5  # of rows that are shown beside that of the answer, and of the likene
 
 SAME = "known members and non-members are of the same people"
 OF_THESE = "images in question are of these people"
-TOLD = "known members are told from known non-members"
+TOLD = "known members are distinguished from known non-members"
 MATCHED = "known members and non-members are photographed alike"
 NEARER = "known members lie nearer to the class centres"
 ALIKE = "the images in question are like the known ones"

@@ -43,7 +43,7 @@ CALLED = 0.2  # p below which a person counts as called, for the share of all
 REFERENCE = 300  # known people out with whom a person is compared who may look unusual
 AT_ONCE = 64  # people compared with all class centres at once
 
-TOLD = "known people in are told from known people out"
+TOLD = "known people in are distinguished from known people out"
 MATCHED = "known people in and out are photographed alike"
 ALIKE = "people in question are photographed like known people out"
 WRONG = (

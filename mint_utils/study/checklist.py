@@ -31,8 +31,8 @@ def checklist(controls: Controls, detectors: Detectors) -> str:
         f"{turned.max():.2f} over {len(turned)} of them.",
         "Over what is the interval?": f"Here over people, on {int(paper['n']):,} images, with "
         f"{len(controls.models)} training{'s' * (len(controls.models) > 1)} of the network; a single one "
-        "says nothing of the next.",
-        "How many members are found at a rate of false alarms that can be borne?": f"At 1% of false alarms "
+        "says nothing about the next.",
+        "How many members are found at an acceptable rate of false alarms?": f"At 1% of false alarms "
         f"the better test here finds {centres['tpr_at_1pct_fpr']:.1%} of the members.",
         "What does the test read?": f"From activations the AUC is {vanilla['auc']:.2f}, from the class "
         f"centres {centres['auc']:.2f}: an audit should ask for the head, not only for the network.",

@@ -115,10 +115,12 @@ WITH, WITHOUT = "with dropout", "without dropout"
 
 CLAIMS: tuple[Claim, ...] = (
     # Table 1
-    Claim("Abstract", "Training images are told from others", _terms(B, ALL, "Baseline"), 0.5),
-    Claim("2.2", "Activations tell more than the outcome", _rows(B, "Baseline", ALL, OUTCOME)),
-    Claim("2.2", "All layers tell more than the deepest alone", _rows(B, "Baseline", ALL, FOURTH)),
-    Claim("4.6", "The first layer tells more than the third", _rows(B, "Baseline", FIRST, THIRD)),
+    Claim("Abstract", "Training images are distinguished from others", _terms(B, ALL, "Baseline"), 0.5),
+    Claim("2.2", "Activations give a higher accuracy than the outcome", _rows(B, "Baseline", ALL, OUTCOME)),
+    Claim("2.2", "All layers give a higher accuracy than the deepest alone",
+          _rows(B, "Baseline", ALL, FOURTH)),
+    Claim("4.6", "The first layer gives a higher accuracy than the third",
+          _rows(B, "Baseline", FIRST, THIRD)),
     # Table 2
     *(
         Claim("4.3", f"Shown 30 times instead of once: more detected, {row}", _terms(F, row, "x30", "x1"))
@@ -161,7 +163,7 @@ CLAIMS: tuple[Claim, ...] = (
     # Table 5
     Claim("4.6", "AdaFace is detected more than CosFace", _terms(L, ALL, "AdaFace", "CosFace")),
     Claim("4.6", "AdaFace is detected more than ArcFace", _terms(L, ALL, "AdaFace", "ArcFace")),
-    Claim("4.6", "Under ArcFace the fourth layer tells more than the first",
+    Claim("4.6", "Under ArcFace the fourth layer gives a higher accuracy than the first",
           _rows(L, "ArcFace", FOURTH, FIRST)),
     Claim("4.6", "CosFace lies between: #1 over #3 less than under AdaFace",
           _gap("AdaFace", 1) + _gap("CosFace", -1)),

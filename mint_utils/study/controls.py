@@ -210,13 +210,13 @@ class Controls:
         told = [str(interval([(1, cell)], self.replicates)) for cell in (seen, unseen, held)]
         images = interval([(1, seen), (-1, unseen)], self.replicates)
         chance = interval([(1, held)], self.replicates)
-        above = "more often than a coin" if chance.low > 0.5 else "no more often than a coin"
+        above = "above chance" if chance.low > 0.5 else "not above chance"
         once = " M was trained once: another training may give other numbers."
         return (
-            f"With non-members of other databases T, reading all layers, is right for {told[0]} of the "
-            f"images on M, and for {told[1]} on a network that never saw these images: {effect(images)} "
-            f"between the two. With non-members of the same database it is right for {told[2]} on M, which "
-            f"is {above}.{once if len(self.models) == 1 else ''}"
+            f"With non-members of other databases T, reading all layers, classifies {told[0]} of the images "
+            f"correctly on M, and {told[1]} on a network that never saw these images: {effect(images)} "
+            f"between the two. With non-members of the same database it classifies {told[2]} correctly on "
+            f"M, which is {above}.{once if len(self.models) == 1 else ''}"
             f"{scenarios.told_halves(self.audit.config)}"
         )
 
@@ -254,7 +254,7 @@ def _asked(
     blind = replace(controls.blind.decided(BLIND, "paper", controls.blind_row), reservation="")
     this = (1, of_m[THIS])
     return [
-        ("the paper's protocol tells more than a coin", "paper", [this], 0.5, 0.0),
+        ("by the paper's protocol T is above chance", "paper", [this], 0.5, 0.0),
         (f"more than for a {_UNSEEN}", "paper", [this, (-1, of_m[OTHER])], 0.0, 0.0),
         ("the same for the other half's members", "paper", swapped, 0.0, STABLE),
         ("more than for an untrained network", "paper", [this, (-1, of_m[UNTRAINED])], 0.0, 0.0),

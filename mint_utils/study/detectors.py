@@ -68,7 +68,7 @@ class Detectors:
         columns = list(self.read.chosen)
         plain = {name: self.vanilla.decided(name, "held_out", VANILLA[0]) for name in columns}
         lines = [f"With non-members of the same database, over {len(columns)} networks:", ""]
-        lines.append(f"* From all activations T is right for {self._range(plain)}.")
+        lines.append(f"* From all activations T classifies {self._range(plain)}.")
         for row in (readings.CENTRES, readings.OWN):
             read = {name: self.read.decided(name, "held_out", row) for name in columns}
             gains = {
@@ -78,7 +78,7 @@ class Detectors:
             better = [f"{name} ({gain.value:+.2f})" for name, gain in gains.items() if gain.low > 0]
             worse = [f"{name} ({gain.value:+.2f})" for name, gain in gains.items() if gain.high < 0]
             lines.append(
-                f"* From the {row.lower()} it is right for {self._range(read)}. It is right more often than "
+                f"* From the {row.lower()} it classifies {self._range(read)}. It is correct more often than "
                 f"from activations for {', '.join(better) or 'none'}; less often for "
                 f"{', '.join(worse) or 'none'}."
             )
@@ -89,8 +89,8 @@ class Detectors:
         found = [interval([(1, cell)], self.replicates) for cell in cells.values()]
         values = [estimate.value for estimate in found]
         return (
-            f"{min(values):.2f} to {max(values):.2f} of the images, above chance by its interval for "
-            f"{sum(estimate.low > 0.5 for estimate in found)} of {len(found)}"
+            f"{min(values):.2f} to {max(values):.2f} of the images correctly, above chance by its interval "
+            f"for {sum(estimate.low > 0.5 for estimate in found)} of {len(found)}"
         )
 
     def compared(self) -> pd.DataFrame:

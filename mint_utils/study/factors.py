@@ -103,8 +103,8 @@ def conclusion(factors: Mapping[str, Factor]) -> str:
         best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
         told.append(
             f"With non-members of {where}, {above or 'none'} of {len(cells)} MINT Models "
-            f"{'is' if above == 1 else 'are'} right more often than a coin, by the interval. The best is "
-            f"right for {estimate(best)} of the images "
+            f"{'is' if above == 1 else 'are'} above chance by the interval. The best classifies "
+            f"{estimate(best)} of the images correctly "
             f"({best['row']}; {best['factor']}: {best['setting']})."
         )
     return " ".join(told)

@@ -433,20 +433,24 @@ def claims(table: pd.DataFrame, trainings: int) -> pd.DataFrame:
     asked: list[tuple[str, tuple, str]] = []
     for used in (False, True):
         kind = f"{at(table, used)} {'used' if used else 'unused'}"
-        text = f"{kind}, with the head: people who were shown are told"
+        text = f"{kind}, with the head: people who were shown are detected"
         asked += [
             (text, (LARGEST, True, used), "above"),
-            (f"{kind}, without the head: they are told", (SIMILARITY, False, used), "above"),
-            (f"{kind}, MINT Model without the head: they are told", (MINT, False, used), "above"),
+            (f"{kind}, without the head: they are detected", (SIMILARITY, False, used), "above"),
+            (
+                f"{kind}, MINT Model without the head: they are detected",
+                (MINT, False, used),
+                "above",
+            ),
         ]
     head, without = (LARGEST, True, False), (MINT, False, False)
     asked += [
-        ("a network that saw neither tells nothing", (*head, THIRD), "chance"),
-        ("a network that saw the others tells the contrary", (*head, OTHER), "below"),
-        ("an untrained network tells nothing", (*head, UNTRAINED), "chance"),
-        ("a general network and fame tell nothing", (*without, BLIND), "chance"),
-        ("dealt anew, nothing is told", (*head, PERMUTED), "chance"),
-        ("matched by number of photographs, people are told", (*head, MATCHED), "above"),
+        ("a network that saw neither is at chance", (*head, THIRD), "chance"),
+        ("a network that saw the others reverses the answer", (*head, OTHER), "below"),
+        ("an untrained network is at chance", (*head, UNTRAINED), "chance"),
+        ("a general network and fame are at chance", (*without, BLIND), "chance"),
+        ("with shuffled labels the area is at chance", (*head, PERMUTED), "chance"),
+        ("matched by number of photographs, people are detected", (*head, MATCHED), "above"),
     ]
     lines = []
     for text, where, expected in asked:
@@ -525,8 +529,8 @@ def conclusion(table: pd.DataFrame, trainings: int) -> str:
 def _told_apart(found: pd.Series) -> str:
     """Return in words whether a line distinguishes people by its interval."""
     if found["low"] > 0.5:
-        return "people who were shown are told from others"
-    return "people who were shown are not told from others"
+        return "people who were shown are distinguished from others"
+    return "people who were shown are not distinguished from others"
 
 
 def estimate(found: pd.Series) -> Estimate:

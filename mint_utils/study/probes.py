@@ -99,8 +99,8 @@ def conclusion(cells: pd.DataFrame) -> str:
     """Return in words how many of the readers in `table` detect members, and which is best."""
     best, above = cells.loc[cells["accuracy"].idxmax()], (cells["low"] > 0.5).sum()
     return (
-        f"{above or 'None'} of {len(cells)} readers of activations {'tells' if above < 2 else 'tell'} "
-        "members from images of the same database that M never saw, by the interval of the accuracy. The "
-        f"best is {best['column']} on {best['row']}: it is right for "
-        f"{estimate(best)} of the images."
+        f"{above or 'None'} of {len(cells)} readers of activations "
+        f"{'distinguishes' if above < 2 else 'distinguish'} members from images of the same "
+        "database that M never saw, by the interval of the accuracy. The "
+        f"best is {best['column']} on {best['row']}: it classifies {estimate(best)} of the images correctly."
     )

@@ -210,8 +210,8 @@ def positive_control(quality: pd.DataFrame, points: pd.DataFrame) -> str:
     least, most = held["accuracy"].min(), held["accuracy"].max()
     return (
         f"{model} identifies {knows['members']:.2f} of its members and {knows['held-out']:.2f} of the images "
-        f"held out. With non-members of the same database T is right for {least:.2f} to {most:.2f} over "
-        f"{len(held)} cells, parts of the members and rows."
+        f"held out. With non-members of the same database T classifies {least:.2f} to {most:.2f} of the "
+        f"images correctly, in {len(held)} cells (each part of the members, each row)."
     )
 
 
@@ -234,9 +234,10 @@ def summary(decided: pd.DataFrame) -> str:
                 f"{counts[word]} {PHRASES.get(word, word)}" for word in VERDICTS if word in counts
             ]
             said.append(f"Of {len(judged)} claims of the paper: {', '.join(each)}.")
-        for word, why in ((ONCE, "an M was trained once"), (FAILED, "a training of an M failed")):
+        for word, why in ((ONCE, "M was trained once"), (FAILED, "a training of M failed")):
             if counts.get(word):
-                said.append(f"{counts[word]} claims have no verdict, because {why}.")
+                has = "claim has" if counts[word] == 1 else "claims have"
+                said.append(f"{counts[word]} {has} no verdict, because {why}.")
         told.append(f"*{where}.* {' '.join(said)}")
     held_out = of_paper[of_paper["protocol"] == "held_out"].set_index("claim")["verdict"]
     supported = of_paper.query("protocol == 'paper' and verdict == 'supported'")["claim"]
@@ -250,12 +251,12 @@ def summary(decided: pd.DataFrame) -> str:
 
 
 def _differences(claims: pd.DataFrame) -> list[str]:
-    """Return in words how many differences of decided claims are not zero by their intervals."""
+    """Return in words how many intervals of the differences of decided claims exclude zero."""
     known = claims.dropna(subset=["low", "high"])
     if known.empty:
         return []
     apart = known[(known["low"] > 0) | (known["high"] < 0)]
-    said = f"{len(apart)} of {len(known)} differences are not zero by their intervals"
+    said = f"The intervals of {len(apart)} of {len(known)} differences exclude zero"
     if apart.empty:
         largest = np.maximum(-known["low"], known["high"]).max()
         return [f"{said}, and none can be larger than {largest:.2f}."]
@@ -280,7 +281,7 @@ def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
         told.append(f"with non-members of {where} {found}")
     why = next((cell.reservation for _, cell in terms if cell.reservation), "")
     caution = f" ({why.capitalize()}: another may give other numbers.)" if why else ""
-    return f"From {first} to {last} ({row}): {'; '.join(told)}.{caution}"
+    return f"{last} compared with {first} ({row}): {'; '.join(told)}.{caution}"
 
 
 def values(each: Sequence[float]) -> str:

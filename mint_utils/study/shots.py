@@ -131,7 +131,7 @@ def shown(lines: pd.DataFrame) -> pd.DataFrame:
 def conclusion(laws: pd.DataFrame) -> str:
     """Return the laws of `power_law` in words."""
     if laws.empty:
-        return "No power law: people have too like numbers of images, or no test detects members."
+        return "No power law: the numbers of images a person are too similar, or no test detects members."
     said = [
         f"{law['row']}: the advantage goes with the number of images a person to the power of "
         f"{-law['b']:.2f} [{-law['b_high']:.2f}, {-law['b_low']:.2f}]; at {law['at']:.0f} images, the mean "

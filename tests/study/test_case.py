@@ -166,7 +166,7 @@ def test_without_a_signal_nothing_is_said(c):
 def test_what_the_images_alone_tell_is_no_membership(c):
     planted(c, of_network=2.0, of_image=2.0)
     verdicts = c.verdicts.set_index("question")["verdict"]
-    assert verdicts["known members are told from known non-members"] == "supported"
+    assert verdicts["known members are distinguished from known non-members"] == "supported"
     assert verdicts["better than without any network"] != "supported"
     assert "better than without any network" in c.conclusion()
 

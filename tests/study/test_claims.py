@@ -122,8 +122,8 @@ def test_where_m_was_trained_once_numbers_stand_without_a_verdict():
     assert claims.tally(table)["one training"].tolist() == [1, 1]
     told = results.summary(table)
     assert told.startswith(
-        "*With non-members of other databases.* 1 of 1 differences are not zero by their intervals. "
-        "The largest is +0.30 (A beats B). 1 claims have no verdict, because an M was trained once."
+        "*With non-members of other databases.* The intervals of 1 of 1 differences exclude zero. "
+        "The largest is +0.30 (A beats B). 1 claim has no verdict, because M was trained once."
     )
 
 
@@ -190,7 +190,7 @@ def test_a_difference_in_words_is_its_value_or_how_large_it_can_be():
     )
     lines = pd.DataFrame({"value": [0.01, 0.0], "low": [-0.02, -0.06], "high": [0.04, 0.05]})
     assert results._differences(lines) == [
-        "0 of 2 differences are not zero by their intervals, and none can be larger than 0.06."
+        "The intervals of 0 of 2 differences exclude zero, and none can be larger than 0.06."
     ]
 
 

@@ -179,7 +179,7 @@ def test_the_ladder_and_the_shares_are_of_the_cells(c):
     assert list(c.shares()["row"]) == list(ROWS)
     held = ladder.query("step == 'M, held out' and row == 'All Conv Layers'").iloc[0]
     said = c.conclusion()
-    assert f"is right for {estimate(held)} on M" in said
+    assert f"classifies {estimate(held)} correctly on M" in said
     assert " found between the two." in said and said.endswith(
         "another training may give other numbers."
     )
@@ -278,9 +278,7 @@ def test_readings_go_through_the_same_splits_at_the_end_points(s):
     of = held[held["row"] == readings.CENTRES]
     ends = f"{of['accuracy'].min():.2f} to {of['accuracy'].max():.2f} of the images"
     above = f"for {(of['low'] > 0.5).sum()} of {len(of)}."
-    assert (
-        said[3].startswith(f"* From the class centres it is right for {ends}") and above in said[3]
-    )
+    assert said[3].startswith(f"* From the class centres it classifies {ends}") and above in said[3]
 
 
 def test_all_tables_of_detectors_are_on_the_images_that_every_attack_answers_for(s):
@@ -324,7 +322,7 @@ def test_probes_read_the_same_images_as_t_and_are_made_once(c, s, monkeypatch):
     best = again.loc[again["accuracy"].idxmax()]
     assert f"is {best['column']} on {best['row']}: " in probes.conclusion(again)
     planted = again.assign(low=[0.6] + [0.4] * 5)
-    assert probes.conclusion(planted).startswith("1 of 6 readers of activations tells members")
+    assert probes.conclusion(planted).startswith("1 of 6 readers of activations distinguishes members")
 
 
 def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):

@@ -173,7 +173,7 @@ def test_the_conclusion_counts_every_cell_once(made):
     told = factors.conclusion(found)
     assert all(checks.factors_sound(found).values())
     assert told.count("of 22 MINT Models") == 2
-    assert f"right for {paper_lines['accuracy'].max():.2f} [" in told
+    assert f"classifies {paper_lines['accuracy'].max():.2f} [" in told
 
 
 def test_the_table_of_the_original_paper():

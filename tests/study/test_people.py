@@ -105,19 +105,19 @@ def test_a_planted_signal_is_found_turned_by_the_mirror_and_by_no_null():
     assert mint["low"] > 0.8
     assert (table[table["control"] == BLIND]["head"] == "no").all()
     verdicts = people.claims(table, 3).set_index("claim")["verdict"]
-    assert verdicts["3 unused, with the head: people who were shown are told"] == "supported"
-    assert verdicts["a network that saw the others tells the contrary"] == "supported"
-    assert verdicts["an untrained network tells nothing"] == "undecided"  # too wide for sameness
+    assert verdicts["3 unused, with the head: people who were shown are detected"] == "supported"
+    assert verdicts["a network that saw the others reverses the answer"] == "supported"
+    assert verdicts["an untrained network is at chance"] == "undecided"  # too wide for sameness
     exact = table.assign(low=table["low"].mask(table["control"] == UNTRAINED, 0.49))
     exact = exact.assign(high=exact["high"].mask(table["control"] == UNTRAINED, 0.51))
     verdicts = people.claims(exact, 3).set_index("claim")["verdict"]
-    assert verdicts["an untrained network tells nothing"] == "supported"
+    assert verdicts["an untrained network is at chance"] == "supported"
     assert set(people.claims(table, 1)["verdict"]) == {"one training"}
     assert "trained once" in people.conclusion(table, 1)
     said = people.conclusion(table, 3)
     assert "trained once" not in said
-    assert "With the head people who were shown are told from others" in said
-    assert "saw none of these people, people who were shown are not told from others: 0." in said
+    assert "With the head people who were shown are distinguished from others" in said
+    assert "saw none of these people, people who were shown are not distinguished from others: 0." in said
 
 
 def test_intervals_cover_one_half_where_outcomes_are_random(monkeypatch):

@@ -161,7 +161,7 @@ def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
     told = results.positive_control(s.performance("frequency"), points)
     cells = points[(points["model"] == "Equal steps") & (points["protocol"] == "held_out")]
     lowest = cells[cells["part"] != "x0"]["accuracy"].min()
-    assert told.startswith("Equal steps identifies ") and f"right for {lowest:.2f} to" in told
+    assert told.startswith("Equal steps identifies ") and f"classifies {lowest:.2f} to" in told
     assert f"over {2 * len(ROWS)} cells" in told
     assert "equal steps" not in str(results.by_model(points, "Model Outcome")["images"].tolist())
 
