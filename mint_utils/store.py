@@ -29,6 +29,7 @@ from mint_utils.config import plain
 from mint_utils.errors import DataError
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "matplotlib")
+NOTE = "versions.json"  # of an artifact that is being made
 STREAMS = ("torch", "numpy")  # of whose versions results depend in their last digits
 IMAGES = ("databases", "demonstrations")  # kinds of artifacts that hold images
 
@@ -74,10 +75,11 @@ def find(kind: str, spec: Mapping[str, Any]) -> Artifact | None:
 def begun(kind: str, specs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the first specification whose artifact is finished, else the first that was begun, or None."""
     folders = [paths.artifacts() / kind / digest(spec) for spec in specs]
-    for there in (lambda f: f / "record.json", lambda f: f.with_name(f"{f.name}.partial")):
-        for spec, folder in zip(specs, folders, strict=True):
-            if there(folder).exists():
-                return spec
+    finished = [(folder / "record.json").exists() for folder in folders]
+    goes_on = [_same_versions(folder.with_name(f"{folder.name}.partial")) for folder in folders]
+    for there in (finished, goes_on):
+        if any(there):
+            return specs[there.index(True)]
     return None
 
 
@@ -114,33 +116,40 @@ def fetch(
             return done
         workers.stop_in_time()
         partial = folder.with_name(f"{name}.partial")
-        begun_by = _begin(partial, resumes)
+        _begin(partial, resumes)
         started = time.perf_counter()
         more = make(partial) or {}
-        begun_by.unlink()
-        files = [p for p in sorted(partial.rglob("*")) if p.is_file()]
+        files = [p for p in sorted(partial.rglob("*")) if p.is_file() and p.name != NOTE]
         record = {"digest": name, "kind": kind, "spec": plain(spec), **plain(more)}
         record["files"] = {str(p.relative_to(partial)): p.stat().st_size for p in files}
         record["seconds"] = round(time.perf_counter() - started, 3)
         record["provenance"] = provenance()
         write_text(partial / "record.json", json.dumps(record, indent=1))
+        (partial / NOTE).unlink()
         partial.rename(folder)
     return Artifact(folder, record)
 
 
-def _begin(partial: Path, resumes: bool) -> Path:
-    """Make the folder that an artifact is made in, empty unless it goes on; return its note of versions.
-
-    Arithmetic and random numbers may change with these versions, and one result would then be of two kinds.
-    """
-    versions = json.dumps({package: metadata.version(package) for package in STREAMS})
-    note = partial / "versions.json"
-    same = note.exists() and note.read_text() == versions
-    if partial.exists() and not (resumes and same):
+def _begin(partial: Path, resumes: bool) -> None:
+    """Make the folder that an artifact is made in, with a note of versions, empty unless it goes on."""
+    if partial.exists() and not (resumes and _same_versions(partial)):
         shutil.rmtree(partial)
     partial.mkdir(exist_ok=True)
-    write_text(note, versions)
-    return note
+    write_text(partial / NOTE, _versions())
+
+
+def _same_versions(partial: Path) -> bool:
+    """Say whether an artifact was begun under these versions, or one result would be of two kinds.
+
+    Arithmetic and random numbers may change between versions. Builds of one version (+cpu, +cu130) count as
+    the same: what was begun on another device is taken as it is.
+    """
+    note = partial / NOTE
+    return note.exists() and note.read_text() == _versions()
+
+
+def _versions() -> str:
+    return json.dumps({package: metadata.version(package).split("+")[0] for package in STREAMS})
 
 
 def arrays(

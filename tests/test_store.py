@@ -95,11 +95,36 @@ def test_nothing_goes_on_under_another_version(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         store.fetch("kind", SPEC, fail, resumes=True)
+    assert store.begun("kind", [SPEC]) == SPEC
     monkeypatch.setattr(store.metadata, "version", lambda package: "0.1")
+    assert store.begun("kind", [SPEC]) is None
     made = store.fetch("kind", SPEC, write("one"), resumes=True)
     assert made.record["files"] == {
         "data.txt": 3
     }  # half.txt is gone, and so is the note of versions
+
+
+def test_another_build_of_a_version_goes_on_and_a_record_that_could_not_be_written_loses_nothing(
+    monkeypatch,
+):
+    def no_space(path, text):
+        if path.name == "record.json":
+            raise OSError("No space left")
+        write_text(path, text)
+
+    write_text = store.write_text
+    monkeypatch.setattr(store.metadata, "version", lambda package: "2.1+cu130")
+    monkeypatch.setattr(store, "write_text", no_space)
+    with pytest.raises(OSError):
+        store.fetch("kind", SPEC, write("one"), resumes=True)
+    monkeypatch.setattr(store, "write_text", write_text)
+    monkeypatch.setattr(store.metadata, "version", lambda package: "2.1+cpu")
+    assert store.begun("kind", [SPEC]) == SPEC
+
+    def go_on(folder):
+        assert (folder / "data.txt").read_text() == "one"
+
+    assert store.fetch("kind", SPEC, go_on, resumes=True).record["files"] == {"data.txt": 3}
 
 
 def test_damage_afterwards_is_seen():

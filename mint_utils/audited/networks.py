@@ -265,10 +265,10 @@ def files(name: str) -> list[Path]:
 
 @torch.inference_mode()
 def fingerprint(name: str, network: Auditable) -> str:
-    """Return a hash of a network's name, files, weights and what it computes of one random image.
+    """Return a hash of a network's name, files and weights.
 
-    The last tells two functions of a user apart that have the same weights. It is rounded, as processors
-    differ in the last digits.
+    What a user's function makes depends on its code besides, so its outcome of one random image counts too,
+    rounded, as processors differ in the last digits.
     """
     found = hashlib.sha256(name.encode())
     if isinstance(network.source, graphs.Onnx):
@@ -277,10 +277,11 @@ def fingerprint(name: str, network: Auditable) -> str:
         found.update(path.read_bytes())
     for key, value in sorted(network.source.state_dict().items()):
         found.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
-    shape = network.source.batch or 1, 3, network.image_size, network.image_size
-    probe = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 1
-    outcome = network(probe.to(network.scale.device))[0].cpu().numpy()
-    found.update((outcome.round(3) + 0.0).tobytes())  # without -0
+    if ENTRY.fullmatch(name):
+        shape = network.source.batch or 1, 3, network.image_size, network.image_size
+        probe = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 1
+        outcome = network(probe.to(network.scale.device))[0].cpu().numpy()
+        found.update((outcome.round(3) + 0.0).tobytes())  # without -0
     return found.hexdigest()
 
 
@@ -327,6 +328,10 @@ def open_network(
 
 def _source(name: str, image_size: int, weights: Path | None) -> tuple[nn.Module, tuple]:
     """Return a network, and the mean and std that are usual for it."""
+    if name in ir.SHAPES:
+        raise ParameterError(
+            f"{name} is one of the study's own networks, which `train.build` makes."
+        )
     if timm.is_model(name):
         config = timm.get_pretrained_cfg(name)
         size = {"img_size": image_size} if config.fixed_input_size else {}

@@ -347,8 +347,8 @@ def _extract(
     if not finite.all():  # such a score would compare as the most unusual of all
         image = files.images.iloc[int(finite.argmin())]
         raise DataError(
-            f"{files.folder / image['database'] / image['key']}: what the network computes of it is not "
-            "finite. Take the image out, or look at the weights."
+            f"{files.folder / image['database'] / image['key']}: its activations are not finite numbers. "
+            "Look at the weights and, if it is this image alone, take it out."
         )
     rows = aad.columns([i["num_chs"] for i in network.feature_info], network.num_features)
     if files.centres is not None:

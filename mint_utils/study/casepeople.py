@@ -25,6 +25,7 @@ from mint_utils.study.audit import Audit
 from mint_utils.study.casecommon import OwnAudit, alike, enough
 from mint_utils.study.casefiles import (
     BLIND,
+    COPY,
     NETWORK,
     UNTRAINED,
     CaseFiles,
@@ -210,7 +211,9 @@ class PeopleCase(OwnAudit):
     @property
     def nothing(self) -> list[str]:
         """The conditions that fail, so that nobody is named."""
-        return self.verdicts["question"][self.verdicts["verdict"] != "supported"].tolist()
+        verdict = self.verdicts["verdict"]
+        undecided = (verdict == "undecided") & (self.verdicts["question"] == ALIKE)
+        return self.verdicts["question"][(verdict != "supported") & ~undecided].tolist()
 
     @functools.cached_property
     def unlike(self) -> np.ndarray:
@@ -422,11 +425,14 @@ def _lost(case: PeopleCase) -> dict[str, list[str]]:
     left = left[~left["person"].isin(case.people["person"][case.is_in(QUESTIONED)])]
     reasons: dict[str, list[str]] = {}
     for person, lines in left.groupby("person"):
-        of_known = lines["also_in"].isin(KNOWN)
+        copied = lines[lines["why"] == COPY]
         why = "none can be read"
-        if of_known.any():
-            line = lines[of_known].iloc[0]
-            why = f"they are copies of images in {line['also_in']}, such as {line['other_key']}"
+        if len(copied):
+            rest = "" if len(copied) == len(lines) else "of those that can be read "
+            line = copied.iloc[0]
+            why = (
+                f"{rest}all are copies of images in {line['also_in']}, such as {line['other_key']}"
+            )
         reasons.setdefault(why, []).append(person)
     return reasons
 
@@ -466,7 +472,11 @@ def _all(case: PeopleCase, judged: pd.DataFrame) -> str:
         "expectation, no bound for this case)."
     )  # fmt: skip
     left = f" {odd} are not named whatever their p, {_odd(odd)}." if odd else ""
-    return f"{share} {names}{left}"
+    only = "" if case.verdict_of.get(ALIKE) != "undecided" else (
+        " **But this holds only if people in question are photographed like known people out**, which is "
+        "undecided."
+    )  # fmt: skip
+    return f"{share} {names}{left}{only}"
 
 
 def _odd(n: int) -> str:

@@ -174,6 +174,9 @@ def test_what_the_images_alone_tell_is_no_membership(c):
 def test_another_camera_for_one_kind_of_known_images_names_nobody(c):
     """The network reads the camera, and more clearly than any blind baseline; nothing of membership."""
     planted(c, of_network=3.6, of_image=2.0)
+    blindly = c.features[case.BLIND]  # the second of the baselines sees it
+    rows = {name: slice(i, i + 1) for name, i in zip(blind.BASELINES, (1, 0, 2), strict=True)}
+    c.features[case.BLIND] = dataclasses.replace(blindly, rows=rows)
     assert c.nothing == [case.MATCHED] and not c.answers["named"].any()
     assert c.conclusion().startswith("**Nothing can be said")
 
@@ -680,7 +683,8 @@ def without_weights(brought, tmp_path):
 
 def test_a_network_of_another_kind_is_read_at_its_layers_and_its_head_is_named(without_weights):
     net = str(exported(without_weights / "net.pt2"))
-    torch.save({"logits.weight": torch.randn(9, 6)}, without_weights / "head.bin")
+    centres = torch.randn(9, 6)
+    torch.save({"logits.weight": centres}, without_weights / "head.bin")
     given = {"network": net, "head": str(without_weights / "head.bin"), "mean": (0.4,)}
     config = resolve("quick", case=str(without_weights), **SMALL | {"image_size": 40} | given)
     files = casefiles.CaseFiles(without_weights, config)
@@ -697,6 +701,9 @@ def test_a_network_of_another_kind_is_read_at_its_layers_and_its_head_is_named(w
     got = of.array[: len(rows)]
     np.testing.assert_allclose(got[:, of.rows["Model Outcome"]], expected, atol=1e-5)
     np.testing.assert_allclose(got[:, of.rows[layers[1]]], maps[1].amax((2, 3)), atol=1e-5)
+    cosines = expected @ torch.nn.functional.normalize(centres, dim=1).T
+    second = got[:, of.rows[readings.CENTRES]][:, 2]
+    np.testing.assert_allclose(second, cosines.topk(2, dim=1).values[:, 1], atol=1e-5)
     untrained = casefiles.read(files, casefiles.UNTRAINED)
     assert np.isfinite(untrained.array).all() and not np.allclose(untrained.array, of.array)
 

@@ -130,6 +130,27 @@ def test_of_a_few_people_no_share_is_said(monkeypatch):
     assert c.conclusion().startswith("How many of 8 people in question were shown is not said")
 
 
+def test_whether_people_look_alike_is_asked_as_soon_as_a_share_is_said(monkeypatch):
+    """Ten are judged, of whom six have as many photographs as most: still their likeness is tested."""
+    world = (
+        known(World(), 1.5).bring(QUESTIONED, 6, photographs=6).bring(QUESTIONED, 4, photographs=2)
+    )
+    c = world.asked(monkeypatch)
+    assert casepeople.ALIKE in set(c.verdicts["question"]) and not np.isnan(c.share().low)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (0.05, -0.02, 0.2, "supported"),
+        (0.05, 0.01, 0.1, "contradicted"),
+        (0.12, -0.1, 0.3, "undecided"),
+    ],
+)
+def test_two_sets_are_alike_if_nothing_shows_and_little_can(value, low, high, verdict):
+    assert casecommon.alike("?", value, low, high)["verdict"] == verdict
+
+
 def test_a_network_that_knows_nobody_says_nothing(monkeypatch):
     c = known(World(), 0.0).bring(QUESTIONED, 20).asked(monkeypatch)
     assert casepeople.TOLD in c.nothing and not c.answers["named"].any()
@@ -243,13 +264,19 @@ def test_from_the_files_to_the_sentence(tmp_path):
     (tmp_path / QUESTIONED / "p99" / "x.png").write_bytes(b"no image")
     photograph = next((tmp_path / "members" / "p03").iterdir())
     write(tmp_path / QUESTIONED / "p98" / "y.png", np.asarray(Image.open(photograph)))
+    other = next((tmp_path / QUESTIONED / "p45").iterdir())  # a copy of another person in question
+    write(tmp_path / QUESTIONED / "p97" / "z.png", np.asarray(Image.open(other)))
+    (tmp_path / QUESTIONED / ".p96").mkdir()
+    (tmp_path / QUESTIONED / ".p96" / "x.png").write_bytes(b"no image")
     c = opened()
     assert c.conclusion().startswith("**Nothing can be said of the people in question.**")
+    assert "all are copies of images in questioned, such as p45/" in c.conclusion()
+    assert "p96" not in c.conclusion()
     assert "Of p99 no photograph takes part: none can be read." in c.conclusion()
-    said = "Of p98 no photograph takes part: they are copies of images in members, such as p03/"
+    said = "Of p98 no photograph takes part: all are copies of images in members, such as p03/"
     assert f"{said}{photograph.name}." in c.conclusion()
     counts = c.files.counts().set_index("folder").loc[QUESTIONED]
-    assert counts[["files", "read", "not read", "copies"]].tolist() == [26, 25, 1, 1]
+    assert counts[["files", "read", "not read", "copies", "people"]].tolist() == [28, 26, 2, 2, 6]
     assert len(c.answers) == 6 and c.answers["p"].between(0, 1).all()
 
 
@@ -295,12 +322,12 @@ def test_an_image_of_which_the_network_computes_nothing_finite_is_refused(tmp_pa
 
     def extract(network, order, pieces, path, device):
         array = np.zeros((sum(len(index) for _, index in pieces), 368), np.float32)
-        array[5] = np.nan
+        array[5, 7] = np.nan
         np.save(path, array)
 
     monkeypatch.setattr(casefiles.aad, "extract", extract)
     image = c.files.images.iloc[5]
-    with pytest.raises(DataError, match=f"{image['key']}: what the network computes of it is not"):
+    with pytest.raises(DataError, match=f"{image['key']}: its activations are not finite"):
         c.answers  # noqa: B018
 
 

@@ -322,7 +322,9 @@ def test_probes_read_the_same_images_as_t_and_are_made_once(c, s, monkeypatch):
     best = again.loc[again["accuracy"].idxmax()]
     assert f"is {best['column']} on {best['row']}: " in probes.conclusion(again)
     planted = again.assign(low=[0.6] + [0.4] * 5)
-    assert probes.conclusion(planted).startswith("1 of 6 readers of activations distinguishes members")
+    assert probes.conclusion(planted).startswith(
+        "1 of 6 readers of activations distinguishes members"
+    )
 
 
 def test_a_probe_finds_what_is_planted_and_nothing_else(s, c):

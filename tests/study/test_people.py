@@ -117,7 +117,10 @@ def test_a_planted_signal_is_found_turned_by_the_mirror_and_by_no_null():
     said = people.conclusion(table, 3)
     assert "trained once" not in said
     assert "With the head people who were shown are distinguished from others" in said
-    assert "saw none of these people, people who were shown are not distinguished from others: 0." in said
+    assert (
+        "saw none of these people, people who were shown are not distinguished from others: 0."
+        in said
+    )
 
 
 def test_intervals_cover_one_half_where_outcomes_are_random(monkeypatch):
