@@ -89,7 +89,8 @@ class Progress:
         elif done > self.last and now - self.printed >= EVERY:
             self.printed, self.last, rate = now, done, done / (now - self.started)
             text = f"    {done:,} {self.unit}, {rate:,.1f}/s"
-            if self.total and done <= self.total:  # networks in the place of failed ones come on top
+            # Networks in the place of failed ones come on top of the total.
+            if self.total and done <= self.total:
                 text += f", {done / self.total:.0%} of {self.total:,}"
             if self.total and self.total / 10 <= done < self.total:  # before that it is a guess
                 text += f", about {(self.total - done) / rate / 60:.0f} min left"

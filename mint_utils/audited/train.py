@@ -9,10 +9,11 @@ bit on a CPU with the same number of threads. A model is trained on one device; 
 several models (`workers.side_by_side`).
 """
 
+import itertools
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -150,6 +151,35 @@ def audited_model(
     return AuditedModel(store.fetch("audited", spec, make, resumes=True), recipe)
 
 
+def checkpoints(
+    model: AuditedModel, database: Database, held_out: float, partition_seed: int
+) -> list[AuditedModel]:
+    """Return M at the ends of all stages of its learning rate but the last: what its developer may have kept.
+
+    They come from the store, or the same training is done again up to the last of them; what is stored of M
+    is only read. The record says at how many steps the loss differs from that of M's training, and by how
+    much at most: at none, by 0, on a CPU with the same number of threads. A device of another kind cannot
+    repeat the training, and the list is empty where nothing is stored. Arguments as for `specification`.
+    """
+    exposures = plan(model.recipe, database, held_out, partition_seed)
+    stages = stage_ends(exposures.steps)
+    spec = model.artifact.record["spec"] | {"stages": stages}
+    device = default_device()
+    if device.type not in model.artifact.record["device"] and not store.find("checkpoints", spec):
+        return []
+
+    def make(folder: Path) -> dict[str, Any]:
+        record = train(model.recipe, database, exposures, folder, device, stages=stages)
+        again = pd.read_csv(folder / HISTORY)["loss"]
+        apart = (again - model.history["loss"][: len(again)]).abs()
+        return record | {"differing": int((apart > 0).sum()), "by_at_most": float(apart.max())}
+
+    done = store.fetch("checkpoints", spec, make, resumes=True)
+    records = {stage: done.record | {"digest": f"{done.digest}-{stage}"} for stage in stages}
+    kept = [store.Artifact(done.folder / str(n), record) for n, record in records.items()]
+    return [AuditedModel(artifact, model.recipe) for artifact in kept]
+
+
 def build(recipe: Audited, image_size: int, identities: int) -> tuple[nn.Module, nn.Module]:
     """Return the network and the head of a recipe, initialised from its seed alone.
 
@@ -187,6 +217,11 @@ def optimiser(network: nn.Module, head: nn.Module, recipe: Audited) -> torch.opt
 def learning_rate(recipe: Audited, step: int, steps: int) -> float:
     """Return the learning rate of a step (from 0) of all ``steps``: a tenth after each of the drops."""
     return recipe.lr * 0.1 ** sum(step >= round(drop * steps) for drop in DROPS)
+
+
+def stage_ends(steps: int) -> list[int]:
+    """Return after how many of all ``steps`` the stages of the learning rate but the last end, at least 1."""
+    return sorted({max(1, round(drop * steps)) for drop in DROPS})
 
 
 class Step:
@@ -306,8 +341,12 @@ def train(
     folder: Path,
     device: torch.device,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stages: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Train in a folder, from the checkpoint in it if there is one, and return the record.
+
+    Where ``stages`` are given, ascending numbers of steps, the model after each of them is kept in a folder
+    of that number, and the training ends with the last one.
 
     Raises:
         OutOfTime: The time limit of `workers.limit` is over; there is a checkpoint.
@@ -321,25 +360,35 @@ def train(
     step = Step(*made, recipe, device, compiled=long and device.type == "cuda")
     ledger, first = _resume(folder, step, len(database))
     workers.advance(int(ledger.sum()))
-    schedule = _gathered(database.images, labels, _schedule(exposures, first), device)
+    kept = {n: folder / str(n) for n in stages} or {exposures.steps: folder}
+    left = itertools.islice(_schedule(exposures, first), max(kept) - first)
+    schedule = _gathered(database.images, labels, left, device)
+
+    def keep(steps: int) -> None:
+        if steps not in kept:
+            return
+        if not stages:
+            exposures.check(ledger)
+        kept[steps].mkdir(exist_ok=True)
+        weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
+        torch.save(weights, kept[steps] / "model.pt")
+        shown = {"key": database.keys, "class": labels, "exposures": ledger}
+        np.savez(kept[steps] / "ledger.npz", **shown)
+
     try:
-        _run(step, schedule, exposures, ledger, first, folder, checkpoint_seconds)
+        _run(step, schedule, exposures, ledger, first, folder, checkpoint_seconds, max(kept), keep)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"A batch of {recipe.batch_size} images of {database.images.shape[1]} px does not fit into the "
             f"memory of {device} for {recipe.network}: give a smaller batch_size, or fewer --jobs."
         ) from error
-    exposures.check(ledger)
-    weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
-    torch.save(weights, folder / "model.pt")
-    np.savez(folder / "ledger.npz", **{"key": database.keys, "class": labels, "exposures": ledger})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return {
         "image_size": database.images.shape[1],
         "classes": identities,
         "members": int((ledger > 0).sum()),
         "exposures": int(ledger.sum()),
-        "steps": exposures.steps,
+        "steps": max(kept),
         "device": str(device),
         "precision": precision(recipe, device),
     }
@@ -353,12 +402,16 @@ def _run(
     first: int,
     folder: Path,
     checkpoint_seconds: float,
+    steps: int,
+    keep: Callable[[int], None],
 ) -> None:
-    """Take all steps of a schedule: count in the ledger, append to the history, save checkpoints."""
+    """Take the steps of a schedule: count in the ledger, append to the history, save checkpoints.
+
+    The training ends after ``steps`` in all. After each, before a checkpoint is saved, ``keep`` is called
+    with their number.
+    """
     recipe, saved, pending = step.recipe, time.monotonic(), []
-    progress = tqdm(
-        total=exposures.steps, initial=first, desc=_title(recipe), unit="step", leave=False
-    )
+    progress = tqdm(total=steps, initial=first, desc=_title(recipe), unit="step", leave=False)
     with progress, open(folder / HISTORY, "a") as history:
         for number, epoch, batch, keys, images, classes_ in schedule:
             lr = learning_rate(recipe, number, exposures.steps)
@@ -367,7 +420,7 @@ def _run(
             pending.append((number, epoch, loss, lr, len(batch)))
             progress.update()
             workers.advance(len(batch))
-            last = number + 1 == exposures.steps
+            last = number + 1 == steps
             over = workers.out_of_time()
             late = over or time.monotonic() - saved > checkpoint_seconds
             # Reading the loss waits for a GPU, so it is done rarely there, but at every step on a CPU.
@@ -375,6 +428,7 @@ def _run(
                 latest = _append(history, pending, recipe)
                 progress.set_postfix(loss=f"{latest:.2f}", refresh=False)
                 pending.clear()
+            keep(number + 1)
             if late and not last:
                 os.fsync(history.fileno())
                 _save(folder / CHECKPOINT, step, ledger, number + 1)

@@ -100,6 +100,12 @@ class Readings:
     log_rest: np.ndarray
     distances: np.ndarray
 
+    def margin(self) -> np.ndarray:
+        """Return the cosine to the own centre less the largest other, (N,) float64, NaN without a class."""
+        first, second = self.nearest[:, 0], self.nearest[:, 1]
+        other = np.where(self.own[:, 0] < first, first, second)
+        return np.where(self.known, self.own[:, 0].astype(np.float64) - other, np.nan)
+
     def features(self) -> tuple[np.ndarray, dict[str, slice]]:
         """Return (N, L) float32 for MINT Models, and the columns of each row of `TESTS`."""
         centres = [self.follow[:, :2].mean(axis=1), self.follow[:, 2:].mean(axis=1)]

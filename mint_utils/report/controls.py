@@ -123,12 +123,14 @@ def detectors(compared: pd.DataFrame) -> Figure:
         compared: As `detectors.Detectors.compared` returns it.
     """
     white = compared["access"].eq("white box")
-    label, shadows = (compared["needs"].str.contains(need) for need in ("label", "shadow models"))
+    given = "label", "checkpoints", "shadow models"
+    label, checkpoints, shadows = (compared["needs"].str.contains(need) for need in given)
     group = compared["access"].str.capitalize()
     group += np.where(label, ", knows whose image it is", "")
+    group += np.where(checkpoints, ", has checkpoints of the training", "")
     group += np.where(shadows, ", trains shadow models", "")
     series = np.where(compared["detector"].str.contains("MINT"), *KINDS)
-    given = 4 * shadows + 2 * label + white
+    given = 8 * shadows + 4 * checkpoints + 2 * label + white
     shown = compared.assign(panel=group, series=series, given=given)
     shown = shown.rename(columns={"auc": "value", "detector": "name"})
     shown = shown.sort_values("given", kind="stable")

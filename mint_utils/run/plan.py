@@ -69,6 +69,7 @@ def works(config: Config, notebooks: Sequence[str]) -> list[Work]:
         add(name, most, lambda recipe: True)
         if name == "shadows" and name in names:
             works.append(Work("attacks", attacks, (config,)))
+            works.append(Work("checkpoints of the training", checkpoints, (config,)))
     for name in names:  # those that neither FIRST nor LATER lists
         add(name, range(1000), lambda recipe: True)
     for name in names:
@@ -141,6 +142,11 @@ def attacks(config: Config) -> None:
     KnownAttacks(Audit(config)).scores()
 
 
+def checkpoints(config: Config) -> None:
+    """Repeat the first training of the baseline for its checkpoints, and read M at each of them."""
+    KnownAttacks(Audit(config)).over_training()
+
+
 def make(
     study: Study,
     works: Sequence[Work],
@@ -164,6 +170,8 @@ def make(
     """
     workers.limit(None if seconds is None else time.time() + seconds)
     recipes = [work.arguments[2] for work in works if work.make is model]
+    again = [work.arguments[0] for work in works if work.make is checkpoints]
+    recipes += [scenarios.compared(config).recipe for config in again]
     total = sum(
         study.images.exposures(recipe) for recipe in recipes if not study.audit.is_trained(recipe)
     )

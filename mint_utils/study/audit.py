@@ -166,6 +166,13 @@ class Audit:
         """Say whether an Audited Model is in the store."""
         return store.find("audited", train.specification(*self._of_recipe(recipe))) is not None
 
+    def checkpoints(self, model: AuditedModel) -> list[AuditedModel]:
+        """Return an Audited Model at earlier steps of its training; see `train.checkpoints`."""
+        found = train.checkpoints(model, *self._of_recipe(model.recipe)[1:])
+        for checkpoint in found[-1:]:  # all are of one artifact
+            self._took("checkpoints", checkpoint.artifact)
+        return found
+
     def trained(self, scenario: str, column: Column) -> Trainings:
         """Return the trainings of a column, made now where they are missing.
 

@@ -28,6 +28,9 @@ from mint_utils.study.scenarios import Column
 
 VANILLA = (ALL, OUTCOME)
 UNION = "Union"  # the share in the own centre together with how the image lies to it
+OVER_TRAINING = f"{readings.OWN} over the training"
+MARGIN = "margin over the training"
+OVER_TRAINING_VERSION = 1  # raised when the same readings give other features
 
 
 class Detectors:
@@ -138,11 +141,35 @@ class Detectors:
         united = self._united(model, chosen, KEY)
         needs = f"label, {known}"
         yield (f"MINT, {UNION}", "white box", needs, "this study"), united.scores[KEY, UNION]
+        yield from self._over_training()
         for attack in ATTACKS:
             needs = ["label"] * attack.label + ["shadow models"] * attack.shadows
             needs += [attack.known] * (attack.known != "none")
             described = attack.name, attack.access, ", ".join(needs), attack.source
             yield described, scores[attack.name][None]
+
+    def _over_training(self) -> Iterator[tuple[tuple, np.ndarray]]:
+        """Yield the detectors that read M at checkpoints of its training too, as `_each` does; none without.
+
+        A MINT Model reads the own class centre at the end of each stage of the learning rate, and `MARGIN` is
+        the mean over them of the own cosine less the largest other. The idea is that of loss trajectories
+        (arXiv 2208.14933). There they are taken over a distillation of M; here M's developer gives the
+        auditor the checkpoints of the training itself.
+        """
+        chosen, read = self.attacks.chosen, self.attacks.over_training()
+        if not read:
+            return
+        array = np.hstack([each.there()[:, each.rows[readings.OWN]] for _, each in read])
+        spec = {"version": OVER_TRAINING_VERSION, "row": OVER_TRAINING}
+        spec["readings"] = [each.digest for _, each in read]
+        features = Features(array, {OVER_TRAINING: slice(0, array.shape[1])}, store.digest(spec))
+        only = replace(chosen, splits={KEY: chosen.splits[KEY]})
+        scores = self.audit.mint(features, only).scores[KEY, OVER_TRAINING]
+        needs = "label, checkpoints, members and non-members"
+        yield (f"MINT, {OVER_TRAINING}", "white box", needs, "this study"), scores
+        margin = np.mean([found.margin() for found, _ in read], axis=0)
+        of_images = margin[None, chosen.splits[KEY].evaluation]
+        yield (MARGIN, "white box", "label, checkpoints", ""), of_images
 
     def _united(self, model: AuditedModel, chosen: AuditSet, key: tuple[str, str]) -> Scores:
         """Train MINT Models on the row `UNION`. External images have a share of 0; no split here has any."""
@@ -171,7 +198,8 @@ def ranking(compared: pd.DataFrame) -> str:
     lines = compared.set_index("detector")
     mint = lines[lines.index.str.startswith("MINT")]
     plain = lines[lines.index.str.startswith("Vanilla")]
-    attacks = lines.drop([*mint.index, *plain.index])
+    of_training = lines["needs"].str.contains("checkpoints")
+    attacks = lines[~of_training].drop([*mint.index, *plain.index], errors="ignore")
     shadow, label = (attacks["needs"].str.contains(what) for what in ("shadow", "label"))
     groups = {
         "attack with shadow models": attacks[shadow],
@@ -179,6 +207,8 @@ def ranking(compared: pd.DataFrame) -> str:
         "attack that needs neither those nor a label": attacks[~shadow & ~label],
         "Vanilla MINT Model": plain,
     }
+    if of_training.any():
+        groups["detector that is given checkpoints of the training"] = lines[of_training]
     own, centres = (
         Estimate.read(mint.loc[f"MINT, {row}"], "auc") for row in (readings.OWN, readings.CENTRES)
     )

@@ -11,9 +11,9 @@ from mint_utils.audited.train import AuditedModel
 from mint_utils.mint import readings, shadows
 from mint_utils.mint.attacks import ATTACKS
 from mint_utils.mint.protocol import AuditSet
-from mint_utils.mint.readings import SCALE
+from mint_utils.mint.readings import SCALE, Readings
 from mint_utils.study import scenarios
-from mint_utils.study.audit import Audit, split_digests
+from mint_utils.study.audit import Audit, Features, split_digests
 
 KEY = "members", "held_out"
 ATTACKS_VERSION = 2  # raised when the same readings give other scores
@@ -80,6 +80,12 @@ class KnownAttacks:
         }
         found = store.arrays("attacks", spec, "scores.npz", self._scores)
         return {attack.name: found[attack.name] for attack in ATTACKS}
+
+    def over_training(self) -> list[tuple[Readings | None, Features]]:
+        """Return `Audit.readings` of M at its checkpoints, then at the end; none where there are none."""
+        if not (checkpoints := self.audit.checkpoints(self.model)):
+            return []
+        return [self.audit.readings(each, self.chosen) for each in (*checkpoints, self.model)]
 
     def _scores(self) -> dict[str, np.ndarray]:
         found, _ = self.audit.readings(self.model, self.chosen)

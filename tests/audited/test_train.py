@@ -1,3 +1,4 @@
+import copy
 import io
 import os
 import signal
@@ -231,6 +232,96 @@ def test_93431_identities(tmp_path):
     loss = step(pixels, labels, np.arange(8, dtype=np.uint64), 0.05, seed=0)
     # The margin makes the right class the worst: at least log C, at most 2 s more.
     assert np.log(identities) < loss < np.log(identities) + 2 * 64
+
+
+def stepped(r, d, exposures, stages):
+    """Return the weights and the ledger after some steps of a training, step after step by hand."""
+    labels = train.classes(exposures, d)
+    step, found = train.Step(*train.build(r, 16, labels.max() + 1), r, CPU), {}
+    shown, number = np.zeros(len(d), int), 0
+    for epoch in range(exposures.epochs):
+        at = (exposures.seed << 52) + (epoch << 36)
+        for batch in exposures.batches(epoch):
+            keys = (at + np.arange(len(batch))).astype(np.uint64)
+            at += len(batch)
+            pixels = torch.from_numpy(d.images[batch]).permute(0, 3, 1, 2)
+            lr = train.learning_rate(r, number, exposures.steps)
+            classes = torch.from_numpy(labels[batch])
+            step(pixels, classes, keys, lr, train._dropout_seed(r, number))
+            shown[batch] += 1
+            number += 1
+            if number in stages:
+                state = {"network": step.network.state_dict(), "head": step.head.state_dict()}
+                found[number] = copy.deepcopy(state), shown.copy()
+    return found
+
+
+def test_checkpoints_are_the_model_at_the_ends_of_its_stages(monkeypatch):
+    r, d = recipe(), database()
+    exposures = plan(r, d, 0.5, 0)
+    model = train.audited_model(r, d, 0.5, 0)
+    before = {path: path.read_bytes() for path in model.artifact.folder.iterdir()}
+    found = train.checkpoints(model, d, 0.5, 0)
+    ends = train.stage_ends(exposures.steps)
+    rates = [train.learning_rate(r, step, exposures.steps) for step in range(exposures.steps)]
+    assert [rates[end] < rates[end - 1] / 9 for end in ends] == [True] * 3
+    by_hand = stepped(r, d, exposures, [*ends, exposures.steps])
+    for checkpoint, end in zip(found, ends, strict=True):
+        weights = torch.load(checkpoint.artifact.folder / "model.pt", weights_only=True)
+        assert same(weights, by_hand[end][0])
+        assert (checkpoint.ledger["exposures"] == by_hand[end][1]).all()
+        assert checkpoint.ledger["class"].equals(model.ledger["class"])
+        network, _ = checkpoint.load()
+        assert torch.equal(
+            network.state_dict()["input_layer.0.weight"], weights["network"]["input_layer.0.weight"]
+        )
+    final = torch.load(model.artifact.folder / "model.pt", weights_only=True)
+    assert same(final, by_hand[exposures.steps][0])  # the repeated steps are those of M
+    record = found[0].artifact.record
+    assert (record["differing"], record["by_at_most"], record["steps"]) == (0, 0, ends[-1])
+    assert len({one.artifact.digest for one in (*found, model)}) == 4
+    assert before == {path: path.read_bytes() for path in model.artifact.folder.iterdir()}
+    monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("trained again"))
+    again = train.checkpoints(model, d, 0.5, 0)
+    assert [one.artifact for one in again] == [one.artifact for one in found]
+
+
+def test_a_killed_repetition_goes_on_and_one_that_differs_is_noted(monkeypatch):
+    r, d = recipe(), database()
+    exposures = plan(r, d, 0.5, 0)
+    model = train.audited_model(r, d, 0.5, 0)
+    history = model.artifact.folder / "history.csv"
+    history.write_text(history.read_text().replace("\n0,0,", "\n0,0,1"))  # another machine's loss
+    ends = train.stage_ends(exposures.steps)
+    with monkeypatch.context() as patch, pytest.raises(OutOfTime):
+        times = iter([False] * (ends[1] - 1) + [True])  # right at the end of the second stage
+        patch.setattr(train.workers, "out_of_time", lambda: next(times, False))
+        patch.setattr(train.workers, "stop_in_time", lambda: None)
+        train.checkpoints(model, d, 0.5, 0)
+    found = train.checkpoints(model, d, 0.5, 0)
+    by_hand = stepped(r, d, exposures, ends)
+    for checkpoint, end in zip(found, ends, strict=True):
+        weights = torch.load(checkpoint.artifact.folder / "model.pt", weights_only=True)
+        assert same(weights, by_hand[end][0])
+    assert not list(found[0].artifact.folder.parent.glob("checkpoint*"))
+    record = found[0].artifact.record
+    assert record["differing"] == 1 and record["by_at_most"] >= 1
+
+
+def test_a_model_of_another_device_has_the_checkpoints_that_are_stored_or_none():
+    r, d = recipe(), database()
+    model = train.audited_model(r, d, 0.5, 0)
+    of_gpu = replace(
+        model, artifact=replace(model.artifact, record=model.artifact.record | {"device": "cuda"})
+    )
+    assert train.checkpoints(of_gpu, d, 0.5, 0) == []
+    stored = train.checkpoints(model, d, 0.5, 0)
+    found = train.checkpoints(of_gpu, d, 0.5, 0)
+    assert [one.artifact for one in found] == [one.artifact for one in stored]
+
+
+def test_stages_end_within_the_shortest_training():
+    assert train.stage_ends(1) == [1] and train.stage_ends(26) == [12, 20, 24]
 
 
 def test_the_ledger_is_the_plan(tmp_path):

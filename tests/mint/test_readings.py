@@ -112,6 +112,14 @@ def test_without_a_label_only_the_row_of_the_own_class_changes(model, images, fo
     assert changed == own == {name for name, of in readings.TESTS.items() if of.label}
 
 
+def test_the_margin_is_to_the_largest_other_class(model, images, found):
+    read, classes = found
+    all_, _, _ = cosines(model, images[WANTED])
+    for i, label in enumerate(classes):
+        expected = np.nan if label < 0 else all_[i, label] - np.delete(all_[i], label).max()
+        assert read.margin()[i] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+
+
 def test_shadow_models_are_asked_for_the_own_class_alone(model, images, found):
     read, classes = found
     asked = readings.own_class(

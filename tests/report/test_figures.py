@@ -88,6 +88,7 @@ def compared() -> pd.DataFrame:
         ("MINT, Class centres", "white box"): "members and non-members",
         ("LiRA, offline", "white box"): "label, shadow models",
         ("own cosine", "white box"): "label",
+        ("margin over the training", "white box"): "label, checkpoints",
         ("embedding norm", "black box"): "",
     }
     found = product(detector=[name for name, _ in access]).rename(columns={"accuracy": "auc"})
@@ -277,10 +278,12 @@ def test_attacks_are_grouped_by_what_they_are_given():
         "Black box",
         "White box",
         "White box, knows whose image it is",
+        "White box, knows whose image it is, has checkpoints of the training",
         "White box, knows whose image it is, trains shadow models",
     ]
     by_name = compared().set_index("detector")["auc"]
-    assert values(figure.axes[3]) == [by_name["LiRA, offline"]]
+    assert values(figure.axes[3]) == [by_name["margin over the training"]]
+    assert values(figure.axes[4]) == [by_name["LiRA, offline"]]
 
 
 def test_models_stand_in_the_order_of_their_numbers():

@@ -37,6 +37,8 @@ def test_a_notebook_gets_what_it_reads_and_no_more():
     assert titles(["06c_auditors_factors"]) == ["Baseline, seed 0", "what the auditor chooses"]
     assert "controls, seed 0" in titles(["06_controls"])
     assert "attacks" not in titles(["06_controls"]) and "attacks" in titles(["06b_better_test"])
+    found = titles(["06b_better_test"])
+    assert found.index("Baseline, seed 0") < found.index("checkpoints of the training")
 
 
 @pytest.mark.parametrize("name", ["06_controls", "06b_better_test"])

@@ -238,7 +238,7 @@ def test_end_points_hold_members_and_images_never_shown(c):
 def test_detectors_stand_on_the_same_images(s):
     d = detectors.Detectors(s)
     compared = d.compared()
-    assert len(compared) == len(ATTACKS) + len(readings.TESTS) + len(detectors.VANILLA) + 1
+    assert len(compared) == len(ATTACKS) + len(readings.TESTS) + len(detectors.VANILLA) + 3
     assert (compared["n"] == compared["n"][0]).all() and compared["auc"].notna().all()
     assert compared["auc"].is_monotonic_decreasing
     assert set(d.union.cells["protocol"]) == {"held_out"}
@@ -252,6 +252,68 @@ def test_detectors_stand_on_the_same_images(s):
     said, named = detectors.ranking(compared), compared.set_index("detector")
     assert f"class centres is {named.loc['MINT, Class centres', 'auc']:.2f} [" in said
     assert f"{named.loc['MINT, Own class centre', 'auc']:.2f} [" in said
+
+
+def test_two_detectors_read_m_at_its_checkpoints_too(s, monkeypatch):
+    d, given, real = detectors.Detectors(s), [], s.mint
+    with monkeypatch.context() as patch:
+        patch.setattr(s, "mint", lambda *of: given.append(of[0]) or real(*of))
+        lines = dict(d._over_training())
+    mint, margin = (name for name, *_ in lines)
+    assert mint == "MINT, Own class centre over the training" and margin == detectors.MARGIN
+    (scores, of_margin), read = lines.values(), d.attacks.over_training()
+    split, n = d.attacks.chosen.splits[detectors.KEY], len(d.attacks.chosen.images)
+    assert scores.shape == (2, len(split.labels)) and of_margin.shape == (1, len(split.labels))
+    assert len(read) == 4 and all(len(found.own) == n for found, _ in read)
+    assert read[-1][1].digest == s.readings(d.attacks.model, d.attacks.chosen)[1].digest
+    assert len({features.digest for _, features in read}) == 4
+    assert not np.array_equal(read[0][0].own, read[1][0].own)
+    own = [of.array[:, of.rows[readings.OWN]] for _, of in read]
+    assert given[0].array.shape == (n, 16) and (given[0].array == np.hstack(own)).all()
+    expected = sum(found.margin()[split.evaluation] for found, _ in read) / 4
+    np.testing.assert_allclose(of_margin[0], expected)
+    assert (np.isfinite(of_margin[0]) == read[0][0].known[split.evaluation]).all()
+    compared = d.compared().set_index("detector")
+    assert set(compared.loc[[mint, margin], "needs"]) == {
+        "label, checkpoints, members and non-members",
+        "label, checkpoints",
+    }
+    said = detectors.ranking(d.compared())
+    best = compared.loc[[mint, margin], "auc"].idxmax()
+    assert f"The best detector that is given checkpoints of the training is {best}, with" in said
+    without = compared.drop([mint, margin]).reset_index()
+    assert detectors.ranking(without) == said[: said.index(" The best detector that is given")]
+
+
+def test_without_checkpoints_the_comparison_has_the_other_lines(s, monkeypatch):
+    monkeypatch.setattr(train, "checkpoints", lambda *_: [])
+    compared = detectors.Detectors(s).compared()
+    assert not compared["needs"].str.contains("checkpoints").any() and len(compared) > 30
+
+
+def test_what_only_a_checkpoint_shows_is_found(s, monkeypatch):
+    """Members lie nearer to their centre after the first stage; at the end nothing is left of it."""
+    d = detectors.Detectors(s)
+    split, rng = d.attacks.chosen.splits[detectors.KEY], np.random.default_rng(0)
+    members = d.attacks.chosen.images["exposures"].to_numpy() > 0
+    found, _ = d.attacks.over_training()[0]
+    drawn = rng.normal(0, 0.01, (5, *found.own.shape)).astype(np.float32)
+    noise = [
+        dataclasses.replace(
+            found, own=0.5 + of, nearest=np.full_like(found.nearest, 0.2), known=members | ~members
+        )
+        for of in drawn
+    ]
+    planted = dataclasses.replace(noise[4], own=noise[4].own + 0.1 * members[:, None])
+
+    def areas(name, *read):
+        made = [(one, audit.Features(*one.features(), f"{name} {i}")) for i, one in enumerate(read)]
+        monkeypatch.setattr(d.attacks, "over_training", lambda: made)
+        scores = [of.mean(axis=0) for _, of in d._over_training()]
+        return [roc_auc_score(split.labels, of) for of in scores]
+
+    alone, given = areas("noise", *noise[:4]), areas("planted", planted, *noise[1:4])
+    assert max(alone) < 0.65 and min(given) > 0.9
 
 
 def test_shadow_models_never_count_what_they_did_not_see(s):
