@@ -20,7 +20,10 @@ def batches(
         title: Title of the progress bar; None: there is no bar.
     """
     start, total = 0, sum(len(indices) for _, indices in pieces)
-    with tqdm(total=total, desc=title, unit="img", leave=False, disable=title is None) as progress:
+    silent = (
+        {} if title else {"disable": True}
+    )  # TQDM_DISABLE counts only where nothing is said here
+    with tqdm(total=total, desc=title, unit="img", leave=False, **silent) as progress:
         for images, indices in pieces:
             parts = (indices[i : i + BATCH] for i in range(0, len(indices), BATCH))
             for part, batch in read_ahead(parts, images.__getitem__):
