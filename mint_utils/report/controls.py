@@ -126,8 +126,8 @@ def detectors(compared: pd.DataFrame) -> Figure:
     given = "label", "checkpoints", "shadow models"
     label, checkpoints, shadows = (compared["needs"].str.contains(need) for need in given)
     group = compared["access"].str.capitalize()
-    group += np.where(label, ", knows whose image it is", "")
-    group += np.where(checkpoints, ", has checkpoints of the training", "")
+    group += np.where(label, ", knows the person", "")
+    group += np.where(checkpoints, ", has checkpoints", "")
     group += np.where(shadows, ", trains shadow models", "")
     series = np.where(compared["detector"].str.contains("MINT"), *KINDS)
     given = 8 * shadows + 4 * checkpoints + 2 * label + white

@@ -277,9 +277,9 @@ def test_attacks_are_grouped_by_what_they_are_given():
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
         "Black box",
         "White box",
-        "White box, knows whose image it is",
-        "White box, knows whose image it is, has checkpoints of the training",
-        "White box, knows whose image it is, trains shadow models",
+        "White box, knows the person",
+        "White box, knows the person, has checkpoints",
+        "White box, knows the person, trains shadow models",
     ]
     by_name = compared().set_index("detector")["auc"]
     assert values(figure.axes[3]) == [by_name["margin over the training"]]

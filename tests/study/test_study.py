@@ -132,7 +132,7 @@ def test_conclusions_are_written_by_the_numbers(s):
     assert results.conclusion(cells, 0.5)
     said = results.summary(s.claims("baseline"))
     assert "*With non-members of other databases.* " in said
-    assert said.count("4 claims have no verdict, because an M was trained once.") == 2
+    assert said.count("4 claims have no verdict, because M was trained once.") == 2
 
 
 def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
@@ -162,7 +162,7 @@ def test_scenario_1_from_plan_to_ledger_to_table(scenario_1):
     cells = points[(points["model"] == "Equal steps") & (points["protocol"] == "held_out")]
     lowest = cells[cells["part"] != "x0"]["accuracy"].min()
     assert told.startswith("Equal steps identifies ") and f"classifies {lowest:.2f} to" in told
-    assert f"over {2 * len(ROWS)} cells" in told
+    assert f"in {2 * len(ROWS)} cells" in told
     assert "equal steps" not in str(results.by_model(points, "Model Outcome")["images"].tolist())
 
 
