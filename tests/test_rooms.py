@@ -12,6 +12,7 @@ README = (ROOT / "README.md").read_text()
 ORDER = ("data", "audited", "mint", "measure", "report", "study", "run")
 COMMON = ("config", "errors", "paths", "store", "workers")  # of the root, open to all
 COMMAND = "reproduce"  # of the root too: it comes after all rooms
+LONGEST_CLASS, LONGEST_FUNCTION = 200, 50  # lines
 # What breaks the order, as (importing file, imported module): nothing today.
 EXCEPTIONS: set[tuple[str, str]] = set()
 
@@ -97,3 +98,14 @@ def test_every_module_that_the_readme_names_is_there():
     table = README[README.index("| where is |") : README.index("After `import mint_utils.audited`")]
     for name in re.findall(r"`([\w/]+(?:\.py|/))`", table.partition("\n")[2]):
         assert (PACKAGE / name).exists(), name
+
+
+def test_no_class_and_no_function_is_too_long_to_be_read_at_once():
+    limits = {ast.ClassDef: LONGEST_CLASS, ast.FunctionDef: LONGEST_FUNCTION}
+    long = [
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if type(node) in limits and node.end_lineno - node.lineno >= limits[type(node)]
+    ]
+    assert not long

@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -365,23 +366,14 @@ def train(
     schedule = _gathered(database.images, labels, left, device)
 
     def keep(steps: int) -> None:
-        if steps not in kept:
-            return
-        if not stages:
+        if steps == exposures.steps:
             exposures.check(ledger)
-        kept[steps].mkdir(exist_ok=True)
-        weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
-        torch.save(weights, kept[steps] / "model.pt")
-        shown = {"key": database.keys, "class": labels, "exposures": ledger}
-        np.savez(kept[steps] / "ledger.npz", **shown)
+        if steps in kept:
+            shown = {"key": database.keys, "class": labels, "exposures": ledger}
+            _keep(kept[steps], step, shown)
 
-    try:
+    with _memory_of(device, recipe, database.images.shape[1]):
         _run(step, schedule, exposures, ledger, first, folder, checkpoint_seconds, max(kept), keep)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"A batch of {recipe.batch_size} images of {database.images.shape[1]} px does not fit into the "
-            f"memory of {device} for {recipe.network}: give a smaller batch_size, or fewer --jobs."
-        ) from error
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return {
         "image_size": database.images.shape[1],
@@ -392,6 +384,25 @@ def train(
         "device": str(device),
         "precision": precision(recipe, device),
     }
+
+
+@contextmanager
+def _memory_of(device: torch.device, recipe: Audited, side: int) -> Iterator[None]:
+    """Say in one sentence that a batch does not fit, where it does not."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"A batch of {recipe.batch_size} images of {side} px does not fit into the memory of {device} "
+            f"for {recipe.network}: give a smaller batch_size, or fewer --jobs."
+        ) from error
+
+
+def _keep(folder: Path, step: Step, shown: dict[str, np.ndarray]) -> None:
+    folder.mkdir(exist_ok=True)
+    weights = {"network": step.network.state_dict(), "head": step.head.state_dict()}
+    torch.save(weights, folder / "model.pt")
+    np.savez(folder / "ledger.npz", **shown)
 
 
 def _run(

@@ -14,7 +14,7 @@ from mint_utils.config import Audited, Config, Scenarios
 from mint_utils.errors import OutOfTime, StudyError
 from mint_utils.study import factors, scenarios
 from mint_utils.study.audit import Audit
-from mint_utils.study.controls import Controls, untrained
+from mint_utils.study.controls import Controls, never_shown, untrained
 from mint_utils.study.known_attacks import KnownAttacks
 from mint_utils.study.people import People
 from mint_utils.study.scenarios import KINDS, Column
@@ -111,7 +111,7 @@ def model(
         chosen = audit.chosen(trained, kind)
         audit.mint(audit.readings(trained, chosen)[1], chosen)
     if KINDS[0] in kinds and "swap" in read_by:
-        audit.never_shown(trained)
+        never_shown(audit, trained)
 
 
 def persons(config: Config) -> None:

@@ -254,12 +254,6 @@ class Audit:
 
     # ---- the MINT Model -----------------------------------------------------------------------
 
-    def never_shown(self, model: AuditedModel) -> Scores:
-        """Return the scores under ``paper`` with images that M never saw in the place of its members."""
-        other = replace(self.config.audited, shown="held_out")
-        chosen = self.images.audit_set(SWAPPED, self.images.plan(other).images * other.epochs)
-        return self.mint(self.activations(model, chosen), chosen, protocols=["paper"])
-
     @property
     def mint_recipe(self) -> MintRecipe:
         """How this configuration trains its MINT Models."""

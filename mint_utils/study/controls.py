@@ -30,7 +30,7 @@ from mint_utils.mint.protocol import permuted
 from mint_utils.study import probes, scenarios
 from mint_utils.study.audit import Audit, Features, Scores, Trainings
 from mint_utils.study.claims import ALL, OUTCOME, STABLE, judged
-from mint_utils.study.images import Images, named
+from mint_utils.study.images import SWAPPED, Images, named
 from mint_utils.study.results import MintTable, effect, estimate
 from mint_utils.study.scenarios import Column
 
@@ -282,6 +282,13 @@ def untrained(audit: Audit, model: AuditedModel) -> AuditedModel:
     return AuditedModel(store.fetch("untrained", spec, make), model.recipe)
 
 
+def never_shown(audit: Audit, model: AuditedModel) -> Scores:
+    """Return the scores under ``paper`` with images that M never saw in the place of its members."""
+    other = replace(audit.config.audited, shown="held_out")
+    chosen = audit.images.audit_set(SWAPPED, audit.images.plan(other).images * other.epochs)
+    return audit.mint(audit.activations(model, chosen), chosen, protocols=["paper"])
+
+
 def blind_features(runs: Sequence[tuple[Database, np.ndarray]]) -> Features:
     """Return the features of the blind baselines, a row of a table each, for images; see `Images.runs`."""
 
@@ -333,7 +340,7 @@ def end_points(audit: Audit) -> pd.DataFrame:
 
     def unseen(model: AuditedModel, column: Column) -> Scores:
         if column.group == "members":
-            return audit.never_shown(model)
+            return never_shown(audit, model)
         return audit.scores(model, column.kind)
 
     shown = MintTable.read(audit, "ends", ends, lambda m, c: audit.scores(m, c.kind)).cells

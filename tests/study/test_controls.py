@@ -93,7 +93,7 @@ def test_where_little_is_held_out_the_null_is_as_large_as_the_network_it_stands_
             assert shown[chosen.images["index"][split.evaluation[split.labels]]].all()
     baseline = c.audit.images.plan().images > 0
     assert 0.85 < baseline.mean() < 0.95
-    chosen = c.audit.never_shown(c.audit.model(c.audit.config.audited)).chosen
+    chosen = controls.never_shown(c.audit, c.audit.model(c.audit.config.audited)).chosen
     split = chosen.splits["members", "paper"]
     assert not baseline[chosen.images["index"][split.evaluation[split.labels]]].any()
     assert "10% of D" in c.conclusion() and "half of D" in c.conclusion()
