@@ -7,10 +7,10 @@ import nbformat
 import pytest
 from papermill.cli import papermill
 
-from mint_utils import reproduce
+from mint_utils import paths, reproduce
 from mint_utils.config import parse, resolve
 from mint_utils.errors import ParameterError
-from mint_utils.study.parameters import refuse_unknown, shared
+from mint_utils.study.parameters import SHARED, refuse_unknown, shared
 
 DEFAULTS = 'profile: str = "quick"  # a comment\nlr: float = None\n'
 
@@ -45,6 +45,16 @@ def test_what_every_notebook_takes_need_not_be_listed():
     assert shared(cells) == {"lr": 0.1, "epochs": 3}
     with pytest.raises(ParameterError, match=r"no parameter 'epoch'\. Did you mean 'epochs'"):
         refuse_unknown([*cells, "# Parameters\nepoch = 3\n"])
+
+
+@pytest.mark.parametrize(
+    "path", sorted(paths.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_each_notebook_says_which_other_parameters_it_takes(path):
+    cells = nbformat.read(path, 4).cells
+    (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    said = cell.source.split("or by papermill -p: ")[1].split(". What they mean")[0]
+    assert tuple(said.replace("\n# ", " ").split(", ")) == SHARED
 
 
 def test_a_cell_of_parameters_that_is_run_again_stands_for_itself():
