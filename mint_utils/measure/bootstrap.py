@@ -43,6 +43,11 @@ class Estimate(NamedTuple):
         """Return the estimate that a line of a table has, with its value in the column of that name."""
         return cls(line[value], line["low"], line["high"])
 
+    def widened(self, factor: float) -> "Estimate":
+        """Return it with an interval that is so many times as wide to either side of the value."""
+        low, high = (self.value + factor * (end - self.value) for end in (self.low, self.high))
+        return Estimate(self.value, low, high)
+
     def __str__(self) -> str:
         """Return it as the tables print it: 0.84 [0.82, 0.86]."""
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"

@@ -20,9 +20,8 @@ def batches(
         title: Title of the progress bar; None: there is no bar.
     """
     start, total = 0, sum(len(indices) for _, indices in pieces)
-    silent = (
-        {} if title else {"disable": True}
-    )  # TQDM_DISABLE counts only where nothing is said here
+    # A False would overrule TQDM_DISABLE, so nothing is said of it where there is a bar.
+    silent = {} if title else {"disable": True}
     with tqdm(total=total, desc=title, unit="img", leave=False, **silent) as progress:
         for images, indices in pieces:
             parts = (indices[i : i + BATCH] for i in range(0, len(indices), BATCH))

@@ -295,12 +295,9 @@ def _told_blindly(case: Case) -> Estimate:
     The best of three is above chance by its own 95% interval more often than once in forty cases. So the
     interval is as wide as one that all of them keep together (Bonferroni).
     """
-    value, low, high = interval([(1, case.decided(BLIND, case.blind_row))], case.replicates)
+    found = interval([(1, case.decided(BLIND, case.blind_row))], case.replicates)
     alone, together = stats.norm.ppf([0.025, 0.025 / len(case.features[BLIND].rows)])
-    wider = together / alone
-    return Estimate(
-        value - 0.5, wider * (low - value) + value - 0.5, wider * (high - value) + value - 0.5
-    )
+    return Estimate(*(end - 0.5 for end in found.widened(together / alone)))
 
 
 def _likeness(case: Case) -> Decided:
@@ -361,10 +358,10 @@ def conclusion(case: Case) -> str:
         "non-members do: so closeness is taken to be of the image and not of its person. If classes are "
         "of occasions, or the sub-folders no persons, this is wrong."
     )  # fmt: skip
-    alike = case.verdict_of[ALIKE]
-    only = "" if alike == "supported" else (
+    likeness = case.verdict_of[ALIKE]
+    only = "" if likeness == "supported" else (
         " **But this holds only if the images in question are like the known ones**, "
-        f"which is {alike}: differences of preparation count as membership here."
+        f"which is {likeness}: differences of preparation count as membership here."
     )  # fmt: skip
     exchanged = "" if case.closeness is not None else (
         " Without class centres nothing shows whether the folders members and non_members were exchanged: "

@@ -260,9 +260,8 @@ def measured(
     Scores (M, R, P) are of M networks for R choices of photographs. The bootstrap is over people, and over
     networks or choices. Its interval is widened by a factor, see `permuted`.
     """
-    value, low, high = auc(asked.shown, scores, asked.identities, replicates)
-    ends = value - wider * (value - low), value + wider * (high - value)
-    low, high = np.clip(ends, 0.0, 1.0).tolist()
+    found = auc(asked.shown, scores, asked.identities, replicates).widened(wider)
+    value, low, high = np.clip(found, 0.0, 1.0).tolist()
     rates = low_fpr(asked.shown, scores.reshape(-1, len(asked.shown)))
     return {"auc": value, "low": low, "high": high} | rates | {"n": len(asked.shown)}
 
