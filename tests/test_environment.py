@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 from mint_utils.paths import ROOT
 
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {"pytorch": "torch", "python-fastjsonschema": "fastjsonschema"}
 
 
 def locked() -> dict[str, set[str]]:

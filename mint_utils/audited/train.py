@@ -181,14 +181,19 @@ def checkpoints(
     return [AuditedModel(artifact, model.recipe) for artifact in kept]
 
 
+def check_network(name: str) -> None:
+    """Raise a ParameterError where timm knows no network of that name."""
+    if not timm.is_model(name):
+        raise ParameterError(unknown("network", name, timm.list_models("ir_*")))
+
+
 def build(recipe: Audited, image_size: int, identities: int) -> tuple[nn.Module, nn.Module]:
     """Return the network and the head of a recipe, initialised from its seed alone.
 
     Raises:
         ParameterError: timm knows no network of that name.
     """
-    if not timm.is_model(recipe.network):
-        raise ParameterError(unknown("network", recipe.network, timm.list_models("ir_*")))
+    check_network(recipe.network)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         network = timm.create_model(recipe.network, img_size=image_size, drop_rate=recipe.dropout)

@@ -78,7 +78,7 @@ class Case(OwnAudit):
         self.audit = Audit(audit.config.replace(mint_seeds=1))  # one training a deal
         self.deals = max(DEALS, audit.config.mint.mint_seeds)
 
-    @property
+    @functools.cached_property
     def row(self) -> str:
         """The row that the answer reads: class centres if there are any, else all layers or the outcome."""
         if self.files.centres is not None:

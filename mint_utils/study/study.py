@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mint_utils import workers
-from mint_utils.audited.train import AuditedModel, default_device
+from mint_utils.audited.train import AuditedModel, check_network, default_device
 from mint_utils.config import Audited, Config, resolve
 from mint_utils.measure.bootstrap import Decided, interval
 from mint_utils.report import paper
@@ -37,7 +37,7 @@ def open_study(profile: str = "quick", data: str | None = None, **overrides: Any
     the notebook's is refused, where papermill itself would only log it and run on the defaults.
 
     Raises:
-        ParameterError: An unknown profile or parameter, a wrong type, or a value out of range.
+        ParameterError: An unknown profile, parameter or network, a wrong type, or a value out of range.
     """
     refuse_unknown(cells := run_cells())
     workers.keep_memory()
@@ -55,6 +55,7 @@ class Study:
     """
 
     def __init__(self, config: Config):
+        check_network(config.audited.network)
         self.config, self.audit, self._folder = config, Audit(config), Folder(config)
         self.images, self.quality = self.audit.images, self.audit.quality
         self.figures = self._folder.path

@@ -1,6 +1,7 @@
 """Manifests against their schema, and fingerprints of files that nobody published a checksum of."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -68,8 +69,7 @@ def test_the_papers_databases_are_described():
 
 
 def test_the_schema_is_one_and_explains_its_fields():
-    schema = description._validator().schema
-    description.jsonschema.Draft202012Validator.check_schema(schema)
+    schema = json.loads((paths.MANIFESTS / "schema.json").read_text())
     readme = (paths.ROOT / "data_manifests" / "README.md").read_text()
     for field in schema["properties"]:
         assert f"`{field}`" in readme, field
@@ -85,15 +85,15 @@ def test_a_sound_one_is_returned_as_it_is(write):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"layout": "zip"}, r"db\.yaml, field layout: 'zip' is not one of \['embedded'"),
-        ({"image_size": "112"}, r"field image_size: '112' is not of type 'integer'"),
-        ({"image_size": 8}, r"field image_size: 8 is less than the minimum of 16"),
-        ({"sha256": "12"}, r"field sha256: '12' does not match '\^\[0-9a-f\]\{64\}"),
-        ({"sha265": "0" * 64}, r"db\.yaml: .*'sha265' was unexpected"),
-        ({"published": {"images": "many"}}, r"field published\.images: 'many' is not of type"),
-        ({"url": "ask them"}, r"field url: .*https"),
+        ({"layout": "zip"}, r"db\.yaml: manifest\.layout must be one of \['embedded'"),
+        ({"image_size": "112"}, r"manifest\.image_size must be integer"),
+        ({"image_size": 8}, r"manifest\.image_size must be bigger than or equal to 16"),
+        ({"sha256": "12"}, r"manifest\.sha256 must match pattern \^\[0-9a-f\]\{64\}"),
+        ({"sha265": "0" * 64}, r"db\.yaml: .*must not contain \{'sha265'\}"),
+        ({"published": {"images": "many"}}, r"manifest\.published\.images must be integer"),
+        ({"url": "ask them"}, r"manifest\.url .*https"),
         ({"name": "other"}, r"field name, is 'other': it must be the file's own, 'db'"),
-        ({"layout": "embedded"}, r"db\.yaml: '\w+' is a required property.*README\.md tells"),
+        ({"layout": "embedded"}, r"db\.yaml: manifest must contain .*style.*README\.md tells"),
     ],
 )
 def test_a_wrong_field_is_one_sentence_with_file_field_and_remedy(write, fields, message):
@@ -108,8 +108,8 @@ def test_a_wrong_field_is_one_sentence_with_file_field_and_remedy(write, fields,
     ("text", "message"),
     [
         ("name: db\n  layout: [", r"db\.yaml, line 2 is no YAML"),
-        ("- a\n- b\n", r"db\.yaml: .* is not of type 'object'"),
-        ("", r"db\.yaml: .* is not of type 'object'"),
+        ("- a\n- b\n", r"db\.yaml: manifest must be object"),
+        ("", r"db\.yaml: manifest must be object"),
     ],
 )
 def test_a_file_that_is_no_manifest(write, text, message):

@@ -32,6 +32,7 @@ from tests.factory import database
 
 SMALL = {
     "image_size": 16,
+    "scale": 0.25,
     "epochs": 1,
     "mint_seeds": 2,
     "mint_samples": 120,
