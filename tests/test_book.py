@@ -33,17 +33,7 @@ class Page(HTMLParser):
 def book(tmp_path_factory) -> Path:
     """Return the folder of the site, built once."""
     folder = tmp_path_factory.mktemp("book")
-    command = [
-        "-q",
-        "-W",
-        "--keep-going",
-        "-c",
-        "book",
-        "-d",
-        f"{folder}/trees",
-        ".",
-        f"{folder}/html",
-    ]
+    command = f"-q -W --keep-going -c book -d {folder}/trees . {folder}/html".split()
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", *command],
         cwd=ROOT,

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -99,24 +100,9 @@ def small(tmp_path_factory):
         yield folder, run(*SMALL), patch
 
 
-SMALL = [
-    "-p",
-    "image_size",
-    "16",
-    "-p",
-    "epochs",
-    "1",
-    "-p",
-    "mint_seeds",
-    "2",
-    "-p",
-    "mint_samples",
-    "200",
-    "--only",
-    "00",
-    "--only",
-    "01",
-]
+SMALL = shlex.split(
+    "-p image_size 16 -p epochs 1 -p mint_seeds 2 -p mint_samples 200 --only 00 --only 01"
+)
 
 
 def results(folder):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,7 @@ from mint_utils.study.audit import Audit
 from mint_utils.study.scenarios import NOTEBOOKS
 from mint_utils.study.study import Study
 
-TINY = ["--only", "01", "-p", "image_size", "16", "-p", "epochs", "1", "-p", "mint_seeds", "1"]
-TINY += ["-p", "mint_samples", "100"]
+TINY = shlex.split("--only 01 -p image_size 16 -p epochs 1 -p mint_seeds 1 -p mint_samples 100")
 
 
 def found(chosen=tuple(NOTEBOOKS), data=None, **changes) -> dict[str, Stage]:
