@@ -23,8 +23,13 @@ QUALITY = {
 }
 REFERENCES = ("s", "^")  # markers of references, in their order
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae1", "#3182bd", "#08306b"])
-ABOVE_CHANCE = {"cmap": SHADES, "vmin": 0.5, "vmax": 0.9}
-AROUND_CHANCE = {"cmap": "PuOr_r", "vmin": 0.4, "vmax": 0.6}  # the side of chance matters
+# Colours of numbers on which black text can be read.
+ABOVE_CHANCE = {
+    "cmap": LinearSegmentedColormap.from_list("above", ["#ffffff", "#4292c6"]),
+    "vmin": 0.5,
+    "vmax": 0.9,
+}
+AROUND_CHANCE = {"cmap": "PuOr_r", "vmin": 0.3, "vmax": 0.7}  # the side of chance matters
 
 
 def exposure_plan(plans: Mapping[str, pd.DataFrame], orders: Mapping[str, np.ndarray]) -> Figure:
@@ -87,11 +92,8 @@ def small_multiples(
     """
     figure, axes = style.panels(2, 3, 4.4, sharex=True, sharey=True)
     points = points.assign(protocol=points["protocol"].map(PROTOCOL_NAMES)).sort_values("x")
-    printed = (
-        points.assign(x=points.get("paper_x", points["x"]))
-        .reindex(columns=["row", "x", "paper"])
-        .dropna()
-    )
+    at = points.assign(x=points.get("paper_x", points["x"]))
+    printed = at.reindex(columns=["row", "x", "paper"]).dropna()
     ticks = {*points["x"], *printed["x"]}
     marks = {style.PAPER: style.PRINTED} if len(printed) else {}
     by_name = {} if references is None else dict(list(references.groupby("name", sort=False)))
@@ -109,14 +111,16 @@ def small_multiples(
             if i % 3 == 2 and len(line):
                 end = *line[["x", "accuracy"]].iloc[-1], look["color"]
                 ends.setdefault(ax, {})[name.replace(" ", "\n")] = end
-        for shift, (name, lines) in enumerate(by_name.items()):
-            style.curve(ax, lines[lines["row"] == row], 4.5 + 3.5 * shift, **marks[name])
+        for name, lines in by_name.items():
+            # Beside the curve where both have values at the same numbers.
+            shift = 4.5 if lines["x"].isin(points["x"]).any() else 0.0
+            style.curve(ax, lines[lines["row"] == row], shift, **marks[name])
         numbers = printed[printed["row"] == row]
         ax.plot(numbers["x"], numbers["paper"], **style.PRINTED)
         ax.set_title(row)
         ax.margins(x=0.1)
     figure.supxlabel(xlabel + style.SAID[scale])
-    figure.supylabel("accuracy at threshold 0.5, 95% interval")
+    figure.supylabel(style.accuracy_label(points))
     style.legend(figure, marks)
     return style.done(figure, ends)
 
@@ -170,7 +174,7 @@ def heat_map(cells: Mapping[str, pd.DataFrame]) -> Figure:
         grid = grid.reindex(index=ROWS, columns=order)
         text = grid.map(lambda number: f"{number:.2f}".removeprefix("0"))
         look = AROUND_CHANCE if protocol == "held_out" else ABOVE_CHANCE
-        sns.heatmap(grid, ax=ax, annot=text, fmt="", annot_kws={"fontsize": 7.5},
+        sns.heatmap(grid, ax=ax, annot=text, fmt="", annot_kws={"fontsize": 7.5, "color": "black"},
                     cbar_kws={"pad": 0.01, "aspect": 12}, **look)  # fmt: skip
         bar = ax.collections[0].colorbar
         ticks = np.arange(look["vmin"], look["vmax"] + 0.01, 0.1).round(1)

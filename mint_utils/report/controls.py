@@ -133,7 +133,7 @@ def detectors(compared: pd.DataFrame) -> Figure:
     given = 8 * shadows + 4 * checkpoints + 2 * label + white
     shown = compared.assign(panel=group, series=series, given=given)
     shown = shown.rename(columns={"auc": "value", "detector": "name"})
-    shown = shown.sort_values("given", kind="stable")
+    shown = shown.sort_values(["given", "value"], ascending=[True, False], kind="stable")
     return style.dotted(shown, KINDS, f"{AREA}; non-members of the same database", stacked=True)
 
 
@@ -215,6 +215,7 @@ def persons(table: pd.DataFrame) -> Figure:
     """
     figure, axes = style.panels(1, 2, 3.4, sharey=True)
     table, ends = table.rename(columns={"photographs": "x"}).sort_values("x"), {}
+    lowest = 0.32
     for ax, (used, title) in zip(axes[0], (("no", "never used"), ("yes", "used")), strict=True):
         by_key = table[table["used"] == used].set_index(KEYS).sort_index(kind="stable")
         band = by_key.loc[("largest cosine", "yes", "permuted")]
@@ -222,12 +223,13 @@ def persons(table: pd.DataFrame) -> Figure:
         for i, (name, (key, look)) in enumerate(PERSONS.items()):
             points = by_key.loc[key]
             style.curve(ax, points, 2 * (i - 2), value="auc", **look)
+            lowest = min(lowest, points["low"].min())
             ends[name] = (*points[["x", "auc"]].iloc[-1], look["color"])
         _area(ax, by_key["x"])
         ax.set_title(f"photographs that were {title}")
     figure.supxlabel(f"photographs of a person{style.SAID['log']}")
-    axes[0, 0].set(ylabel=AREA, ylim=(0.3, 1.02))
-    style.legend(figure, {"shuffled labels, 95%": Patch(color=style.BAND)})
+    axes[0, 0].set(ylabel=AREA, ylim=(lowest - 0.02, 1.02))
+    style.legend(figure, {"labels shuffled, 95%": Patch(color=style.BAND)})
     return style.done(figure, {axes[0, 1]: ends})
 
 
@@ -240,8 +242,9 @@ def images_a_person(found: pd.DataFrame) -> Figure:
     figure, axes = style.panels(1, 1, 3.0)
     ax, ends = axes[0, 0], {}
     found = found.rename(columns={"images": "x"})
-    for (question, points), look in zip(found.groupby("question", sort=False), ASKED, strict=False):
-        style.curve(ax, points, value="auc", **look)
+    by_question = zip(found.groupby("question", sort=False), ASKED, (0, -2, 2), strict=False)
+    for (question, points), look, shift in by_question:
+        style.curve(ax, points, shift, value="auc", **look)
         name = question.replace(", ", ",\n").replace(": ", ":\n")
         ends[name] = (*points[["x", "auc"]].iloc[-1], look["color"])
     _area(ax, [tick for tick in (1, 2, 3, 5, 10, 20, 50, 100) if tick < 1.3 * found["x"].max()])

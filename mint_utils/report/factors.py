@@ -47,7 +47,7 @@ def factors(lines: pd.DataFrame) -> Figure:
     for i in range(len(names), bands * COLUMNS):
         for ax in axes[2 * (i // COLUMNS) :, i % COLUMNS]:
             ax.set_axis_off()
-    figure.supylabel("accuracy at threshold 0.5, 95% interval")
+    figure.supylabel(style.ACCURACY)
     dot = {"color": "black", "marker": "o", "linestyle": "", "ms": 5}
     looks = {row: dot | look for row, look in DRAWN.items()}
     if lines["paper"].notna().any():
@@ -71,15 +71,15 @@ def _draw(ax: Axes, lines: pd.DataFrame, look: dict) -> str:
         step = -(-len(settings) // TICKS)
         at = list(range(len(settings) - 1, -1, -step))
         ax.set_xticks(at, [settings[i] for i in at])
-        if all(setting.replace(",", "").isdigit() for setting in settings):
-            ax.set_xlabel("images (logarithmic axis)")
+        counts = all(setting.replace(",", "").isdigit() for setting in settings)
+        ax.set_xlabel("images (logarithmic axis)" if counts else "setting")
     ax.axhline(0.5, **style.CHANCE)
     for i, (row, cell) in enumerate(cells.items()):
         place = np.arange(len(cell))
         shift = 5 * (i - (len(cells) - 1) / 2)  # points
         own_look = look | {"linestyle": ""} | DRAWN.get(row, {})
         style.curve(ax, cell.assign(x=place), shift, **own_look)
-        ax.plot(place, cell["paper"], **style.PRINTED)
+        ax.plot(place, cell["paper"], **style.PRINTED, zorder=3)
     ax.set_xlim(-0.5, len(next(iter(cells.values()))) - 0.5)
     ax.grid(axis="x", visible=False)
     return title
@@ -111,7 +111,7 @@ def samples(lines: pd.DataFrame, trend: pd.DataFrame) -> Figure:
         ax.set_title(row)
         style.scale_axis(ax, "training images of T", [*x, law["at"]])
         ax.grid(axis="x", visible=False)
-    figure.supylabel("accuracy at threshold 0.5, 95% interval")
+    figure.supylabel(style.ACCURACY)
     plain = {"linestyle": "", "ms": 5}
     looks = {name: plain | look for name, look in style.PROTOCOL_LOOKS.items()}
     outside = {"color": "black", "marker": "o", "mfc": "white", "linestyle": ":", "ms": 5}

@@ -35,7 +35,8 @@ def accuracies(cells: pd.DataFrame, title: str = "{}") -> Figure:
     shown["order"] = shown["name"].map(ROWS.index)
     shown = shown.sort_values(["column", "order"], kind="stable")
     shown["panel"] = shown["column"].astype(str).map(title.format)
-    return style.dotted(shown, {style.PAPER: style.PRINTED} | style.PROTOCOL_LOOKS)
+    looks = {style.PAPER: style.PRINTED} | style.PROTOCOL_LOOKS
+    return style.dotted(shown, looks, style.accuracy_label(cells, style.EITHER))
 
 
 def roc(curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]) -> Figure:

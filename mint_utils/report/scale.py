@@ -97,9 +97,8 @@ def scale_figure(table: pd.DataFrame) -> Figure:
             ends[name] = (*cells[["x", "value"]].iloc[-1], look["color"])
     ax.axhline(0.5, **style.CHANCE | {"linewidth": 0.8})
     ax.text(-0.43, 0.5, "chance", color=style.GREY, fontsize=7.5, va="bottom")
-    names = (
-        rungs["network"].str.replace("ir_50", "IR-50") + "\n" + rungs["pixels"].astype(str) + " px"
-    )
+    names = rungs["network"].str.replace(r"ir_(\d+)", r"IR-\1", regex=True)
+    names += "\n" + rungs["pixels"].astype(str) + " px"
     ax.set_xticks(range(len(rungs)), names)
     ax.set(xlim=(-0.45, len(rungs) - 0.7), ylim=(min(0.44, table["low"].min() - 0.02), 1.02))
     ax.set_xlabel("network and pixels (not to scale)")

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, Locator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 from scipy.optimize import isotonic_regression
 
@@ -47,9 +47,8 @@ SAID = {
     "log": " (logarithmic axis)",
     "symlog": " (0: never; logarithmic axis from 1 on)",
 }
-ACCURACY = (
-    "accuracy at threshold 0.5, 95% interval; non-members of other databases or of the same one"
-)
+ACCURACY = "accuracy at threshold 0.5, 95% interval"
+EITHER = "non-members of other databases or of the same one"
 METADATA = {
     "png": {"Software": None},
     "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
@@ -144,7 +143,7 @@ def dots(
 def dotted(
     shown: pd.DataFrame,
     looks: Mapping[str, Mapping],
-    label: str = ACCURACY,
+    label: str = f"{ACCURACY}; {EITHER}",
     chance: float | None = 0.5,
     band: tuple[str, float, float] | None = None,
     stacked: bool = False,
@@ -182,13 +181,33 @@ def dotted(
         if chance is not None:
             ax.axvline(chance, **CHANCE)
         bins = (9, 6, 4, 3)[min(grid[1], 4) - 1]
-        ax.xaxis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10], prune="both"))
+        ax.xaxis.set_major_locator(_ticks(chance, *ax.get_xlim(), bins))
     figure.supxlabel(label)
     plain, drawn = {"linestyle": "", "ms": 5}, set(shown["series"])
     entries = {s: plain | look for s, look in looks.items() if s in drawn} | trainings(shown)
     entries |= {band[0]: Patch(color=BAND)} if band else {}
     legend(figure, entries, None if chance is None else "chance")
     return done(figure)
+
+
+def _ticks(chance: float | None, low: float, high: float, most: int) -> Locator:
+    """Return the places of at most ``most`` ticks between two limits, one of them at chance if given."""
+    if chance is None:
+        return MaxNLocator(most, steps=[1, 2, 2.5, 5, 10], prune="both")
+    room = (high - low) / 20  # a tick at the very end would touch the next panel's
+    for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5):
+        ticks = chance + step * np.arange(-100, 101)
+        ticks = ticks[(ticks > low + room) & (ticks < high - room) | (ticks == chance)]
+        if len(ticks) <= most:
+            break
+    return FixedLocator(ticks)
+
+
+def accuracy_label(cells: pd.DataFrame, besides: str = "") -> str:
+    """Return the label of an axis of accuracies, which says so where some have no interval."""
+    if "each" in cells and cells["each"].notna().any():
+        return f"{ACCURACY} (none where a training failed)\n{besides}".strip()
+    return "; ".join(filter(None, (ACCURACY, besides)))
 
 
 def trainings(shown: pd.DataFrame) -> dict[str, dict]:
@@ -236,7 +255,8 @@ def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     wanted = ax.transAxes.inverted().transform(last)[:, 1]
     before = np.cumsum(heights) - heights / 2  # positions if all names were stacked from 0
     free = np.clip(isotonic_regression(wanted - before).x, 0, max(0, 1 - heights.sum()))
-    line = {"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 3, "shrinkA": 1}
+    # From the left end of a name, so that no line runs through another name.
+    line = {"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 3, "shrinkA": 1, "relpos": (0, 0.5)}
     for (name, (x, y, colour)), at in zip(ordered, free + before, strict=True):
         ax.annotate(name, (x, y), (1.05, at), textcoords="axes fraction", color=colour, va="center",
                     fontsize=7.5, annotation_clip=False, arrowprops=line | {"color": colour})  # fmt: skip

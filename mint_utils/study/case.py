@@ -350,7 +350,7 @@ def conclusion(case: Case) -> str:
     )
     if case.nothing:
         return (
-            "**Nothing can be said of the images in question.** What would have to hold does not: "
+            "**Nothing can be said of the images in question.** These conditions are not met: "
             f"{_failed(case)}. This is no sign that they were not used.{person}{warning}"
         )
     classes = "" if not case.design.classes else (
@@ -414,7 +414,7 @@ def _failed(case: Case) -> str:
         NEARER: "known members lie farther from the class centres than known non-members, as if the folders "
         "members and non_members were exchanged",
     }
-    failed = [reasons.get(name) or f"{name}: {verdicts[name]}" for name in case.nothing]
+    failed = [reasons.get(name) or f"{name} ({verdicts[name]})" for name in case.nothing]
     return "; ".join(dict.fromkeys(failed))
 
 

@@ -81,8 +81,9 @@ class OwnAudit:
         found = self.answers.merge(true.rename(columns={"key": self.column}), on=self.column)
         named = found["member"][found["named"]]
         share = "share of members among those in question"
+        said = "nothing; it would have been " if self.nothing else ""
         lines = [
-            (share, f"{self.share()}", f"{found['member'].mean():.2f}"),
+            (share, f"{said}{self.share()}", f"{found['member'].mean():.2f}"),
             ("named", f"{len(named)}", f"{named.sum()} of these are members"),
         ]
         return pd.DataFrame(lines, columns=["what", "said", "true"])

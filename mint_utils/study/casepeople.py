@@ -406,9 +406,9 @@ def conclusion(case: PeopleCase) -> str:
         + (f" {doubtful}" if doubtful else "")
     )
     if case.nothing or not len(judged):
-        failed = "; ".join(f"{name}: {case.verdict_of[name]}" for name in case.nothing)
+        failed = "; ".join(f"{name} ({case.verdict_of[name]})" for name in case.nothing)
         return (
-            "**Nothing can be said of the people in question.** What would have to hold does not: "
+            "**Nothing can be said of the people in question.** These conditions are not met: "
             f"{failed or 'nobody in question has photographs enough'}. This is no sign that they were not "
             f"shown.{question}"
         )

@@ -33,8 +33,13 @@ def split_counts(chosen: AuditSet) -> pd.DataFrame:
         }
         for side, (rows, labels) in sides.items():
             images = chosen.images.iloc[rows]
+            d = (
+                images["database"]
+                == chosen.images["database"].iloc[split.train[split.train_labels][0]]
+            )
+            held = np.where(d, ", held out", "")
             names = images["database"] + np.where(
-                labels, ", members", np.where(images["exposures"] > 0, ", SHOWN", "")
+                labels, ", members", np.where(images["exposures"] > 0, ", SHOWN", held)
             )
             counts = names.value_counts().rename_axis("images of").reset_index(name="n")
             frames.append(

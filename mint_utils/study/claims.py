@@ -16,7 +16,7 @@ import pandas as pd
 
 from mint_utils.config import PROTOCOL_NAMES, PROTOCOLS
 from mint_utils.measure.bootstrap import LARGER, SMALLER, Decided, interval, verdict
-from mint_utils.measure.detection import FAILED
+from mint_utils.measure.detection import FAILED, ONCE
 from mint_utils.report import paper
 from mint_utils.study.scenarios import TABLES
 
@@ -222,7 +222,11 @@ def judged(
 
 
 def shown(decided: pd.DataFrame) -> pd.DataFrame:
-    """Return claims as a table: one line a claim, the paper's figures, difference and verdict by protocol."""
+    """Return claims as a table: one line a claim, the paper's figures, difference and verdict by protocol.
+
+    Where M was trained once for all of them, that is said in a column of its own instead of each verdict.
+    """
+    once = (decided["verdict"] == ONCE).all()
     first, second = PROTOCOL_NAMES.values()
     lines: dict[str, dict[str, str]] = {}
     for one in decided.itertuples():
@@ -230,12 +234,13 @@ def shown(decided: pd.DataFrame) -> pd.DataFrame:
             one.claim, {"section": one.where, "claim": one.claim, "the paper": one.printed}
         )
         ends = "" if np.isnan(one.low) else f" [{one.low:+.3f}, {one.high:+.3f}]"
-        text = f"{one.verdict}, {one.value:+.3f}{ends}"
+        text = f"{'' if once else f'{one.verdict}, '}{one.value:+.3f}{ends}"
         if one.protocol == "M":
             line |= {first: text, second: "(about M)"}
         else:
             line[PROTOCOL_NAMES[one.protocol]] = text
-    return pd.DataFrame(lines.values())
+    table = pd.DataFrame(lines.values())
+    return table.assign(verdict=f"none: {ONCE}") if once and len(table) else table
 
 
 def tally(decided: pd.DataFrame) -> pd.DataFrame:

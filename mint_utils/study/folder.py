@@ -19,6 +19,13 @@ from mint_utils.report import style, tables
 REAL = ("faces", "faces_small", "faces_distributed")
 # Lines of a table without cells that is shown whole; a longer one is left to its figure.
 LONGEST = 15
+TITLES = {  # of tables whose file has a name that is no title
+    "cnn_mint": "Vanilla MINT and CNN MINT",
+    "people_claims": "What the table of persons says",
+    "people_images": "Detection by the training images of a person",
+    "case_truth": "An audit of one's own: estimated, and true",
+    "case_cells": "Known members and non-members, by what is read",
+}
 WIDTH = 720  # pixels of such a figure in a notebook
 
 
@@ -111,9 +118,11 @@ def _recorded(folder: Path) -> str:
 def _shown(path: Path) -> Styler | None:
     """Return a table that was written as csv: cells as the notebooks show them, other lines as they are."""
     title = re.sub(r"(\d)", r" \1", path.stem, count=1).replace("_", " ").capitalize()
+    title = TITLES.get(path.stem, title)
     try:
         cells = tables.read(path.parent, path.stem)
     except DataError:  # lines of another kind
-        lines = pd.read_csv(path)
+        measures = {name: title for title, (name, _) in tables.DETECTION.items()}
+        lines = pd.read_csv(path).rename(columns=measures).convert_dtypes()
         return tables.show(lines, f"{title}, on real faces") if len(lines) <= LONGEST else None
     return tables.show(tables.side_by_side(cells), f"{title}, on real faces")

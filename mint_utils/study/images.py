@@ -23,6 +23,12 @@ from mint_utils.mint.protocol import AuditSet, audit_set
 from mint_utils.study import scenarios
 
 SWAPPED = "swapped"  # the group of a model that is shown what the others hold out
+ROLES = {  # as manifests name them -> in words
+    "training": "Training Dataset D",
+    "external_train": "external, T's training",
+    "external_eval": "external, T's evaluation",
+    "verification": "verification pairs",
+}
 HALVES = {"half a": "half-a", "half b": "half-b"}  # kind of group -> what its model is shown
 
 
@@ -68,12 +74,11 @@ class Images:
 
     def roles(self) -> pd.DataFrame:
         """Return one line a database: its role, images, identities, licence."""
-        roles = self.config.databases
-        named = [(roles.training, "Training Dataset D")]
-        named += [(name, "external, T's training") for name in roles.external_train]
-        named += [(roles.external_eval, "external, T's evaluation")]
-        named += [(name, "verification pairs") for name in roles.verification]
-        lines = [_described(self.database(name), role) for name, role in named]
+        lines = []
+        for role, title in ROLES.items():
+            names = getattr(self.config.databases, role)
+            each = [names] if isinstance(names, str) else names
+            lines += [_described(self.database(name), title) for name in each]
         return pd.DataFrame(lines).astype({"identities": "Int64"})
 
     def catalogue(self) -> pd.DataFrame:
@@ -206,7 +211,7 @@ def _catalogued(name: str, data: str | None) -> dict[str, Any]:
     at_hand = drawn or (data is not None and Path(data, manifest["path"]).exists())
     return {
         "database": name,
-        "role": manifest.get("role"),
+        "role": ROLES.get(manifest.get("role")),
         "images": counts.get("images"),
         "identities": counts.get("identities"),
         "licence": manifest["licence"].strip(),

@@ -462,12 +462,15 @@ def claims(table: pd.DataFrame, trainings: int) -> pd.DataFrame:
 
 
 def controls(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the areas of `People.table` with unused photographs: a line a reading, a column a control."""
+    """Return the areas of `People.table` with unused photographs: a line a control, a column a reading."""
     lines = []
-    for reading, head in ((LARGEST, True), (MINT, True), (SIMILARITY, False), (MINT, False)):
-        found = {c: line_of(table, reading, head, False, c) for c in CONTROLS}
-        areas = {c: MISSING if cell is None else str(estimate(cell)) for c, cell in found.items()}
-        lines.append({"reading": reading, "head": YES_NO[head]} | areas)
+    for control in CONTROLS:
+        line = {"control": control}
+        for reading, head in ((LARGEST, True), (MINT, True), (SIMILARITY, False), (MINT, False)):
+            cell = line_of(table, reading, head, False, control)
+            title = f"{reading}, {'head' if head else 'no head'}"
+            line[title] = MISSING if cell is None else str(estimate(cell))
+        lines.append(line)
     return pd.DataFrame(lines)
 
 

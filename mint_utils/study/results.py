@@ -256,10 +256,10 @@ def _differences(claims: pd.DataFrame) -> list[str]:
     if known.empty:
         return []
     apart = known[(known["low"] > 0) | (known["high"] < 0)]
-    said = f"The intervals of {len(apart)} of {len(known)} differences exclude zero"
+    said = f"The intervals of {len(apart)} of {len(known)} of the paper's differences exclude zero"
     if apart.empty:
         largest = np.maximum(-known["low"], known["high"]).max()
-        return [f"{said}, and none can be larger than {largest:.2f}."]
+        return [f"{said}, and none of them can be larger than {largest:.2f}."]
     largest = apart.loc[apart["value"].abs().idxmax()]
     return [f"{said}. The largest is {largest['value']:+.2f} ({largest['claim']})."]
 
@@ -281,7 +281,7 @@ def answer(table: MintTable, first: str, last: str, row: str = ROWS[-1]) -> str:
         told.append(f"with non-members of {where} {found}")
     why = next((cell.reservation for _, cell in terms if cell.reservation), "")
     caution = f" ({why.capitalize()}: another may give other numbers.)" if why else ""
-    return f"{last} compared with {first} ({row}): {'; '.join(told)}.{caution}"
+    return f"*{last}* compared with *{first}* ({row}): {'; '.join(told)}.{caution}"
 
 
 def values(each: Sequence[float]) -> str:

@@ -326,7 +326,7 @@ def test_lines_are_named_at_their_ends_in_the_order_of_their_values():
         assert text.xyann[1] == pytest.approx(height, abs=0.04)
     figure.draw_without_rendering()
     ticks = [label.get_text() for label in ax.get_xticklabels()]
-    assert ticks == ["ir_tiny\n40 px", "ir_18\n56 px", "IR-50\n112 px"]
+    assert ticks == ["ir_tiny\n40 px", "IR-18\n56 px", "IR-50\n112 px"]
 
 
 def test_a_factor_is_drawn_against_each_kind_of_non_members():
@@ -355,7 +355,7 @@ def test_the_heat_map_shows_every_number_and_what_chance_is():
     of = TABLES["Table 5\nloss"].set_index(["protocol", "row", "column"])["accuracy"]
     below = same.collections[0].get_array().reshape(6, 14)
     assert below[4, 13] == of["held_out", "Model Outcome", "ArcFace"]
-    assert same.collections[0].get_clim() == (0.4, 0.6)  # chance is in the middle
+    assert same.collections[0].get_clim() == (0.3, 0.7)  # chance is in the middle
     for bar in figure.axes[3:]:
         bar.figure.draw_without_rendering()
         assert "0.5 chance" in [label.get_text() for label in bar.get_yticklabels()]

@@ -118,12 +118,16 @@ def test_where_m_was_trained_once_numbers_stand_without_a_verdict():
     cells = {"A": of_m(0.9), "B": of_m(0.6, "one training")}
     table = claims.decide([claim], lambda term, _: [(1.0, cells[term.column])], 300)
     assert set(table["verdict"]) == {"one training"} and table["low"].gt(0).all()
-    assert "one training, +0.300 [+0." in claims.shown(table)["other databases"][0]
+    shown = claims.shown(table)
+    assert shown["other databases"][0].startswith("+0.300 [+0.")
+    assert shown["verdict"].tolist() == ["none: one training"]
+    beside = pd.concat([table, table.assign(claim="another", verdict="supported")])
+    assert claims.shown(beside)["other databases"][0].startswith("one training, +0.300 [+0.")
     assert claims.tally(table)["one training"].tolist() == [1, 1]
     told = results.summary(table)
     assert told.startswith(
-        "*With non-members of other databases.* The intervals of 1 of 1 differences exclude zero. "
-        "The largest is +0.30 (A beats B). 1 claim has no verdict, because M was trained once."
+        "*With non-members of other databases.* The intervals of 1 of 1 of the paper's differences exclude "
+        "zero. The largest is +0.30 (A beats B). 1 claim has no verdict, because M was trained once."
     )
 
 
@@ -190,7 +194,8 @@ def test_a_difference_in_words_is_its_value_or_how_large_it_can_be():
     )
     lines = pd.DataFrame({"value": [0.01, 0.0], "low": [-0.02, -0.06], "high": [0.04, 0.05]})
     assert results._differences(lines) == [
-        "The intervals of 0 of 2 differences exclude zero, and none can be larger than 0.06."
+        "The intervals of 0 of 2 of the paper's differences exclude zero, and none of them can be larger "
+        "than 0.06."
     ]
 
 

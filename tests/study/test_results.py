@@ -114,7 +114,7 @@ def test_an_answer_says_what_was_found_and_how_large_the_rest_can_be():
     assert value == pytest.approx(0.1) and low > 0
     other, same = answer(table, "one", "other").split("; ")
     assert other == (
-        f"other compared with one ({ROW}): with non-members of other databases a difference of "
+        f"*other* compared with *one* ({ROW}): with non-members of other databases a difference of "
         f"+0.10 [{low:+.2f}, {high:+.2f}] was found"
     )
     assert same.startswith("with non-members of the same database no difference larger than ")
