@@ -55,7 +55,8 @@ class Study:
     """
 
     def __init__(self, config: Config):
-        check_network(config.audited.network)
+        if config.brought.case is None:  # else it may be a file or a function, see `casefiles`
+            check_network(config.audited.network)
         self.config, self.audit, self._folder = config, Audit(config), Folder(config)
         self.images, self.quality = self.audit.images, self.audit.quality
         self.figures = self._folder.path

@@ -107,6 +107,14 @@ def test_folders_are_read_as_they_are_and_a_copy_takes_part_once(c):
     assert c.row == "All Conv Layers"  # the file holds no class centres
 
 
+@pytest.mark.parametrize("network", ["net.onnx", "tests.audited.test_networks:Pair"])
+def test_a_network_that_is_a_file_or_a_function_passes_the_door(brought, network):
+    s = study.open_study("quick", case=str(brought), **SMALL | {"network": network})
+    assert s.config.audited.network == network
+    with pytest.raises(ParameterError, match="there is no network"):  # it would have to be trained
+        study.open_study("quick", **SMALL | {"network": network})
+
+
 def test_nobody_is_judged_by_a_model_that_saw_the_person(c):
     usable, labels = c.inside(*design.KNOWN), c.inside("members")
     splits = design.splits(c.design, c.files.images, usable, labels, 200, case.DEALS).splits
