@@ -46,8 +46,10 @@ def read_manifest(name: str) -> dict[str, Any]:
     try:
         _validator()(manifest, name_prefix="manifest")
     except fastjsonschema.JsonSchemaValueException as fault:
+        field, fault_is = ".".join(fault.path[1:]), fault.message.removeprefix(f"{fault.name} ")
+        where = f", field {field}, is {fault.value!r}: it" if field else ": the manifest"
         raise DataError(
-            f"{path}: {fault.message}. data_manifests/README.md tells the fields."
+            f"{path}{where} {fault_is}. data_manifests/README.md tells the fields."
         ) from fault
     if manifest["name"] != name:
         raise DataError(

@@ -111,9 +111,9 @@ def small_multiples(
             if i % 3 == 2 and len(line):
                 end = *line[["x", "accuracy"]].iloc[-1], look["color"]
                 ends.setdefault(ax, {})[name.replace(" ", "\n")] = end
-        for name, lines in by_name.items():
+        for place, (name, lines) in enumerate(by_name.items()):
             # Beside the curve where both have values at the same numbers.
-            shift = 4.5 if lines["x"].isin(points["x"]).any() else 0.0
+            shift = 4.5 + 3.5 * place if lines["x"].isin(points["x"]).any() else 0.0
             style.curve(ax, lines[lines["row"] == row], shift, **marks[name])
         numbers = printed[printed["row"] == row]
         ax.plot(numbers["x"], numbers["paper"], **style.PRINTED)

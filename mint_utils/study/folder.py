@@ -122,7 +122,7 @@ def _shown(path: Path) -> Styler | None:
     try:
         cells = tables.read(path.parent, path.stem)
     except DataError:  # lines of another kind
-        measures = {name: title for title, (name, _) in tables.DETECTION.items()}
+        measures = {column: heading for heading, (column, _) in tables.DETECTION.items()}
         lines = pd.read_csv(path).rename(columns=measures).convert_dtypes()
         return tables.show(lines, f"{title}, on real faces") if len(lines) <= LONGEST else None
     return tables.show(tables.side_by_side(cells), f"{title}, on real faces")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import jsonschema  # comes with JupyterLab
 import numpy as np
 import pytest
 import yaml
@@ -70,6 +71,7 @@ def test_the_papers_databases_are_described():
 
 def test_the_schema_is_one_and_explains_its_fields():
     schema = json.loads((paths.MANIFESTS / "schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
     readme = (paths.ROOT / "data_manifests" / "README.md").read_text()
     for field in schema["properties"]:
         assert f"`{field}`" in readme, field
@@ -85,15 +87,18 @@ def test_a_sound_one_is_returned_as_it_is(write):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"layout": "zip"}, r"db\.yaml: manifest\.layout must be one of \['embedded'"),
-        ({"image_size": "112"}, r"manifest\.image_size must be integer"),
-        ({"image_size": 8}, r"manifest\.image_size must be bigger than or equal to 16"),
-        ({"sha256": "12"}, r"manifest\.sha256 must match pattern \^\[0-9a-f\]\{64\}"),
-        ({"sha265": "0" * 64}, r"db\.yaml: .*must not contain \{'sha265'\}"),
-        ({"published": {"images": "many"}}, r"manifest\.published\.images must be integer"),
-        ({"url": "ask them"}, r"manifest\.url .*https"),
+        ({"layout": "zip"}, r"db\.yaml, field layout, is 'zip': it must be one of \['embedded'"),
+        ({"image_size": "112"}, r"field image_size, is '112': it must be integer"),
+        ({"image_size": 8}, r"field image_size, is 8: it must be bigger than or equal to 16"),
+        ({"sha256": "12"}, r"field sha256, is '12': it must match pattern \^\[0-9a-f\]\{64\}"),
+        ({"sha265": "0" * 64}, r"db\.yaml: the manifest must not contain \{'sha265'\}"),
+        (
+            {"published": {"images": "many"}},
+            r"field published\.images, is 'many': it must be integer",
+        ),
+        ({"url": "ask them"}, r"field url, is 'ask them': .*https"),
         ({"name": "other"}, r"field name, is 'other': it must be the file's own, 'db'"),
-        ({"layout": "embedded"}, r"db\.yaml: manifest must contain .*style.*README\.md tells"),
+        ({"layout": "embedded"}, r"db\.yaml: the manifest must contain .*style.*README\.md tells"),
     ],
 )
 def test_a_wrong_field_is_one_sentence_with_file_field_and_remedy(write, fields, message):
@@ -108,8 +113,8 @@ def test_a_wrong_field_is_one_sentence_with_file_field_and_remedy(write, fields,
     ("text", "message"),
     [
         ("name: db\n  layout: [", r"db\.yaml, line 2 is no YAML"),
-        ("- a\n- b\n", r"db\.yaml: manifest must be object"),
-        ("", r"db\.yaml: manifest must be object"),
+        ("- a\n- b\n", r"db\.yaml: the manifest must be object"),
+        ("", r"db\.yaml: the manifest must be object"),
     ],
 )
 def test_a_file_that_is_no_manifest(write, text, message):

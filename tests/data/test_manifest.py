@@ -230,10 +230,10 @@ def test_a_manifest_that_lacks_something(describe):
     manifest = describe(layout="folder", path=".", images=1, sha256="0" * 64)
     del manifest["licence"]
     (paths.MANIFESTS / "db.yaml").write_text(yaml.safe_dump(manifest))
-    with pytest.raises(DataError, match=r"db\.yaml: manifest must contain .*licence"):
+    with pytest.raises(DataError, match=r"db\.yaml: the manifest must contain .*licence"):
         read_manifest("db")
     describe(layout="zip", path=".", images=1, sha256="0" * 64)
-    with pytest.raises(DataError, match=r"manifest\.layout must be one of \['embedded"):
+    with pytest.raises(DataError, match=r"field layout, is '\w+': it must be one of \['embedded"):
         read_manifest("db")
 
 
